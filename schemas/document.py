@@ -1,0 +1,66 @@
+"""The columns of a document: in a shard, in the thin tables, and as published."""
+
+import pyarrow as pa
+
+# A shard: every readable row of its source files, in their order, text written once. What the recipe declares
+# (origin, licence, domain, dates) is not in it, so that a changed declaration costs no reading.
+SHARD = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("text", pa.large_string()),
+        ("file", pa.string()),  # SHA-256 of the source file; for drafts the generator's name
+        ("row", pa.int64()),  # 0-based in the file; for drafts the position in the plan
+        ("source_id", pa.string()),  # the declared id; for drafts the request key
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("created", pa.date32()),
+        ("license", pa.string()),  # as the row has it, not yet mapped
+        ("generator", pa.string()),
+        ("model", pa.string()),
+        ("origin", pa.string()),
+        ("words", pa.int64()),
+        ("chars", pa.int64()),
+        ("bytes", pa.int64()),
+        ("c2pa", pa.string()),
+        ("kind", pa.string()),
+        ("depth", pa.int8()),  # drafts only
+        ("domain", pa.string()),  # drafts only: the seed's
+        ("seed_ids", pa.list_(pa.string())),  # drafts only
+    ]
+)
+
+# The thin columns of a shard: all that decisions need. Text, title and url are read again only when published.
+THIN = [name for name in SHARD.names if name not in ("text", "title", "url")]
+
+PUBLISHED = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("text", pa.string()),
+        ("provenance", pa.string()),
+        ("origin", pa.string()),
+        ("source", pa.string()),
+        ("source_id", pa.string()),
+        ("license", pa.string()),
+        ("domain", pa.string()),
+        ("language", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("generator", pa.string()),
+        ("model", pa.string()),
+        ("kind", pa.string()),
+        ("p_synthetic", pa.float32()),
+        ("grade", pa.float32()),
+        ("groundedness", pa.float32()),
+        ("created", pa.date32()),
+        ("tokens", pa.int64()),
+        ("epochs", pa.int8()),
+        ("depth", pa.int8()),
+        ("seed_ids", pa.list_(pa.string())),
+    ]
+)
+
+STRATUM = ["source", "domain", "language", "provenance", "depth"]
+PROVENANCES = ("human", "synthetic", "unknown")
+
+# The day after which text on the web may be machine-made: ChatGPT was released on 2022-11-30.
+MACHINE_TEXT_FROM = "2022-11-30"

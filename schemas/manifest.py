@@ -1,0 +1,117 @@
+"""The manifest: the commit of a version. A reader needs nothing but this and plain Parquet."""
+
+from typing import Any, Literal
+
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.errors import IntegrityError, RecipeError
+from cuvee.schemas.recipe import Name
+from cuvee.schemas.records import FileRef
+
+FORMAT = 1
+
+
+class Stratum(Frozen):
+    """Documents that are alike for the mixture."""
+
+    source: str
+    domain: str
+    language: str
+    provenance: str
+    depth: int
+
+
+class DataFile(FileRef):
+    """A published file: one stratum, one night, one split.
+
+    amounts: provenance → Σ amount · epochs, in the recipe's unit. accepted: the pool state that first held its rows.
+    """
+
+    split: Literal["train", "validation"]
+    stratum: Stratum
+    accepted: int
+    amounts: dict[str, int]
+
+    @property
+    def amount(self) -> int:
+        """All of it, in the recipe's unit."""
+        return sum(self.amounts.values())
+
+
+class Totals(Frozen):
+    """Documents and amounts (Σ amount · epochs) by provenance; human_share is null when nothing counts.
+
+    counted_human: what the ratio counts as human; all else in `amount` it counts as synthetic.
+    """
+
+    documents: int
+    amount: int
+    counted_human: int
+    by_provenance: dict[str, int]
+    human_share: float | None
+
+
+class Manifest(Frozen):
+    """All that a version is."""
+
+    format: int = FORMAT
+    corpus: Name
+    version: int
+    parent: int | None
+    created: str
+    run_id: str
+    recipe: dict[str, Any]
+    recipe_sha256: str
+    steps: dict[str, int]
+    models: dict[str, str]
+    pool: FileRef
+    files: tuple[DataFile, ...]
+    totals: Totals
+    splits: dict[str, Totals]
+    mixture: dict[str, Any]
+    review: dict[str, Any] | None = None
+    reports: tuple[FileRef, ...]
+
+    @property
+    def ref(self) -> str:
+        """The version's full name, such as `library@v0007`."""
+        return f"{self.corpus}@{version_name(self.version)}"
+
+
+class TagEntry(Frozen):
+    """One move of a tag. by: what moved it; after `rollback` it stays until `cuvee tag` moves it."""
+
+    version: int
+    by: Literal["publish", "tag", "rollback"]
+    created: str
+
+
+def version_name(version: int) -> str:
+    """Write 7 as `v0007`."""
+    return f"v{version:04d}"
+
+
+def parse_version(text: str) -> int | None:
+    """Read `v0007` as 7; None for anything else."""
+    return int(text[1:]) if text[:1] == "v" and text[1:].isdigit() else None
+
+
+def parse_ref(ref: str) -> tuple[str, str]:
+    """Split `corpus`, `corpus@latest` or `corpus@v0007`; the name after @ defaults to latest."""
+    corpus, _, name = ref.partition("@")
+    if not corpus or "/" in ref:
+        raise RecipeError(f"{ref!r} is not a reference; write corpus, corpus@latest or corpus@v0007")
+    return corpus, name or "latest"
+
+
+def read_manifest(text: bytes, where: str) -> Manifest:
+    """Read a manifest; refuse one written by a newer format, and one that is not a manifest at all."""
+    import json
+
+    try:
+        tree = json.loads(text)
+        written = tree["format"]
+    except (ValueError, KeyError, TypeError):
+        raise IntegrityError(f"{where}: not a manifest; restore the file, or read another version") from None
+    if written > FORMAT:
+        raise RecipeError(f"{where}: written in format {written}, this cuvee reads up to {FORMAT}; upgrade cuvee")
+    return Manifest.model_validate(tree)

@@ -1,0 +1,208 @@
+"""Read a recipe: YAML 1.2, environment variables, `--set`, and errors that name file, key, value and nearest key."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import StringIO
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Recipe
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def parse_recipe(
+    text: str, name: str = "recipe", environment: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> Recipe:
+    """Turn YAML text into a checked recipe.
+
+    name: the file's name, for messages. environment: values of `${NAME}` and `${NAME:-default}`.
+    overrides: `dotted.path=value` strings; a value is parsed as YAML, a number in the path indexes a list.
+    Raises RecipeError naming file, key path, value and, for an unknown key, the nearest known one.
+    """
+    tree = _load(text, name)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{name}: a recipe is a mapping of keys such as corpus and sources; this is {_kind(tree)}")
+    for override in overrides:
+        _override(tree, override, name)
+    tree = _substitute(tree, environment or {}, name, ())
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, tree, name)) from None
+    _refuse_what_is_not_built(recipe, name)
+    return recipe
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say what was probably meant, or list what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
+
+
+def _load(text: str, name: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RecipeError(f"{name}:{where}: not YAML: {(error.problem or str(error)).strip()}") from None
+    except YAMLError as error:
+        raise RecipeError(f"{name}: not YAML: {error}") from None
+
+
+def _override(tree: dict[str, Any], override: str, name: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override}: write it as key.path=value, for example mixture.human.min=0.7")
+    *parents, last = path.split(".")
+    node: Any = tree
+    for key in parents:
+        node = _descend(node, key, override, name)
+    if isinstance(node, list):
+        _descend(node, last, override, name)
+        node[int(last)] = _load(value, f"--set {override}")
+    elif isinstance(node, dict):
+        node[last] = _load(value, f"--set {override}")
+    else:
+        raise RecipeError(f"--set {override}: {'.'.join(parents)} is {_kind(node)} in {name}; it has no keys")
+
+
+def _descend(node: Any, key: str, override: str, name: str) -> Any:
+    if isinstance(node, list):
+        if key.isdigit() and int(key) < len(node):
+            return node[int(key)]
+        raise RecipeError(f"--set {override}: {name} has {len(node)} entries there; use an index from 0")
+    if isinstance(node, dict):
+        if node.get(key) is None:
+            node[key] = {}
+        return node[key]
+    raise RecipeError(f"--set {override}: {key!r} is below {_kind(node)} in {name}")
+
+
+def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tuple[str, ...]) -> Any:
+    if isinstance(node, dict):
+        return {key: _substitute(value, environment, name, (*path, str(key))) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_substitute(value, environment, name, (*path, str(i))) for i, value in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def value_of(match: re.Match[str]) -> str:
+        variable, default = match.group(1), match.group(2)
+        value = environment.get(variable, default)
+        if value is None:
+            raise RecipeError(
+                f"{name}: {'.'.join(path)}: the environment variable {variable} is not set; "
+                f"set it, or write ${{{variable}:-default}}"
+            )
+        return value
+
+    return _VARIABLE.sub(value_of, node)
+
+
+def _explain(error: ValidationError, tree: Any, name: str) -> str:
+    lines = []
+    for fault in error.errors():
+        # pydantic adds the branch of a union to the location; only keys and indices are the user's.
+        path = _path_in(tree, fault["loc"])
+        dotted = ".".join(str(key) for key in path) or "recipe"
+        if fault["type"] == "extra_forbidden":
+            parent = _model_at(path[:-1])
+            lines.append(f"{name}: {dotted}: unknown key; {nearest(str(path[-1]), parent.model_fields)}")
+        elif fault["type"] == "missing":
+            missing = [*path, fault["loc"][-1]] if not path or path[-1] != fault["loc"][-1] else path
+            lines.append(f"{name}: {'.'.join(map(str, missing))}: required, and not given")
+        else:
+            reason = fault["msg"].removeprefix("Value error, ")
+            value = fault["input"]
+            shown = "" if isinstance(value, BaseModel | dict | list) else f"{value!r}: "
+            lines.append(f"{name}: {dotted}: {shown}{reason[0].lower()}{reason[1:]}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _path_in(tree: Any, location: tuple[int | str, ...]) -> list[int | str]:
+    path: list[int | str] = []
+    node = tree
+    for key in location:
+        if (isinstance(node, dict) and key in node) or (
+            isinstance(node, list) and isinstance(key, int) and key < len(node)
+        ):
+            node = node[key]  # type: ignore[index]
+            path.append(key)
+    return path
+
+
+def _model_at(path: Sequence[int | str]) -> type[BaseModel]:
+    model: type[BaseModel] = Recipe
+    for key in path:
+        if isinstance(key, int) or key not in model.model_fields:
+            continue
+        candidates = [model.model_fields[key].annotation]
+        while candidates:
+            candidate = candidates.pop()
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+                break
+            candidates.extend(get_args(candidate))
+    return model
+
+
+def _kind(node: Any) -> str:
+    names: dict[type, str] = {dict: "a mapping", list: "a list", str: "a text", type(None): "empty"}
+    return names.get(type(node), f"the value {node!r}")
+
+
+_NOT_BUILT: list[tuple[str, Callable[[Recipe], bool], str]] = [
+    ("sources[].format: warc", lambda r: any(s.format == "warc" for s in r.sources), "convert to jsonl or Parquet"),
+    (
+        "sources[].uri: s3:// and http(s)://",
+        lambda r: any("://" in uri for s in r.sources for uri in s.uri),
+        "copy the files to a local folder",
+    ),
+    ("store: s3://", lambda r: "://" in (r.store or "") and not (r.store or "").startswith("memory://"), "use a folder"),
+    ("generate[].grade.judge_model", lambda r: any(g.grade.judge_model for g in r.generate), "leave it null"),
+    ("generate[].budget.cost_usd", lambda r: any(g.budget.cost_usd is not None for g in r.generate), "use requests"),
+    (
+        "generate[].prices",
+        lambda r: any(g.prices.prompt_per_million or g.prices.completion_per_million for g in r.generate),
+        "leave them null",
+    ),
+    ("mixture.unit: tokens", lambda r: r.mixture.unit == "tokens" or bool(r.mixture.tokenizer), "use words or bytes"),
+    ("mixture.groups", lambda r: bool(r.mixture.groups), "leave the list empty"),
+    ("mixture.shortage: repeat", lambda r: r.mixture.shortage == "repeat", "use shrink or fail"),
+    ("mixture.max_epochs above 1", lambda r: r.mixture.max_epochs > 1, "use 1"),
+    ("mixture.depth.max above 1", lambda r: r.mixture.depth.max > 1, "use 0 or 1"),
+    ("review.when: findings and always", lambda r: r.review.when != "never", "use never"),
+]
+
+
+def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
+    for what, used, instead in _NOT_BUILT:
+        if used(recipe):
+            raise RecipeError(f"{name}: {what}: not built yet; {instead}")
+    for position, entry in enumerate(recipe.generate):
+        where = f"{name}: generate.{position}"
+        if entry.generator == "ngram" and not entry.allow_baseline:
+            raise RecipeError(
+                f"{where}.generator: the ngram baseline writes nonsense and is for trying the pipeline out, "
+                "not for training; set allow_baseline: true if that is meant"
+            )
+        human, budget = recipe.mixture.human, entry.budget
+        if budget.amount == "auto" and human.min == 0 and recipe.mixture.total is None:
+            raise RecipeError(
+                f"{where}.budget.amount: auto needs mixture.human.min above 0 or mixture.total; "
+                "give one of them, or an amount"
+            )
+        unknown = sorted(set(entry.seeds.sources) - {source.name for source in recipe.sources})
+        if unknown:
+            raise RecipeError(
+                f"{where}.seeds.sources: no source is named {unknown[0]!r}; "
+                f"{nearest(unknown[0], (source.name for source in recipe.sources))}"
+            )

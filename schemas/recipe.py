@@ -1,0 +1,265 @@
+"""The recipe: everything that decides what a run publishes, typed.
+
+A recipe is read by `cuvee.schemas.parse`. Paths are kept as written, relative to the recipe's folder, so that a
+recipe has one hash on every machine.
+"""
+
+import hashlib
+import json
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cuvee.schemas.base import Frozen
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Origin = Literal["human", "synthetic", "unknown"]
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class Fields(Frozen):
+    """The names that a source's own columns have for the fields of a document."""
+
+    text: str = Field("text", description="column with the document's text; the only one that must exist")
+    id: str = Field("id", description="column with the source's own identifier; a newer row replaces an older one")
+    url: str = "url"
+    title: str = "title"
+    created: str = Field("created", description="column with the date of the text, ISO 8601")
+    license: str = "license"
+    generator: str = "generator"
+    model: str = "model"
+
+
+class Source(Frozen):
+    """One declared input: which files, how to read them, and what is claimed of them."""
+
+    name: Name
+    uri: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    format: Literal["auto", "jsonl", "parquet", "csv", "text", "html", "warc"] = "auto"
+    fields: Fields = Fields()
+    origin: Origin = Field("human", description="who wrote the rows, as declared")
+    origin_field: str | None = Field(None, description="column that declares the origin row by row")
+    license: str | None = Field(None, description="SPDX expression, used where a row has none")
+    license_map: dict[str, str] = Field({}, description="a row's own licence text → SPDX expression")
+    domain: str = Field("unknown", min_length=1)
+    language: str = Field("auto", description="auto, or the ISO 639 code of all rows")
+    dates: Literal["claimed", "trusted"] = Field("claimed", description="whether `created` is evidence")
+    vanished: Literal["keep", "drop"] = Field("keep", description="rows whose source file is gone")
+
+
+class Ingest(Frozen):
+    """How source files become shards."""
+
+    mask: tuple[Literal["email", "ip", "phone", "card", "iban"], ...] = ("email", "ip", "phone", "card", "iban")
+    shard_mb: int = Field(64, ge=1, le=1024, description="text a shard holds at most, MB")
+    max_bad_rows: Share = Field(0.01, description="share of unreadable rows in a source that stops the run")
+    min_date: date | None = Field(None, description="documents with an older date are dropped")
+
+
+class FilterSpec(BaseModel):
+    """One filter; its options are checked by the filter's own file."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+
+
+class Holdout(Frozen):
+    """Human documents that are published as split `validation` and never trained on or used as seeds."""
+
+    share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
+
+
+class Seeds(Frozen):
+    """Which human documents a generator may start from."""
+
+    sources: tuple[Name, ...] = Field((), description="names of sources; empty: all")
+    max_per_seed: int = Field(2, ge=1, description="drafts of one generator that may share a seed")
+    allow_unlicensed: bool = False
+
+
+class Sampling(Frozen):
+    """How a generator draws."""
+
+    temperature: float = Field(0.7, ge=0.0, le=2.0)
+    max_tokens: int = Field(512, ge=1)
+    seed: int = Field(1, ge=0)
+
+
+class Grade(Frozen):
+    """How drafts are judged and revised."""
+
+    min_score: int | None = Field(3, ge=1, le=5)
+    judge_model: str | None = Field(None, description="null: no judge")
+    revise: int = Field(2, ge=0, le=5)
+
+
+class Budget(Frozen):
+    """The most that a generator may plan."""
+
+    amount: Literal["auto"] | Annotated[float, Field(ge=0)] = Field("auto", description="in the mixture's unit")
+    requests: int | None = Field(None, ge=0)
+    cost_usd: float | None = Field(None, ge=0)
+
+
+class Prices(Frozen):
+    """US dollars a million tokens; null: unknown, never guessed."""
+
+    prompt_per_million: float | None = Field(None, ge=0)
+    completion_per_million: float | None = Field(None, ge=0)
+
+
+class Generate(Frozen):
+    """One generator of drafts."""
+
+    name: Name
+    generator: str = Field(description="openai (any compatible endpoint) or ngram (offline baseline)")
+    base_url: str | None = None
+    model: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    kinds: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = ("encyclopedic",)
+    seeds: Seeds = Seeds()
+    sampling: Sampling = Sampling()
+    grade: Grade = Grade()
+    budget: Budget = Budget()
+    prices: Prices = Prices()
+    concurrency: int = Field(32, ge=1, le=1024)
+    allow_baseline: bool = Field(False, description="the ngram baseline is refused unless true")
+
+
+class Dedup(Frozen):
+    """Near-duplicates: MinHash candidates, verified on the text."""
+
+    ngram: int = Field(5, ge=1, le=32, description="words a shingle")
+    permutations: int = Field(128, ge=16, le=1024)
+    bands: Literal["auto"] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        "auto", description="auto, or [bands, rows]"
+    )
+    threshold: float = Field(0.8, gt=0.0, le=1.0, description="Jaccard similarity from which a copy is removed")
+    seed: int = Field(1, ge=0, lt=2**32)
+
+
+class Decontaminate(Frozen):
+    """Benchmarks whose text must not be trained on."""
+
+    benchmarks: tuple[str, ...] = ()
+    ngram: int = Field(13, ge=1, le=32)
+    overlap: float = Field(0.5, gt=0.0, le=1.0)
+
+
+class Provenance(Frozen):
+    """How evidence becomes a conclusion, and what follows from it."""
+
+    model: str = Field("builtin", description="builtin, or the folder of a trained model")
+    max_false_positive_rate: float = Field(0.005, gt=0.0, le=0.5)
+    suspects: Literal["relabel", "drop", "keep"] = "relabel"
+    unknown_as: Literal["exclude", "human", "synthetic"] = "exclude"
+
+
+class HumanShare(Frozen):
+    """Bounds on human ÷ (human + synthetic)."""
+
+    min: Share = 0.0
+    max: Share = 1.0
+    min_amount: float | None = Field(None, ge=0, description="human text at least, in the mixture's unit")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "HumanShare":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
+
+
+class Group(Frozen):
+    """Bounds on the share of the strata that match `where`."""
+
+    where: dict[str, str]
+    min: Share = 0.0
+    max: Share = 1.0
+    target: Share | None = None
+
+
+class Depth(Frozen):
+    """How many generations from human text a document may be."""
+
+    max: int = Field(1, ge=0, le=100)
+
+
+class Mixture(Frozen):
+    """The enforced plan: how much of what is published."""
+
+    unit: Literal["words", "tokens", "bytes", "documents"] = "words"
+    tokenizer: str | None = None
+    total: float | None = Field(None, gt=0, description="at most, in the unit, epochs counted")
+    human: HumanShare = HumanShare()
+    groups: tuple[Group, ...] = ()
+    depth: Depth = Depth()
+    shortage: Literal["shrink", "fail", "repeat"] = "shrink"
+    max_epochs: int = Field(1, ge=1, le=100)
+    seed: int = Field(7, ge=0, lt=2**64)
+
+
+class Guard(Frozen):
+    """Comparison of the candidate with its human reference and with an earlier version."""
+
+    action: Literal["block", "warn"] = "warn"
+    compare_with: str | None = "latest"
+
+
+class Review(Frozen):
+    """When a person must approve."""
+
+    when: Literal["never", "findings", "always"] = "never"
+    sample: int = Field(200, ge=1)
+
+
+class Publish(Frozen):
+    """Where readers find the version."""
+
+    tag: Name = "latest"
+    shard_mb: int = Field(16, ge=1, le=1024, description="text a published file holds, MB, about")
+
+
+class Recipe(Frozen):
+    """The typed YAML of a run."""
+
+    corpus: Name
+    store: str | None = None
+    sources: tuple[Source, ...] = Field(min_length=1)
+    ingest: Ingest = Ingest()
+    filters: tuple[FilterSpec, ...] = ()
+    holdout: Holdout = Holdout()
+    generate: tuple[Generate, ...] = ()
+    dedup: Dedup = Dedup()
+    decontaminate: Decontaminate = Decontaminate()
+    provenance: Provenance = Provenance()
+    mixture: Mixture = Mixture()
+    guard: Guard = Guard()
+    review: Review = Review()
+    publish: Publish = Publish()
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "Recipe":
+        names = [source.name for source in self.sources] + [entry.name for entry in self.generate]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the name {twice[0]!r} is used twice among sources and generators; rename one")
+        return self
+
+    def sha256(self) -> str:
+        """Hash what decides the result: all but the place of the store."""
+        return canonical_sha256(self.model_dump(mode="json", exclude={"store"}))
+
+
+def canonical_json(value: Any) -> str:
+    """Render JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def canonical_sha256(value: Any) -> str:
+    """Hash a JSON value, 64 lower-case hex digits, independent of key order."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

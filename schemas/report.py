@@ -1,0 +1,54 @@
+"""What a run tells: the figures of each step, and how it ended."""
+
+from cuvee.schemas.base import Frozen
+
+
+class StepReport(Frozen):
+    """Rows in and out of a step, and what it dropped, by reason; into = out + Σ dropped."""
+
+    into: int
+    out: int
+    dropped: dict[str, int] = {}
+
+    def as_json(self) -> dict[str, object]:
+        """The three figures under the names of the command's JSON line."""
+        return {"in": self.into, "out": self.out, "dropped": self.dropped}
+
+
+class Finding(Frozen):
+    """Something a person should look at. subject: the source, stratum or generator that it is about."""
+
+    kind: str
+    subject: str
+    message: str
+    figures: dict[str, float | None] = {}
+
+
+class RunReport(Frozen):
+    """How a run ended. version: the one that stands now, 0 for none; published: whether this run made it."""
+
+    corpus: str
+    version: int
+    published: bool
+    documents: int
+    amount: int
+    unit: str
+    human_share: float | None
+    floor: float
+    steps: dict[str, StepReport]
+    findings: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
+    store: str = ""
+    seconds: float = 0.0
+
+    def as_markdown(self) -> str:
+        """Tell the outcome in a few lines, for the page of the run."""
+        share = "none counted" if self.human_share is None else f"{self.human_share:.4f}"
+        state = "published" if self.published else "nothing new, the standing version"
+        lines = [
+            f"**{self.corpus}@v{self.version:04d}**: {state}",
+            f"{self.documents:,} documents, {self.amount:,} {self.unit}, human share {share} (floor {self.floor:g})",
+            *(f"- finding: {finding.message}" for finding in self.findings),
+            *(f"- warning: {warning}" for warning in self.warnings),
+        ]
+        return "\n\n".join(lines)

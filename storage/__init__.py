@@ -1,0 +1,1 @@
+"""Bytes: stores, the layout of a published corpus, the commit."""

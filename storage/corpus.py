@@ -1,0 +1,152 @@
+"""A published corpus in the store: manifests, tags, and the commit.
+
+corpora/<corpus>/manifests/v0007.json      the commit: one create-only put, written last
+corpora/<corpus>/tags/<name>/000012.json   a create-only series, the highest wins
+corpora/<corpus>/data/<aa>/<sha256>.parquet
+corpora/<corpus>/reports/v0007/…
+corpora/<corpus>/pool/<step>/<aa>/<sha256>.parquet
+work/<step>/<key>.json
+"""
+
+import difflib
+import hashlib
+import json
+
+from cuvee.schemas.errors import ConflictError, RecipeError
+from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, read_manifest, version_name
+from cuvee.schemas.records import FileRef, PoolState, StepRecord
+from cuvee.storage.store import Store
+
+
+def data_folder(corpus: str) -> str:
+    """Return the folder of a corpus's published files."""
+    return f"corpora/{corpus}/data"
+
+
+def pool_folder(corpus: str, step: str) -> str:
+    """Return the folder of one step's files in a corpus's pool."""
+    return f"corpora/{corpus}/pool/{step}"
+
+
+def reports_folder(corpus: str, version: int) -> str:
+    """Return the folder of a version's reports."""
+    return f"corpora/{corpus}/reports/{version_name(version)}"
+
+
+def corpora(store: Store) -> list[str]:
+    """List the corpora that have a version."""
+    return sorted({key.split("/")[1] for key in store.keys("corpora/") if key.split("/")[2] == "manifests"})
+
+
+def versions(store: Store, corpus: str) -> list[int]:
+    """List the published versions, ascending."""
+    keys = store.keys(f"corpora/{corpus}/manifests/")
+    found = {parse_version(key.rsplit("/", 1)[1].split(".")[0]) for key in keys}
+    return sorted(version for version in found if version is not None)
+
+
+def load_manifest(store: Store, corpus: str, version: int) -> Manifest:
+    """Read a version's manifest, the highest revision; raises RecipeError when there is none."""
+    stem = f"corpora/{corpus}/manifests/{version_name(version)}"
+    revisions = [key for key in store.keys(f"corpora/{corpus}/manifests/") if key.startswith(f"{stem}.")]
+    if not revisions:
+        known = ", ".join(version_name(number) for number in versions(store, corpus)) or "none"
+        raise RecipeError(f"{corpus} has no version {version_name(version)} in {store.uri}; it has: {known}")
+    newest = max(revisions, key=lambda key: (len(key), key))
+    return read_manifest(store.get(newest), store.location(newest))
+
+
+def resolve(store: Store, ref: str) -> Manifest:
+    """Find the version that `corpus`, `corpus@tag` or `corpus@v0007` names; raises RecipeError saying what there is."""
+    corpus, name = parse_ref(ref)
+    numbers = versions(store, corpus)
+    if not numbers:
+        known = corpora(store)
+        close = difflib.get_close_matches(corpus, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(known) or 'no corpus yet'}"
+        raise RecipeError(f"no corpus {corpus!r} in the store {store.uri}; {hint} (another store: --store)")
+    version = parse_version(name)
+    if version is None:
+        entry = read_tag(store, corpus, name)
+        if entry is None and name != "latest":
+            known_tags = ", ".join(tags(store, corpus)) or "none"
+            raise RecipeError(f"{corpus} has no tag {name!r}; tags: {known_tags}; versions: v0001 and so on")
+        version = entry.version if entry else numbers[-1]
+    return load_manifest(store, corpus, version)
+
+
+def commit(store: Store, manifest: Manifest) -> None:
+    """Publish: one create-only put; raises ConflictError when the number is taken."""
+    key = f"corpora/{manifest.corpus}/manifests/{version_name(manifest.version)}.json"
+    try:
+        store.create(key, _pretty(manifest.model_dump(mode="json")))
+    except ConflictError:
+        raise ConflictError(
+            f"{manifest.ref} was published by another run meanwhile; nothing of this run is lost: run it again"
+        ) from None
+
+
+def tags(store: Store, corpus: str) -> list[str]:
+    """List the names of a corpus's tags."""
+    return sorted({key.split("/")[3] for key in store.keys(f"corpora/{corpus}/tags/")})
+
+
+def read_tag(store: Store, corpus: str, name: str) -> TagEntry | None:
+    """Return the newest entry of a tag, None if it was never set."""
+    keys = store.keys(f"corpora/{corpus}/tags/{name}/")
+    return TagEntry.model_validate_json(store.get(keys[-1])) if keys else None
+
+
+def move_tag(store: Store, corpus: str, name: str, entry: TagEntry) -> None:
+    """Append an entry to a tag's series; raises ConflictError when somebody else moved it at the same moment."""
+    keys = store.keys(f"corpora/{corpus}/tags/{name}/")
+    number = int(keys[-1].rsplit("/", 1)[1].removesuffix(".json")) + 1 if keys else 1
+    store.create(f"corpora/{corpus}/tags/{name}/{number:06d}.json", _pretty(entry.model_dump(mode="json")))
+
+
+def write_state(store: Store, corpus: str, state: PoolState) -> FileRef:
+    """Store a pool state under its content's hash."""
+    content = state.model_dump_json().encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    key = f"corpora/{corpus}/pool/states/{sha256}.json"
+    store.put(key, content)
+    return FileRef(path=key, sha256=sha256, bytes=len(content), rows=len(state.entries))
+
+
+def read_state(store: Store, corpus: str) -> PoolState:
+    """Return the pool state of the highest version, the empty one when nothing is published."""
+    numbers = versions(store, corpus)
+    if not numbers:
+        return PoolState()
+    return PoolState.model_validate_json(store.get(load_manifest(store, corpus, numbers[-1]).pool.path))
+
+
+def read_record(store: Store, step: str, key: str) -> StepRecord | None:
+    """Return the record of finished work if its files still stand with their sizes, else None."""
+    try:
+        record = StepRecord.model_validate_json(store.get(f"work/{step}/{key}.json"))
+    except FileNotFoundError:
+        return None
+    return record if stands(store, record) else None
+
+
+def stands(store: Store, record: StepRecord) -> bool:
+    """Tell whether every file of a record is in the store with its recorded size."""
+    return all(store.size(file.path) == file.bytes for file in record.files)
+
+
+def write_record(store: Store, record: StepRecord) -> None:
+    """Store a record of finished work; its files stand already."""
+    store.put(f"work/{record.step}/{record.key}.json", record.model_dump_json().encode())
+
+
+def write_report(store: Store, corpus: str, version: int, name: str, content: bytes, rows: int = 0) -> FileRef:
+    """Store one report of a version; the hash in its path keeps two runs that race for a number apart."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    key = f"{reports_folder(corpus, version)}/{sha256[:12]}/{name}"
+    store.put(key, content)
+    return FileRef(path=key, sha256=sha256, bytes=len(content), rows=rows)
+
+
+def _pretty(tree: object) -> bytes:
+    return (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode()

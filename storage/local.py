@@ -1,0 +1,94 @@
+"""A store in a folder."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from cuvee.schemas.errors import ConflictError
+
+
+class LocalStore:
+    """Files below a folder. Writes go to a temporary name, are flushed to disk, and then renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = str(self.root)
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes; raises FileNotFoundError."""
+        return (self.root / key).read_bytes()
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading; raises FileNotFoundError."""
+        return (self.root / key).open("rb")
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write or replace in one rename."""
+        self._place(self._written(content), key)
+
+    def create(self, key: str, content: bytes) -> None:
+        """Write only if absent: a hard link to the finished file fails when the name is taken."""
+        written, target = self._written(content), self.root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(written, target)
+        except FileExistsError:
+            raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo") from None
+        finally:
+            written.unlink()
+        _flush(target.parent)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Move a local file into the store."""
+        _flush(path)
+        self._place(path, key)
+
+    def size(self, key: str) -> int | None:
+        """Return the bytes under the key, None if absent."""
+        try:
+            return (self.root / key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def keys(self, prefix: str) -> list[str]:
+        """List the keys below a prefix, sorted."""
+        folder = self.root / prefix
+        return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+
+    def delete(self, key: str) -> None:
+        """Remove the key; absent is no error."""
+        (self.root / key).unlink(missing_ok=True)
+
+    def location(self, key: str) -> str:
+        """Return the absolute path."""
+        return str(self.root / key)
+
+    def scratch(self) -> Path:
+        """Return the folder for files under construction."""
+        folder = self.root / "work" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _written(self, content: bytes) -> Path:
+        handle, name = tempfile.mkstemp(dir=self.scratch())
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        return Path(name)
+
+    def _place(self, path: Path, key: str) -> None:
+        target = self.root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+        _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,69 @@
+"""A store in memory, the twin of the local one for tests."""
+
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from cuvee.schemas.errors import ConflictError
+
+
+class MemoryStore:
+    """A dictionary of bytes; stores of one name in one process are one store."""
+
+    _stores: ClassVar[dict[str, "MemoryStore"]] = {}
+
+    def __init__(self, uri: str = "memory://") -> None:
+        self.uri = uri
+        self.content: dict[str, bytes] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="cuvee-")
+
+    @classmethod
+    def named(cls, uri: str) -> "MemoryStore":
+        """Return the store of this name, made at the first call."""
+        return cls._stores.setdefault(uri, cls(uri))
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes; raises FileNotFoundError."""
+        try:
+            return self.content[key]
+        except KeyError:
+            raise FileNotFoundError(key) from None
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading; raises FileNotFoundError."""
+        return BytesIO(self.get(key))
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write or replace."""
+        self.content[key] = content
+
+    def create(self, key: str, content: bytes) -> None:
+        """Write only if absent; raises ConflictError."""
+        if self.content.setdefault(key, content) is not content:
+            raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo")
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Move a local file into the store."""
+        self.put(key, path.read_bytes())
+        path.unlink()
+
+    def size(self, key: str) -> int | None:
+        """Return the bytes under the key, None if absent."""
+        return len(self.content[key]) if key in self.content else None
+
+    def keys(self, prefix: str) -> list[str]:
+        """List the keys below a prefix, sorted."""
+        return sorted(key for key in self.content if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        """Remove the key; absent is no error."""
+        self.content.pop(key, None)
+
+    def location(self, key: str) -> str:
+        """Return the key under the store's name; other tools cannot read it."""
+        return f"{self.uri}/{key}"
+
+    def scratch(self) -> Path:
+        """Return a temporary folder."""
+        return Path(self._scratch.name)

@@ -1,0 +1,108 @@
+"""Parquet in a store: content-addressed writing, thin reading."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cuvee.schemas.errors import IntegrityError
+from cuvee.schemas.records import FileRef
+from cuvee.storage.store import Store
+
+# 8 MiB row groups: a shuffled reader holds 16 of them.
+ROW_GROUP_BYTES = 8 * 2**20
+
+
+class TableWriter:
+    """Write one Parquet file batch by batch; `ref` is set when the file stands in the store."""
+
+    ref: FileRef
+
+    def __init__(self, path: Path, schema: pa.Schema, level: int) -> None:
+        # No dictionary and no statistics on text: footers would store documents, and keep them after a takedown.
+        plain = [name for name in schema.names if name != "text"]
+        self.schema = schema
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=level,
+            use_dictionary=[name for name in plain if not pa.types.is_floating(schema.field(name).type)],
+            write_statistics=plain,
+            write_page_index=True,
+        )
+
+    def write(self, table: pa.Table) -> None:
+        """Append a table, cast to the file's schema, in row groups of about 8 MiB."""
+        if table.num_rows:
+            table = table.select(self.schema.names).cast(self.schema)
+            rows = max(1, table.num_rows * ROW_GROUP_BYTES // max(table.nbytes, 1))
+            self._writer.write_table(table, row_group_size=rows)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+@contextmanager
+def table_file(store: Store, folder: str, schema: pa.Schema, level: int = 1) -> Iterator[TableWriter]:
+    """Write a Parquet file under `folder/<aa>/<sha256>.parquet`; nothing is left behind when the block fails."""
+    handle, name = tempfile.mkstemp(dir=store.scratch(), suffix=".parquet")
+    os.close(handle)
+    path = Path(name)
+    try:
+        writer = TableWriter(path, schema, level)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        writer.ref = _keep(store, folder, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_table(store: Store, folder: str, table: pa.Table, level: int = 1) -> FileRef:
+    """Write one table as a content-addressed Parquet file."""
+    with table_file(store, folder, table.schema, level) as writer:
+        writer.write(table)
+    return writer.ref
+
+
+def _keep(store: Store, folder: str, path: Path) -> FileRef:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    rows, size = pq.read_metadata(path).num_rows, path.stat().st_size
+    key = f"{folder}/{sha256[:2]}/{sha256}.parquet"
+    if store.size(key) != size:
+        path.chmod(0o644)
+        store.put_file(key, path)
+    return FileRef(path=key, sha256=sha256, bytes=size, rows=rows)
+
+
+def read_table(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a file's columns; raises IntegrityError when it is gone or has another number of rows."""
+    try:
+        with store.open(ref.path) as file:
+            table = pq.ParquetFile(file).read(columns=list(columns) if columns is not None else None)
+    except FileNotFoundError:
+        raise IntegrityError(
+            f"{store.location(ref.path)} is missing; restore it, or delete the work folder's records and run again"
+        ) from None
+    except pa.ArrowException as error:
+        raise IntegrityError(f"{store.location(ref.path)} is damaged ({error}); restore it") from None
+    if table.num_rows != ref.rows:
+        raise IntegrityError(f"{store.location(ref.path)} has {table.num_rows} rows, recorded were {ref.rows}")
+    return table
+
+
+def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Read a file's columns a row group at a time."""
+    with store.open(ref.path) as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group, columns=list(columns))
