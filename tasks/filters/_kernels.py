@@ -1,0 +1,301 @@
+"""Kernels: one pass over the UTF-8 bytes of many texts. Compiled, cached on disk, and free of the GIL.
+
+All kernels stand in this one file: numba's cache looks at the file of the function that is called, and would not see
+a change in a function or a constant of another file.
+
+A text's bytes are content[offsets[i]:offsets[i + 1]]; the layout is Arrow's. Equality of words, pieces and n-grams is
+equality of 64-bit hashes: in a text of a million words an accidental match has a probability below 1e-7.
+"""
+
+import numba
+import numpy as np
+
+# The classes of code points, see _characters.py.
+OTHER, SPACE, LINE_FEED, LETTER, STOP, IDEOGRAPHIC_STOP, CLOSING = range(7)
+
+# Rows of the matrix that scan_pieces returns.
+DOCUMENT, CHARS, WORDS, WORD_CHARS, LETTER_WORDS, LONGEST_WORD = range(6)
+SENTENCES, FIRST, LAST, ELLIPSIS, REPEATED, STOP_WORDS, PHRASES = range(6, 13)
+MEASURES = 13
+
+# Repetition is measured on so many words; it bounds the memory that one text can take to 64 MB.
+MAX_WORDS = 1_000_000
+TOP_SIZES = (2, 3, 4)
+DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
+
+_SEED = np.uint64(0xCBF29CE484222325)
+_PRIME = np.uint64(0x100000001B3)
+_MIX_A = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_B = np.uint64(0x94D049BB133111EB)
+_ELLIPSIS = 0x2026
+
+
+@numba.njit(nogil=True, cache=True)
+def _mix(value):  # type: ignore[no-untyped-def]
+    """Spread the bits of a 64-bit hash (finaliser of splitmix64); never 0, which marks an empty slot."""
+    value = (value ^ (value >> np.uint64(30))) * _MIX_A
+    value = (value ^ (value >> np.uint64(27))) * _MIX_B
+    value = value ^ (value >> np.uint64(31))
+    return value if value != np.uint64(0) else np.uint64(1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _decode(content, i):  # type: ignore[no-untyped-def]
+    """Return the code point at byte `i` of valid UTF-8 and its width in bytes."""
+    lead = np.int64(content[i])
+    if lead < 0x80:
+        return lead, 1
+    if lead < 0xE0:
+        return (lead & 0x1F) << 6 | (content[i + 1] & 0x3F), 2
+    if lead < 0xF0:
+        return (lead & 0x0F) << 12 | np.int64(content[i + 1] & 0x3F) << 6 | (content[i + 2] & 0x3F), 3
+    high = (lead & 0x07) << 18 | np.int64(content[i + 1] & 0x3F) << 12
+    return high | np.int64(content[i + 2] & 0x3F) << 6 | (content[i + 3] & 0x3F), 4
+
+
+@numba.njit(nogil=True, cache=True)
+def _slot(keys, key):  # type: ignore[no-untyped-def]
+    """Return the slot of an open-addressing table (length a power of 2) that holds `key`, or where it belongs."""
+    mask = np.uint64(len(keys) - 1)
+    place = key & mask
+    while keys[place] != np.uint64(0) and keys[place] != key:
+        place = (place + np.uint64(1)) & mask
+    return place
+
+
+@numba.njit(nogil=True, cache=True)
+def _capacity(entries):  # type: ignore[no-untyped-def]
+    size = 16
+    while size < 2 * entries:
+        size *= 2
+    return size
+
+
+@numba.njit(nogil=True, cache=True)
+def _skip_space(content, i, stop, classes):  # type: ignore[no-untyped-def]
+    """Return the first byte from `i` on that is not white space, and the characters and line feeds passed over."""
+    spaces = line_feeds = 0
+    while i < stop:
+        code, width = _decode(content, i)
+        if classes[code] not in (SPACE, LINE_FEED):
+            break
+        spaces += 1
+        line_feeds += code == 10
+        i += width
+    return i, spaces, line_feeds
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_word(content, i, stop, classes, unfinished):  # type: ignore[no-untyped-def]
+    """Read the word that starts at byte `i`; `unfinished`: its piece has a sentence that has not ended.
+
+    Return the byte after it; its characters, hash, letters, and letters packed into 64 bits in lower case (0 for more
+    than 8; a letter beyond ASCII is 255); the sentences that end in it, and whether one is unfinished after it; its
+    last code point and the full stops in a row at its end.
+    """
+    chars = letters = sentences = last = dots = 0
+    packed = np.uint64(0)
+    word_hash = _SEED
+    stopped = False
+    while i < stop:
+        code, width = _decode(content, i)
+        kind = classes[code]
+        if kind in (SPACE, LINE_FEED):
+            break
+        if kind == STOP:
+            stopped = True
+        elif kind == IDEOGRAPHIC_STOP:
+            sentences += unfinished
+            unfinished = stopped = False
+        elif kind != CLOSING:
+            stopped = False
+            unfinished = True
+        if kind == LETTER:
+            letters += 1
+            small = code | 32 if code < 128 else 255
+            packed = packed << np.uint64(8) | np.uint64(small) if letters <= 8 else np.uint64(0)
+        for j in range(i, i + width):
+            word_hash = (word_hash ^ np.uint64(content[j])) * _PRIME
+        dots = dots + 1 if code == 46 else 0
+        last = code
+        chars += 1
+        i += width
+    if stopped:
+        sentences += unfinished
+        unfinished = False
+    return i, chars, _mix(word_hash), letters, packed, sentences, unfinished, last, dots
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_phrases(content, i, end, stop, phrases, lengths):  # type: ignore[no-untyped-def]
+    """Return a bit for each phrase (lower-case ASCII, a row each) that starts in bytes `i` to `end`, in either case."""
+    found = 0
+    for start in range(i, end):
+        for k in range(len(lengths)):
+            j = 0
+            # The first byte is a letter; | 32 makes it a small one.
+            while j < lengths[k] and start + j < stop:
+                byte = content[start + j]
+                if phrases[k, j] != (byte | 32 if 65 <= byte <= 90 else byte):
+                    break
+                j += 1
+            if j == lengths[k]:
+                found |= 1 << k
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _mark_repeated(hashes, rows, first, stop):  # type: ignore[no-untyped-def]
+    """Set REPEATED on the pieces first..stop that are equal to an earlier one of them."""
+    if stop - first < 2:
+        return
+    keys = np.zeros(_capacity(stop - first), np.uint64)
+    for piece in range(first, stop):
+        place = _slot(keys, hashes[piece])
+        rows[REPEATED, piece] = keys[place] != np.uint64(0)
+        keys[place] = hashes[piece]
+
+
+@numba.njit(nogil=True, cache=True)
+def scan_pieces(offsets, content, classes, breaks, stop_words, phrases, lengths):  # type: ignore[no-untyped-def]
+    """Measure the pieces (lines: breaks=1; paragraphs: breaks=2) of each text; return int32 (MEASURES, pieces).
+
+    A piece is what stands between `breaks` line feeds with nothing but white space among them; it starts and ends
+    with a word, and two are equal when their words are. stop_words: packed letters, at most 16. phrases, lengths:
+    lower-case ASCII phrases, at most 16, looked for in either case.
+    """
+    bound = len(offsets) - 1
+    for byte in content[offsets[0] : offsets[-1]]:
+        bound += byte == 10
+    rows = np.zeros((MEASURES, bound), np.int32)
+    hashes = np.zeros(bound, np.uint64)
+    count = 0
+    for document in range(len(offsets) - 1):
+        stop = offsets[document + 1]
+        first_piece = count
+        unfinished = False
+        i, _, _ = _skip_space(content, offsets[document], stop, classes)
+        while i < stop:
+            if rows[WORDS, count] == 0:
+                rows[DOCUMENT, count] = document
+                rows[FIRST, count], _ = _decode(content, i)
+                hashes[count] = _SEED
+            start = i
+            i, chars, word, letters, packed, ended, unfinished, last, dots = _read_word(
+                content, i, stop, classes, unfinished
+            )
+            rows[WORDS, count] += 1
+            rows[CHARS, count] += chars
+            rows[WORD_CHARS, count] += chars
+            rows[LONGEST_WORD, count] = max(rows[LONGEST_WORD, count], chars)
+            rows[LETTER_WORDS, count] += letters > 0
+            rows[SENTENCES, count] += ended
+            rows[LAST, count] = last
+            rows[ELLIPSIS, count] = last == _ELLIPSIS or dots >= 3
+            hashes[count] = _mix(hashes[count] * _PRIME ^ word)
+            for k in range(len(stop_words)):
+                rows[STOP_WORDS, count] |= (stop_words[k] == packed) << k
+            if len(lengths) > 0:
+                rows[PHRASES, count] |= _find_phrases(content, start, i, stop, phrases, lengths)
+            i, spaces, line_feeds = _skip_space(content, i, stop, classes)
+            if i == stop or line_feeds >= breaks:
+                rows[SENTENCES, count] += unfinished
+                unfinished = False
+                count += 1
+            else:
+                rows[CHARS, count] += spaces
+        _mark_repeated(hashes, rows, first_piece, count)
+    return rows[:, :count]
+
+
+@numba.njit(nogil=True, cache=True)
+def _split_words(content, start, stop, classes, hashes, ends):  # type: ignore[no-untyped-def]
+    """Fill `hashes` of the words and `ends`, which adds up word lengths plus one each; return words and characters."""
+    count = chars = word = 0
+    word_hash = _SEED
+    i = start
+    while i <= stop and count < MAX_WORDS:
+        code, width = 10, 1
+        if i < stop:
+            code, width = _decode(content, i)
+            chars += 1
+        if classes[code] in (SPACE, LINE_FEED):
+            if word > 0:
+                hashes[count] = _mix(word_hash)
+                ends[count + 1] = ends[count] + word + 1
+                count += 1
+                word = 0
+                word_hash = _SEED
+        else:
+            for j in range(i, i + width):
+                word_hash = (word_hash ^ np.uint64(content[j])) * _PRIME
+            word += 1
+        i += width
+    return count, chars
+
+
+@numba.njit(nogil=True, cache=True)
+def _top(grams, ends, n, keys, counts):  # type: ignore[no-untyped-def]
+    """Return the characters of the n-gram that occurs most (at least twice), times its occurrences."""
+    best = 1
+    covered = 0
+    for i in range(len(grams)):
+        place = _slot(keys, grams[i])
+        keys[place] = grams[i]
+        counts[place] += 1
+        occurrences = counts[place]
+        chars = (ends[i + n] - ends[i] - 1) * occurrences
+        if occurrences > best or (occurrences == best and best > 1 and chars > covered):
+            best = occurrences
+            covered = chars
+    return covered
+
+
+@numba.njit(nogil=True, cache=True)
+def _repeated(grams, ends, n, keys):  # type: ignore[no-untyped-def]
+    """Return the characters of the n-grams seen before, from left to right and without overlap."""
+    covered = 0
+    i = 0
+    while i < len(grams):
+        place = _slot(keys, grams[i])
+        if keys[place] == grams[i]:
+            covered += ends[i + n] - ends[i] - 1
+            i += n
+        else:
+            keys[place] = grams[i]
+            i += 1
+    return covered
+
+
+@numba.njit(nogil=True, cache=True)
+def scan_ngrams(offsets, content, classes):  # type: ignore[no-untyped-def]
+    """Return int64 (texts, 10): characters looked at, then those of the top 2- to 4- and repeated 5- to 10-grams."""
+    texts = len(offsets) - 1
+    found = np.zeros((texts, 1 + len(TOP_SIZES) + len(DUPLICATE_SIZES)), np.int64)
+    longest = 0
+    for text in range(texts):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    room = min(longest // 2 + 1, MAX_WORDS)
+    hashes = np.empty(room, np.uint64)
+    ends = np.zeros(room + 1, np.int64)
+    grams = np.empty(room, np.uint64)
+    all_keys = np.empty(_capacity(room), np.uint64)
+    all_counts = np.empty(_capacity(room), np.int32)
+    for text in range(texts):
+        words, chars = _split_words(content, offsets[text], offsets[text + 1], classes, hashes, ends)
+        found[text, 0] = chars
+        size = _capacity(words)
+        keys = all_keys[:size]
+        counts = all_counts[:size]
+        grams[:words] = hashes[:words]
+        for n in range(2, min(words, 10) + 1):
+            # grams[i] hashes n - 1 words from word i on; one more makes the n-gram.
+            for i in range(words - n + 1):
+                grams[i] = _mix(grams[i] * _PRIME ^ hashes[i + n - 1])
+            keys[:] = 0
+            if n <= 4:
+                counts[:] = 0
+                found[text, n - 1] = _top(grams[: words - n + 1], ends, n, keys, counts)
+            else:
+                found[text, n - 1] = _repeated(grams[: words - n + 1], ends, n, keys)
+    return found

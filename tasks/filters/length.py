@@ -1,0 +1,49 @@
+"""Length: keep documents within a range of words and characters.
+
+Signal columns: none; `words` and `chars` are columns of every thin table.
+Defaults: any length. For the bounds of Gopher (50 to 100,000 words) see gopher_quality.
+"""
+
+from typing import Literal
+
+import polars as pl
+from cuvee.tasks.filters._rules import FilterOptions, first_reason
+from pydantic import Field, model_validator
+
+VERSION = 1
+SIGNALS: dict[str, pl.DataType] = {}
+NO_BOUND = 1_000_000_000_000
+
+
+class Options(FilterOptions):
+    """Bounds, each inclusive."""
+
+    kind: Literal["length"] = "length"
+    min_words: int = Field(0, ge=0, description="Words a document must have.")
+    max_words: int = Field(NO_BOUND, ge=0, description="Words a document may have.")
+    min_chars: int = Field(0, ge=0, description="Characters a document must have.")
+    max_chars: int = Field(NO_BOUND, ge=0, description="Characters a document may have.")
+
+    @model_validator(mode="after")
+    def _some_length_passes(self) -> "Options":
+        if self.min_words > self.max_words or self.min_chars > self.max_chars:
+            raise ValueError("a minimum is above its maximum, so that no document could pass")
+        return self
+
+
+def signals(shard: pl.DataFrame) -> pl.DataFrame:
+    """Return no columns."""
+    return pl.DataFrame(height=shard.height)
+
+
+def verdict(options: Options) -> pl.Expr:
+    """Object to a document outside a bound: length.min_words, length.max_words, length.min_chars, length.max_chars."""
+    return first_reason(
+        options.kind,
+        {
+            "min_words": pl.col("words") < options.min_words,
+            "max_words": pl.col("words") > options.max_words,
+            "min_chars": pl.col("chars") < options.min_chars,
+            "max_chars": pl.col("chars") > options.max_chars,
+        },
+    )
