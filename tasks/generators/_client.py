@@ -1,0 +1,241 @@
+"""Asking one OpenAI-compatible endpoint many things, with a policy of our own around the plain SDK.
+
+Retried: 408, 409, 429, 5xx, timeouts, broken connections and unreadable answers, each after a wait without a slot.
+Not retried: any other 4xx, which fails its request at once; 401, 403 and 404 end the run, as do redirects, because
+only the configured host is ever contacted. An empty answer is a failure. finish_reason "length" is an answer.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import openai
+from cuvee.schemas.errors import RecipeError, RetryableError
+from cuvee.tasks.generators._journal import Outcome
+from cuvee.tasks.generators._pace import Health, Policy, Slots, backoff_s, retry_after_s
+
+_RETRIED = frozenset({408, 409, 429})
+_WRONG_SETTINGS = {401: "the key is refused", 403: "access is refused", 404: "the URL or the model is not there"}
+_DETAIL_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it is sent. `sampling` is passed on as it is (temperature, max_tokens, seed, …)."""
+
+    request_key: str
+    messages: list[dict[str, str]]
+    sampling: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An attempt that may go better later; `wait_s` is what the server asked for."""
+
+    reason: str
+    detail: str = ""
+    wait_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where requests go, and how the recipe calls what may be wrong with it."""
+
+    base_url: str
+    model: str
+    api_key: str
+    api_key_env: str | None
+
+
+async def ask_all(
+    place: Place,
+    calls: AsyncIterator[Call],
+    keep: Callable[[Outcome], None],
+    concurrency: int,
+    policy: Policy,
+) -> None:
+    """Send every call; each ends in exactly one outcome given to `keep`, in any order.
+
+    Calls are drawn as slots come free. Raises RecipeError when the endpoint refuses the settings, and RetryableError
+    when it stops answering; what was kept until then stays kept, and the other calls have no outcome.
+    """
+    async with openai.AsyncOpenAI(
+        base_url=place.base_url,
+        api_key=place.api_key,
+        max_retries=0,
+        timeout=policy.timeout_s,
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=policy.timeout_s),
+    ) as client:
+        conversation = _Conversation(client, place, keep, concurrency, policy)
+        try:
+            await conversation.hold(calls)
+        except BaseExceptionGroup as group:
+            # The first cause is what a caller can act on; the others are its echo in neighbouring requests.
+            raise group.exceptions[0] from None
+
+
+class _Conversation:
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        place: Place,
+        keep: Callable[[Outcome], None],
+        concurrency: int,
+        policy: Policy,
+    ) -> None:
+        self._client = client
+        self._place = place
+        self._keep = keep
+        self._policy = policy
+        self._slots = Slots(concurrency)
+        self._health = Health(policy.faults_in_a_row)
+        # Requests begun and not ended, asleep between attempts or not; bounds memory when most of them sleep.
+        self._begun = asyncio.Semaphore(4 * concurrency)
+        self._refused: list[Outcome] = []
+
+    async def hold(self, calls: AsyncIterator[Call]) -> None:
+        async with asyncio.TaskGroup() as asking:
+            async for call in calls:
+                await self._begun.acquire()
+                await self._health.wait_until_well()
+                era = await self._slots.take()
+                asking.create_task(self._ask(call, era))
+        self._keep_refused()
+
+    async def _ask(self, call: Call, era: int) -> None:
+        """Send one call until it ends; the first attempt comes with its slot."""
+        begun = time.monotonic()
+        for attempt in range(1, self._policy.attempts + 1):
+            if attempt > 1:
+                era = await self._slots.take()
+            try:
+                reply = await self._send(call)
+            finally:
+                self._slots.free()
+            if isinstance(reply, Outcome):
+                self._end(replace(reply, attempts=attempt, seconds=round(time.monotonic() - begun, 3)))
+                break
+            self._health.faulted()
+            if reply.reason == "http_429":
+                self._slots.shrink(era)
+            if attempt == self._policy.attempts:
+                self._give_up(call, reply, round(time.monotonic() - begun, 3))
+            else:
+                await asyncio.sleep(self._wait_s(reply, attempt))
+        self._begun.release()
+
+    def _end(self, outcome: Outcome) -> None:
+        self._health.answered()
+        if outcome.reason is not None and outcome.reason.startswith("http_"):
+            self._refuse(outcome)
+            return
+        self._slots.grow()
+        self._keep_refused()
+        self._keep(outcome)
+
+    def _refuse(self, outcome: Outcome) -> None:
+        """Hold a refusal back until another request is answered: refusals alone mean wrong settings, not bad seeds."""
+        self._refused.append(outcome)
+        if len(self._refused) >= self._policy.faults_in_a_row:
+            raise RecipeError(
+                f"generate: {self._place.base_url} refused {len(self._refused)} requests in a row "
+                f"({outcome.reason}: {outcome.detail}); check model and sampling"
+            )
+
+    def _keep_refused(self) -> None:
+        for outcome in self._refused:
+            self._keep(outcome)
+        self._refused.clear()
+
+    def _give_up(self, call: Call, fault: Fault, seconds: float) -> None:
+        if not self._health.well:
+            raise RetryableError(
+                f"generate: {self._place.base_url} has stopped answering ({fault.reason}: {fault.detail}); "
+                "the answers so far are kept: run again when it is well"
+            )
+        self._keep(
+            Outcome(
+                call.request_key,
+                reason=fault.reason,
+                detail=fault.detail,
+                attempts=self._policy.attempts,
+                seconds=seconds,
+            )
+        )
+
+    def _wait_s(self, fault: Fault, attempt: int) -> float:
+        if fault.wait_s is None:
+            return backoff_s(attempt, self._policy)
+        if fault.wait_s > self._policy.longest_retry_after_s:
+            raise RetryableError(
+                f"generate: {self._place.base_url} asks to be left alone for {fault.wait_s:.0f} s; "
+                "the answers so far are kept: run again then"
+            )
+        # Never earlier than asked, and not all at the same moment.
+        return fault.wait_s + random.uniform(0.0, min(self._policy.first_wait_s, 0.1 * fault.wait_s + 0.01))
+
+    async def _send(self, call: Call) -> Outcome | Fault:
+        create: Any = self._client.chat.completions.with_raw_response.create
+        try:
+            # The SDK's timeout starts again with every byte; this one bounds the whole answer.
+            async with asyncio.timeout(self._policy.timeout_s):
+                response = await create(model=self._place.model, messages=call.messages, **call.sampling)
+        except openai.APIStatusError as error:
+            return self._judge_status(call, error)
+        except (TimeoutError, openai.APITimeoutError):
+            return Fault("timeout", f"no answer within {self._policy.timeout_s} s")
+        except openai.APIConnectionError as error:
+            return Fault("connection", str(error.__cause__ or error)[:_DETAIL_CHARACTERS])
+        return read_answer(call.request_key, response.content)
+
+    def _judge_status(self, call: Call, error: openai.APIStatusError) -> Outcome | Fault:
+        status, place = error.status_code, self._place
+        if status in _WRONG_SETTINGS or 300 <= status < 400:
+            why = _WRONG_SETTINGS.get(status, "it redirects to another address, which is not followed")
+            raise RecipeError(
+                f"generate: {place.base_url} answers {status}: {why}; check base_url, model ({place.model}) "
+                f"and the key in api_key_env ({place.api_key_env})"
+            ) from error
+        detail = error.message[:_DETAIL_CHARACTERS]
+        if status in _RETRIED or status >= 500:
+            return Fault(f"http_{status}", detail, retry_after_s(error.response.headers))
+        return Outcome(call.request_key, reason=f"http_{status}", permanent=True, detail=detail)
+
+
+def read_answer(request_key: str, body: bytes) -> Outcome | Fault:
+    """Read the body of a chat completion; whatever is not one is a fault, an empty text a permanent failure.
+
+    Only what is needed is read, since compatible servers leave out or add fields. Lone surrogates become "?".
+    """
+    try:
+        answer = json.loads(body)
+        choice = answer["choices"][0]
+        text = choice["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        return Fault("unreadable_answer", f"{type(error).__name__}: {body[:80]!r}")
+    if not isinstance(text, str | None):
+        return Fault("unreadable_answer", f"content is a {type(text).__name__}")
+    usage = answer.get("usage")
+    known: dict[str, Any] = {
+        "model_returned": _string(answer.get("model")),
+        "finish_reason": _string(choice.get("finish_reason")),
+        "prompt_tokens": _count(usage, "prompt_tokens"),
+        "completion_tokens": _count(usage, "completion_tokens"),
+    }
+    text = (text or "").encode("utf-8", "replace").decode().strip()
+    if not text:
+        return Outcome(request_key, reason="empty_answer", permanent=True, **known)
+    return Outcome(request_key, text=text, **known)
+
+
+def _string(value: object) -> str | None:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
+
+
+def _count(usage: object, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None

@@ -1,0 +1,236 @@
+"""What generators share: settings, tables, request keys and the order in which seeds are used.
+
+Seeds (given, without text): doc_id, words (int64), domain, license, language, source.
+Plan: PLAN_SCHEMA, one row a request, in sending order. Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from cuvee.schemas.errors import IntegrityError
+
+PLAN_SCHEMA = pl.Schema(
+    {
+        "position": pl.Int64(),
+        "request_key": pl.String(),
+        "kind": pl.String(),
+        "seed_ids": pl.List(pl.String()),
+        "prompt_id": pl.String(),
+        "prompt_hash": pl.String(),
+        "sampling": pl.String(),
+        "words_expected": pl.Int64(),
+    }
+)
+DRAFT_SCHEMA = pl.Schema(
+    {
+        "request_key": pl.String(),
+        "text": pl.String(),
+        "seed_ids": pl.List(pl.String()),
+        "kind": pl.String(),
+        "generator": pl.String(),
+        "model": pl.String(),
+        "model_returned": pl.String(),
+        "endpoint": pl.String(),
+        "prompt_id": pl.String(),
+        "prompt_hash": pl.String(),
+        "sampling": pl.String(),
+        "finish_reason": pl.String(),
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),
+        "domain": pl.String(),
+        "license": pl.String(),
+        "language": pl.String(),
+    }
+)
+ANSWER_SCHEMA = pl.Schema(
+    {
+        "request_key": pl.String(),
+        "text": pl.String(),
+        "model_returned": pl.String(),
+        "finish_reason": pl.String(),
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),
+    }
+)
+FAILURE_SCHEMA = pl.Schema({"request_key": pl.String(), "reason": pl.String(), "permanent": pl.Boolean()})
+
+Texts = Callable[[Sequence[str]], pl.DataFrame]
+"""Fetches documents: doc_ids in, a frame with doc_id and text out, in any order."""
+
+Progress = Callable[[int, int], None]
+"""Called with (requests ended, requests planned); for display, never part of a result."""
+
+
+class Sampling(Protocol):
+    """How a model is asked to sample; `max_tokens` bounds one answer."""
+
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class SeedLimits(Protocol):
+    """How often one document may be a seed, at least 1."""
+
+    @property
+    def max_per_seed(self) -> int: ...
+
+
+class Budget(Protocol):
+    """The most requests a plan may hold; none for no limit."""
+
+    @property
+    def requests(self) -> int | None: ...
+
+
+class Settings(Protocol):
+    """What a generator reads of one `generate` entry of a recipe."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def api_key_env(self) -> str | None: ...
+    @property
+    def kinds(self) -> Sequence[str]: ...
+    @property
+    def seeds(self) -> SeedLimits: ...
+    @property
+    def sampling(self) -> Sampling: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def budget(self) -> Budget: ...
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """The outcome of a plan: each request is in exactly one of the two frames, both in plan order."""
+
+    rows: pl.DataFrame
+    failures: pl.DataFrame
+
+
+class Generator(Protocol):
+    """A generator module. `VERSION` rises when the same plan would give other drafts; it is part of every key."""
+
+    VERSION: int
+
+    def plan(self, settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
+        """Decide every request, reading no text and sending nothing; PLAN_SCHEMA.
+
+        seeds: see the head of this module; only documents that may be seeds. Their order does not matter.
+        wanted_words: rows are planned until their `words_expected` reach it, or the seeds or the budget end.
+        A plan for fewer words is the beginning of a plan for more.
+        Raises RecipeError for settings that cannot work.
+        """
+        ...
+
+    def run(
+        self,
+        settings: Settings,
+        seeds: pl.DataFrame,
+        plan: pl.DataFrame,
+        texts: Texts,
+        journal: Path,
+        progress: Progress | None = None,
+    ) -> Drafts:
+        """Carry out a plan made from the same settings and seeds.
+
+        journal: where answers that cost something are kept; a second run with it pays for nothing twice.
+        The rows do not depend on the clock, on attempts, or on how often the run was interrupted.
+        """
+        ...
+
+
+def canonical_json(value: object) -> str:
+    """Write JSON with sorted keys and no spaces, so that equal values have equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def hash_of(value: object) -> str:
+    """Return the sha256, in hex, of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say that a name is unknown and which known one comes nearest."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"{name!r} is not known; did you mean {close[0]!r}? (known: {', '.join(known)})"
+
+
+def seed_priority(doc_ids: pl.Series, seed: int | str) -> npt.NDArray[np.uint64]:
+    """Give each document a pseudo-random number that depends on its id and the seed alone (splitmix64).
+
+    doc_ids: lower-case hex, at least 16 digits. A new document never moves the others (FIELD §6).
+    """
+    mixed: npt.NDArray[np.uint64]
+    mixed = doc_ids.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64).to_numpy().copy()
+    # Hash the seed on its own first: neighbouring seeds then give unrelated orders.
+    mixed ^= np.uint64(int.from_bytes(hashlib.sha256(f"seeds {seed}".encode()).digest()[:8], "big"))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def by_priority(seeds: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return the distinct seeds in the order in which they are used; ties are broken by doc_id."""
+    distinct = seeds.unique("doc_id", keep="any")
+    priority = pl.Series("priority", seed_priority(distinct["doc_id"], seed))
+    return distinct.with_columns(priority).sort("priority", "doc_id")
+
+
+def cut_to_budget(rows: pl.DataFrame, wanted_words: int, most_requests: int | None) -> pl.DataFrame:
+    """Keep the first rows whose `words_expected` reach the wanted words, and number them (column `position`)."""
+    before = pl.col("words_expected").cum_sum() - pl.col("words_expected")
+    kept = rows.filter(before < wanted_words)
+    if most_requests is not None:
+        kept = kept.head(most_requests)
+    return kept.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("position"))
+
+
+def fetch(texts: Texts, doc_ids: Sequence[str]) -> list[str]:
+    """Fetch documents in the order asked for. Raises IntegrityError if one is missing."""
+    if not doc_ids:
+        return []
+    found = dict(texts(list(dict.fromkeys(doc_ids))).select("doc_id", "text").iter_rows())
+    missing = [doc_id for doc_id in doc_ids if doc_id not in found]
+    if missing:
+        raise IntegrityError(f"generate: the text of seed {missing[0]} and {len(missing) - 1} more is not in the pool")
+    return [found[doc_id] for doc_id in doc_ids]
+
+
+def draft_rows(
+    settings: Settings, seeds: pl.DataFrame, plan: pl.DataFrame, answers: pl.DataFrame, constants: Mapping[str, Any]
+) -> pl.DataFrame:
+    """Join a plan with its answers and its seeds to DRAFT_SCHEMA, in plan order; requests without answer have no row.
+
+    answers: ANSWER_SCHEMA, in any order.
+    Domain, license and language are those of the first seed. constants: `model` and `endpoint`.
+    """
+    labels = seeds.unique("doc_id", keep="any").select("doc_id", "domain", "license", "language")
+    return (
+        plan.with_columns(pl.col("seed_ids").list.first().alias("doc_id"))
+        .join(answers, on="request_key", how="inner")
+        .join(labels, on="doc_id", how="left")
+        .sort("position")
+        .with_columns(pl.lit(settings.name).alias("generator"), *(pl.lit(v).alias(k) for k, v in constants.items()))
+        .select(list(DRAFT_SCHEMA))
+        .cast(DRAFT_SCHEMA)
+    )
