@@ -166,7 +166,11 @@ _NOT_BUILT: list[tuple[str, Callable[[Recipe], bool], str]] = [
         lambda r: any("://" in uri for s in r.sources for uri in s.uri),
         "copy the files to a local folder",
     ),
-    ("store: s3://", lambda r: "://" in (r.store or "") and not (r.store or "").startswith("memory://"), "use a folder"),
+    (
+        "store: s3://",
+        lambda r: "://" in (r.store or "") and not (r.store or "").startswith("memory://"),
+        "use a folder",
+    ),
     ("generate[].grade.judge_model", lambda r: any(g.grade.judge_model for g in r.generate), "leave it null"),
     ("generate[].budget.cost_usd", lambda r: any(g.budget.cost_usd is not None for g in r.generate), "use requests"),
     (

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.recipe import Recipe, canonical_sha256
 
@@ -35,7 +37,7 @@ class StepRecord(Frozen):
     step: str
     key: str
     files: tuple[FileRef, ...] = ()
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = Field({})
 
 
 class PoolEntry(Frozen):
@@ -53,7 +55,7 @@ class PoolState(Frozen):
 
     number: int = 0
     entries: tuple[PoolEntry, ...] = ()
-    dates: dict[int, str] = {}
+    dates: dict[int, str] = Field({})
 
 
 class Run(Frozen):

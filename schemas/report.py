@@ -1,5 +1,7 @@
 """What a run tells: the figures of each step, and how it ended."""
 
+from pydantic import Field
+
 from cuvee.schemas.base import Frozen
 
 
@@ -8,7 +10,7 @@ class StepReport(Frozen):
 
     into: int
     out: int
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = Field({})
 
     def as_json(self) -> dict[str, object]:
         """The three figures under the names of the command's JSON line."""
@@ -21,7 +23,7 @@ class Finding(Frozen):
     kind: str
     subject: str
     message: str
-    figures: dict[str, float | None] = {}
+    figures: dict[str, float | None] = Field({})
 
 
 class RunReport(Frozen):

@@ -1,0 +1,38 @@
+"""The command line: one function a command, in modules by what they are for.
+
+Text for people on stdout, `--json` for programs, progress and errors on stderr.
+Exit: 0 done, 1 failed, 2 wrong use or recipe, 3 stopped at a gate with nothing published.
+"""
+
+import sys
+
+import click
+
+from cuvee.commands import read, run, tools
+from cuvee.schemas.errors import CuveeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cuvee")
+def cli() -> None:
+    """Blend human and machine-written text into versioned training corpora."""
+
+
+for module in (run, read, tools):
+    for command in module.COMMANDS:
+        cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; `arguments` defaults to the process's own."""
+    try:
+        code = cli.main(arguments, prog_name="cuvee", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except CuveeError as error:
+        click.echo(f"cuvee: {error}", err=True)
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,163 @@
+"""Commands that make versions: init, demo, run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cuvee.commands.progress import display
+from cuvee.commands.shared import answer, json_option, store_option, table
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.manifest import version_name
+
+if TYPE_CHECKING:
+    from cuvee.schemas.report import RunReport
+
+STARTER = """\
+# A recipe of cuvee. Every key and its default: docs/recipe.md
+corpus: {corpus}
+sources:
+  - name: articles
+    uri: texts/*.jsonl          # also csv, parquet, txt, html, each also .gz or .zst
+    origin: human               # human | synthetic | unknown
+    license: CC0-1.0            # where a row has none of its own
+filters:
+  - {{kind: language, keep: [en], min_score: 0.65}}
+  - {{kind: gopher_quality}}
+  - {{kind: gopher_repetition}}
+mixture:
+  human: {{min: 0.7}}             # at least 70% of the words are human
+"""
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
+def init(path: Path) -> None:
+    """Write a starter recipe to PATH (default recipe.yaml)."""
+    if path.exists():
+        raise RecipeError(f"{path} exists; give another path, or edit it")
+    corpus = "".join(c if c.isalnum() else "-" for c in path.absolute().parent.name.lower()).strip("-") or "corpus"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(STARTER.format(corpus=corpus[:60]), encoding="utf-8")
+    click.echo(f"wrote {path}; name your files in `sources`, then: cuvee run {path}")
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as mixture.human.min=0.7.")
+@click.option("--plan", is_flag=True, help="Show what generation would ask for, and send nothing.")
+@click.option(
+    "--runner", type=click.Choice(["threads", "processes", "dask", "ray"]), default="threads", show_default=True
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Tasks at a time; default: the CPUs.")
+@click.option("--verbose", is_flag=True, help="Show Prefect's own log.")
+@store_option
+@json_option
+def run(
+    recipe: str,
+    overrides: tuple[str, ...],
+    plan: bool,
+    runner: str,
+    workers: int | None,
+    verbose: bool,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Run the recipe at path RECIPE, and publish a version if it says something new."""
+    if plan:
+        raise RecipeError("--plan is not built yet; a run with --set generate.0.budget.requests=0 sends nothing")
+    report = execute(recipe, overrides, store, runner, workers, verbose, as_json)
+    _tell(report, as_json)
+
+
+@click.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default="cuvee-demo", show_default=True, help="For its texts."
+)
+@store_option
+@json_option
+def demo(folder: Path, store: str | None, as_json: bool) -> None:
+    """Gather real human text of this machine, and run the whole pipeline on it."""
+    from cuvee.tasks import demo as texts
+
+    click.echo(f"Gathering text that every Python machine has, into {folder}/ …", err=True)
+    gathered = texts.gather(folder)
+    if not as_json:
+        table(["source", "documents", "words"], [[s.name, s.documents, s.words] for s in gathered.sources])
+        click.echo()
+    texts.recipe(folder, gathered)
+    report = execute(str(folder / "demo.yaml"), (), store, "threads", None, False, as_json)
+    _tell(report, as_json)
+    if not as_json:
+        click.echo(f"  change and repeat  cuvee run {folder / 'demo.yaml'} --set mixture.human.min=0.9")
+
+
+def execute(
+    recipe: str,
+    overrides: tuple[str, ...],
+    store: str | None,
+    runner: str,
+    workers: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> "RunReport":
+    """Check the recipe, then run the flow on an embedded Prefect API, or on the one that is configured."""
+    from cuvee.flows import embedded
+    from cuvee.schemas.report import RunReport
+
+    embedded.prepare(verbose)
+    from cuvee.tasks.begin import load_recipe
+
+    load_recipe(recipe, overrides)
+    with embedded.api(verbose) as ready, display(quiet):
+        from cuvee.flows.curate import curate
+        from cuvee.flows.runner import task_runner
+
+        flow = curate.with_options(task_runner=task_runner(runner, workers))  # type: ignore[arg-type]
+        ready()
+        report = flow(recipe=recipe, overrides=list(overrides), store=store)
+    assert isinstance(report, RunReport)
+    return report
+
+
+def _tell(report: "RunReport", as_json: bool) -> None:
+    name = version_name(report.version)
+    if as_json:
+        answer(
+            {
+                "corpus": report.corpus,
+                "version": name,
+                "published": report.published,
+                "documents": report.documents,
+                "amount": report.amount,
+                "human_share": report.human_share,
+                "steps": {step: figures.as_json() for step, figures in report.steps.items()},
+                "findings": [finding.message for finding in report.findings],
+                "warnings": list(report.warnings),
+            }
+        )
+        return
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    rows = [
+        [step, figures.into, figures.out, ", ".join(f"{reason} {count:,}" for reason, count in figures.dropped.items())]
+        for step, figures in report.steps.items()
+    ]
+    table(["step", "in", "out", "dropped by reason"], rows)
+    click.echo()
+    for finding in report.findings:
+        click.echo(f"finding: {finding.message}")
+    ref, at = f"{report.corpus}@{name}", f" --store {report.store}"
+    share = "none counted" if report.human_share is None else f"{report.human_share:.4f}"
+    state = f"{ref} published" if report.published else f"nothing new; {ref} stands"
+    click.echo(
+        f"{state}: {report.documents:,} documents, {report.amount:,} {report.unit}, human share {share} "
+        f"(floor {report.floor:g}), {report.seconds:.1f} s"
+    )
+    click.echo(f"  its files          cuvee files {ref}{at}")
+    click.echo(f"  check every byte   cuvee verify {ref}{at}")
+    click.echo(f"  what is in it      cuvee show {ref}{at}")
+    click.echo(f"  why, by document   cuvee explain {report.corpus} DOC_ID{at}")
+
+
+COMMANDS = [init, demo, run]

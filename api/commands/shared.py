@@ -1,0 +1,32 @@
+"""What commands share: options, and the two faces of an answer."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+store_option = click.option(
+    "--store", metavar="PLACE", help="The store: a folder. Default $CUVEE_STORE, ./cuvee-store."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def answer(tree: Any) -> None:
+    """Print one JSON line."""
+    click.echo(json.dumps(tree, ensure_ascii=False))
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table for people; numbers are right-aligned with thousands separators."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for position, name in enumerate(names):
+        numeric = all(isinstance(row[position], int | float) for row in rows)
+        # Only the last column may be folded: a cut number or name would mislead.
+        last = position == len(names) - 1
+        shown.add_column(name, justify="right" if numeric else "left", no_wrap=not last, overflow="fold")
+    for row in rows:
+        shown.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    Console(highlight=False, soft_wrap=False).print(shown)

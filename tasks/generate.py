@@ -1,0 +1,197 @@
+"""Generate: fill the shortage of synthetic text with drafts grounded in licensed human documents.
+
+Output: shards like those of ingest, with the generator's name as source, the request key as source_id, and lineage:
+kind, depth (1 + the largest depth of the seeds), seed_ids. Drafts are normalised and masked as any text.
+Failures: request_key, reason, permanent.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.licenses import allows_derivatives
+from cuvee.schemas.recipe import Generate, Recipe
+from cuvee.schemas.records import FileRef, Run, StepRecord, step_key
+from cuvee.storage.corpus import pool_folder, read_record, write_record
+from cuvee.storage.store import Store, open_store
+from cuvee.storage.tables import read_table
+from cuvee.tasks import generators, normalise
+from cuvee.tasks.ingest import MB, draft_shards
+from cuvee.tasks.mask import mask
+from cuvee.tasks.mixture import counts_as_human, held_out, unit_amount
+from cuvee.tasks.pool import Pool, Texts, frame_of
+from cuvee.tasks.resolve import survivors
+from cuvee.tasks.steps import load, progress
+
+STEP = "generate"
+VERSION = 1
+
+
+class Generated(Frozen):
+    """What one generator did. planned: its request keys in order; failed: request key → reason."""
+
+    name: str
+    planned: tuple[str, ...]
+    failed: dict[str, str]
+    record: StepRecord | None
+
+
+def run(run: Run, pool: Pool, decided: FileRef) -> list[Generated]:
+    """Plan and carry out every generator of the recipe. decided: all current rows after the first pass."""
+    store, rows = open_store(run.store), survivors(load(run, decided))
+    found = []
+    for entry in run.recipe.generate:
+        wanted = wanted_words(run.recipe, entry, rows)
+        seeds = choose_seeds(run.recipe, entry, rows)
+        found.append(_generate(run, store, pool, entry, seeds, wanted))
+    return found
+
+
+def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
+    """Return how much text an entry should draft, in the recipe's unit.
+
+    auto: min(total, human ÷ human.min) - human - synthetic text that is there, shared equally by the entries with auto.
+    """
+    if entry.budget.amount != "auto":
+        return entry.budget.amount
+    rows = rows.with_columns(amount=unit_amount(recipe.mixture.unit), human=counts_as_human(recipe))
+    # Held-out text does not count: the floor holds in the train split alone.
+    train = rows.filter(~held_out(rows, recipe))
+    human, synthetic = (int(train.filter(where)["amount"].sum()) for where in (pl.col("human"), ~pl.col("human")))
+    floor, total = recipe.mixture.human.min, recipe.mixture.total
+    room = min(total or math.inf, human / floor if floor else math.inf)
+    sharing = sum(other.budget.amount == "auto" for other in recipe.generate)
+    return max(room - human - synthetic, 0.0) / sharing
+
+
+def wanted_words(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> int:
+    """Return the wanted amount in words, at the survivors' mean words a document or bytes a word."""
+    amount, words = wanted_amount(recipe, entry, rows), max(int(rows["words"].sum()), 1)
+    unit = {"words": words, "bytes": int(rows["bytes"].sum()), "documents": rows.height}[recipe.mixture.unit]
+    return math.ceil(amount * words / max(unit, 1))
+
+
+def choose_seeds(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the documents a generator may start from: human by the evidence, not held out, of a licence that
+    allows derivatives. Columns doc_id, words, domain, license, language, source, shard, position, depth.
+    """
+    human = rows.filter((pl.col("provenance") == "human") & ~held_out(rows, recipe))
+    if entry.seeds.sources:
+        human = human.filter(pl.col("source").is_in(list(entry.seeds.sources)))
+    if not entry.seeds.allow_unlicensed:
+        free = [license for license in human["license"].unique() if allows_derivatives(license)]
+        human = human.filter(pl.col("license").is_in(free))
+    return human.select("doc_id", "words", "domain", "license", "language", "source", "shard", "position", "depth")
+
+
+def _generate(
+    run: Run,
+    store: Store,
+    pool: Pool,
+    entry: Generate,
+    seeds: pl.DataFrame,
+    wanted: int,
+) -> Generated:
+    generator = generators.find(entry.generator)
+    plan = generator.plan(entry, seeds, wanted)
+    planned = tuple(plan["request_key"])
+    held = _held(store, pool)
+    missing = [key for key in planned if key not in held]
+    options = [entry.name, sorted(run.recipe.ingest.mask)]
+    key = step_key(STEP, VERSION, options=options, requests=missing)
+    record = read_record(store, STEP, key) if missing else None
+    failed: dict[str, str] = {}
+    if missing and record is None:
+        todo = plan.filter(pl.col("request_key").is_in(missing))
+        record, failed = _draft(run, store, pool, entry, seeds, todo, key)
+    elif record is not None:
+        failed = record.report["failed"]
+    return Generated(name=entry.name, planned=planned, failed=failed, record=record)
+
+
+def _draft(
+    run: Run,
+    store: Store,
+    pool: Pool,
+    entry: Generate,
+    seeds: pl.DataFrame,
+    plan: pl.DataFrame,
+    key: str,
+) -> tuple[StepRecord, dict[str, str]]:
+    places = seeds.select("doc_id", "shard", "position")
+    with Texts(store, pool.shards) as texts:
+
+        def fetch(doc_ids: Sequence[str]) -> pl.DataFrame:
+            wanted = pl.DataFrame({"doc_id": doc_ids}).join(places, on="doc_id", how="inner", maintain_order="left")
+            table = texts.take(wanted["shard"].to_numpy(), wanted["position"].to_numpy())
+            return wanted.select("doc_id").hstack(frame_of(table))
+
+        generator = generators.find(entry.generator)
+        journal = _journal(store, entry)
+        drafts = generator.run(entry, seeds, plan, fetch, journal, partial(progress, f"generate {entry.name}"))
+    _keep_journal(store, entry, journal)
+    failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
+    frame = _shape(run.recipe, entry, drafts.rows, seeds, plan)
+    files = draft_shards(store, pool_folder(run.corpus, STEP), frame, run.recipe.ingest.shard_mb * MB)
+    report = {"source": entry.name, "shards": len(files), "failed": failed}
+    record = StepRecord(step=STEP, key=key, files=tuple(files), report=report)
+    if drafts.failures["permanent"].all():  # else the next run asks again
+        write_record(store, record)
+    return record, failed
+
+
+def _held(store: Store, pool: Pool) -> set[str]:
+    shards = [shard for shard in pool.shards if shard.generated]
+    return {key for shard in shards for key in read_table(store, shard.file, ["source_id"])["source_id"].to_pylist()}
+
+
+def _shape(
+    recipe: Recipe, entry: Generate, drafts: pl.DataFrame, seeds: pl.DataFrame, plan: pl.DataFrame
+) -> pl.DataFrame:
+    text, _ = mask(normalise.normalise(drafts["text"])["text"], recipe.ingest.mask)
+    depth = (
+        drafts.select("request_key", doc_id="seed_ids")
+        .explode("doc_id")
+        .join(seeds.select("doc_id", "depth"), on="doc_id", how="left")
+        .group_by("request_key")
+        .agg((pl.col("depth").fill_null(0).max() + 1).alias("depth"))
+    )
+    return (
+        drafts.with_columns(normalise.measure(text), text=text, doc_id=normalise.doc_ids(text))
+        .join(plan.select("request_key", row="position"), on="request_key", how="left", maintain_order="left")
+        .join(depth, on="request_key", how="left", maintain_order="left")
+        .with_columns(
+            file=pl.lit(entry.name),
+            source_id=pl.col("request_key"),
+            generator=pl.lit(entry.generator),
+            model=pl.coalesce("model_returned", "model"),
+            origin=pl.lit("synthetic"),
+        )
+    )
+
+
+def _journal(store: Store, entry: Generate) -> Path:
+    """Return the local journal of an endpoint, fetched from the store when it is not here."""
+    path = store.scratch().parent / "journal" / f"{_endpoint(entry)}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() and store.size(_kept(entry)) is not None:
+        path.write_bytes(store.get(_kept(entry)))
+    return path
+
+
+def _keep_journal(store: Store, entry: Generate, journal: Path) -> None:
+    if journal.exists():
+        store.put(_kept(entry), journal.read_bytes())
+
+
+def _kept(entry: Generate) -> str:
+    return f"generation/{_endpoint(entry)}/journal.jsonl"
+
+
+def _endpoint(entry: Generate) -> str:
+    host = (entry.base_url or entry.generator).split("://")[-1]
+    return "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in host)

@@ -1,0 +1,116 @@
+"""Ledger: where each row ended, and why.
+
+Output columns: source, file, row (int64), source_id, doc_id (null for an unreadable row), outcome ("kept" | "pooled" |
+"dropped" | "unreadable" | "failed"), step, reason, keeper (doc_id), jaccard, detail, provenance, p_synthetic,
+evidence. No text.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from cuvee.schemas.errors import IntegrityError
+from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.records import StepRecord
+from cuvee.schemas.report import StepReport
+from cuvee.storage.store import Store
+from cuvee.storage.tables import read_table
+from cuvee.tasks.generate import Generated
+from cuvee.tasks.ingest import reading_key
+from cuvee.tasks.pool import Pool, frame_of
+from cuvee.tasks.resolve import STEPS
+
+COLUMNS = ["source", "file", "row", "source_id", "doc_id", "outcome", "step", "reason"]
+COLUMNS += ["keeper", "jaccard", "detail", "provenance", "p_synthetic", "evidence"]
+
+
+def build(
+    recipe: Recipe, store: Store, pool: Pool, rows: pl.DataFrame, plan: pl.DataFrame, generated: Sequence[Generated]
+) -> pl.DataFrame:
+    """Write down every row's end. rows: all current rows with verdicts; plan: the survivors with their split.
+
+    Raises IntegrityError when the accounts do not balance: that is a fault of cuvee, and nothing is published.
+    """
+    splits = plan.select("shard", "position", "split", kept=pl.col("split").is_not_null())
+    outcome = (
+        pl.when(pl.col("verdict").is_not_null())
+        .then(pl.lit("dropped"))
+        .when("kept")
+        .then(pl.lit("kept"))
+        .otherwise(pl.lit("pooled"))
+    )
+    readable = (
+        rows.join(splits, on=["shard", "position"], how="left", maintain_order="left")
+        .with_columns(outcome=outcome, reason=pl.col("verdict"))
+        .select(COLUMNS)
+    )
+    ledger = pl.concat([readable, *_lost(recipe, store, pool), _failed(generated)], how="diagonal_relaxed")
+    ledger = ledger.select(COLUMNS).sort("source", "file", "row", nulls_last=True)
+    _balance(recipe, pool, ledger, generated)
+    return ledger
+
+
+def step_reports(ledger: pl.DataFrame) -> dict[str, StepReport]:
+    """Return rows in, rows out and drops by reason of every step, in order. The last step pools what it does not take.
+
+    The rows of generators enter with the others; `generate` counts requests and those that failed.
+    """
+    readable = ledger.filter(~pl.col("outcome").is_in(["unreadable", "failed"]))
+    unreadable = int((ledger["outcome"] == "unreadable").sum())
+    reports = {}
+    left = readable.height + unreadable
+    for step in STEPS:
+        dropped = _reasons(readable.filter((pl.col("step") == step) & (pl.col("outcome") == "dropped")))
+        if step == "ingest" and unreadable:
+            dropped["unreadable"] = unreadable
+        if step == "mixture" and (pooled := int((readable["outcome"] == "pooled").sum())):
+            dropped["pooled"] = pooled
+        out = left - sum(dropped.values())
+        reports[step] = StepReport(into=left, out=out, dropped=dropped)
+        left = out
+    return reports
+
+
+def _reasons(rows: pl.DataFrame) -> dict[str, int]:
+    counts = rows.group_by("reason").len().sort(["len", "reason"], descending=[True, False])
+    return {str(reason): int(count) for reason, count in counts.iter_rows()}
+
+
+def _records(recipe: Recipe, pool: Pool) -> list[StepRecord]:
+    """List the ingest records that this recipe reads."""
+    readings = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
+    records = [entry.record for entry in pool.entries if entry.record.step == "ingest"]
+    return [record for record in records if readings.get(record.report["source"]) == record.report["reading"]]
+
+
+def _lost(recipe: Recipe, store: Store, pool: Pool) -> list[pl.DataFrame]:
+    lost = []
+    for record in _records(recipe, pool):
+        for file in record.files[record.report["shards"] :]:
+            rows = frame_of(read_table(store, file)).rename({"reason": "detail"}).drop("line")
+            names = {"source": record.report["source"], "outcome": "unreadable", "step": "ingest"}
+            lost.append(rows.with_columns(pl.lit(value).alias(name) for name, value in names.items()))
+    return [frame.with_columns(reason=pl.lit("unreadable")) for frame in lost]
+
+
+def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
+    failed = [(g.name, g.name, key, reason) for g in generated for key, reason in g.failed.items()]
+    frame = pl.DataFrame(
+        failed, schema=dict.fromkeys(["source", "file", "source_id", "detail"], pl.String), orient="row"
+    )
+    return frame.with_columns(outcome=pl.lit("failed"), step=pl.lit("generate"), reason=pl.lit("failed"))
+
+
+def _balance(recipe: Recipe, pool: Pool, ledger: pl.DataFrame, generated: Sequence[Generated]) -> None:
+    """Check per source: rows = kept + pooled + dropped + unreadable, and per generator: planned = … + failed."""
+    expected = {source.name: 0 for source in recipe.sources}
+    for record in _records(recipe, pool):
+        expected[record.report["source"]] += sum(f["rows"] + f["unreadable"] for f in record.report["files"])
+    expected |= {g.name: len(g.planned) for g in generated}
+    found = dict(ledger.group_by("source").len().iter_rows())
+    for name, count in expected.items():
+        if found.get(name, 0) != count:
+            raise IntegrityError(
+                f"the accounts of {name} do not balance: {count} rows came in, {found.get(name, 0)} are accounted for; "
+                "nothing is published; please report this with the recipe"
+            )

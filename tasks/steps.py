@@ -1,0 +1,53 @@
+"""Steps: every piece of work is named by what decides its output, done once, and found again by that name."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
+from cuvee.storage.corpus import read_record, write_record
+from cuvee.storage.store import Store, open_store
+from cuvee.storage.tables import read_table, write_table
+
+Outcome = tuple[Sequence[FileRef], dict[str, Any]]
+
+
+def once(run: Run, step: str, key: str, build: Callable[[Store], Outcome]) -> StepRecord:
+    """Return the record of this work, doing it only where no record verifies.
+
+    build: writes the output files and returns them with a report; it may be interrupted anywhere and started again.
+    """
+    store = open_store(run.store)
+    record = read_record(store, step, key)
+    if record is None:
+        files, report = build(store)
+        record = StepRecord(step=step, key=key, files=tuple(files), report=report)
+        write_record(store, record)
+    return record
+
+
+def save(run: Run, frame: pl.DataFrame) -> FileRef:
+    """Put a thin table where other tasks of the run can read it."""
+    return write_table(open_store(run.store), "work/tables", frame.to_arrow())
+
+
+def load(run: Run, ref: FileRef) -> pl.DataFrame:
+    """Read a thin table that another task of the run saved."""
+    return pl.DataFrame(read_table(open_store(run.store), ref))
+
+
+def progress(step: str, done: int, total: int) -> None:
+    """Tell whoever listens to the logger `cuvee.progress` how far a step is."""
+    logging.getLogger("cuvee.progress").info(
+        "%s %d of %d", step, done, total, extra={"step": step, "done": done, "total": total}
+    )
+
+
+def restore(store: Store, state: PoolState) -> None:
+    """Write back the records of a pool whose work folder was deleted, so that its steps are found as done."""
+    present = set(store.keys("work/"))
+    for entry in state.entries:
+        if f"work/{entry.record.step}/{entry.record.key}.json" not in present:
+            write_record(store, entry.record)
