@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks.python_text import Row, language_reference, packages, standard_library

@@ -154,7 +154,7 @@ class Texts:
 
     def __init__(self, store: Store, shards: Sequence[Shard], columns: Sequence[str] = ("text",)) -> None:
         self._store, self._shards, self._columns = store, shards, list(columns)
-        self._open: dict[int, pa.Table] = Field({})
+        self._open: dict[int, pa.Table] = {}
 
     def __enter__(self) -> "Texts":
         self._folder = tempfile.TemporaryDirectory(dir=self._store.scratch(), prefix="texts-")

@@ -9,7 +9,8 @@ import pkgutil
 from typing import cast
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.tasks.generators._types import Drafts, Generator, Progress, Settings, Texts, nearest
+from cuvee.schemas.parse import nearest
+from cuvee.tasks.generators._types import Drafts, Generator, Progress, Settings, Texts
 
 __all__ = ["Drafts", "Generator", "Progress", "Settings", "Texts", "find", "names"]
 
@@ -25,5 +26,5 @@ def find(name: str) -> Generator:
     Raises RecipeError for an unknown name, with the nearest known one.
     """
     if name not in names():
-        raise RecipeError(f"generate.generator: {nearest(name, names())}")
+        raise RecipeError(f"generate.generator: {name!r} is not known; {nearest(name, names())}")
     return cast(Generator, importlib.import_module(f"{__name__}.{name}"))

@@ -25,7 +25,7 @@ TOKEN_BITS = 21
 # Words after its target length within which a text has to find the end of a sentence.
 OVERRUN = 60
 
-# Scripts written without spaces: each character is a token, as it is a word for near duplicates (DESIGN §3).
+# Scripts written without spaces: each character is a token, as it is a word for near duplicates.
 _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u{3001}-\u{303F}\u{FF01}-\u{FFEF}"
 _TOKEN = rf"\n+| ?[{_SPACELESS}]|[^\s{_SPACELESS}]+"
 # Three letters or digits before the mark: "e.g.", "U.S." and "Dr." do not end a sentence.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
+
 from cuvee.schemas.errors import RecipeError, RetryableError
 from cuvee.tasks.generators._journal import Outcome
 from cuvee.tasks.generators._pace import Health, Policy, Slots, backoff_s, retry_after_s

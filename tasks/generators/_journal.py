@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import polars as pl
+
 from cuvee.schemas.errors import IntegrityError, RetryableError
 
 # At 400 answers a second one sync serves 20; a machine that loses power loses at most these.

@@ -1,4 +1,4 @@
-"""How fast and how often an endpoint is asked (FIELD §5): slots, waits, and when to stop."""
+"""How fast and how often an endpoint is asked: slots, waits, and when to stop."""
 
 import asyncio
 import email.utils
@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from cuvee.schemas.base import Frozen
 from pydantic import Field
+
+from cuvee.schemas.base import Frozen
 
 
 class Policy(Frozen):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.tasks.generators._types import nearest
+from cuvee.schemas.parse import nearest
 
 FOLDER = Path(__file__).parent / "prompts"
 
@@ -54,7 +54,7 @@ def kinds(folder: Path = FOLDER) -> list[str]:
 def find(kind: str, folder: Path = FOLDER) -> Prompt:
     """Read the template of a kind. Raises RecipeError for an unknown kind, naming the nearest, or a broken file."""
     if kind not in kinds(folder):
-        raise RecipeError(f"generate.kinds: {nearest(kind, kinds(folder))}")
+        raise RecipeError(f"generate.kinds: {kind!r} is not known; {nearest(kind, kinds(folder))}")
     path = folder / f"{kind}.md"
     written = path.read_text(encoding="utf-8")
     try:

@@ -4,10 +4,7 @@ Seeds (given, without text): doc_id, words (int64), domain, license, language, s
 Plan: PLAN_SCHEMA, one row a request, in sending order. Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
 """
 
-import difflib
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
 from cuvee.schemas.errors import IntegrityError
+from cuvee.tasks.priority import priorities
 
 PLAN_SCHEMA = pl.Schema(
     {
@@ -157,36 +156,9 @@ class Generator(Protocol):
         ...
 
 
-def canonical_json(value: object) -> str:
-    """Write JSON with sorted keys and no spaces, so that equal values have equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def hash_of(value: object) -> str:
-    """Return the sha256, in hex, of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say that a name is unknown and which known one comes nearest."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"{name!r} is not known; did you mean {close[0]!r}? (known: {', '.join(known)})"
-
-
 def seed_priority(doc_ids: pl.Series, seed: int | str) -> npt.NDArray[np.uint64]:
-    """Give each document a pseudo-random number that depends on its id and the seed alone (splitmix64).
-
-    doc_ids: lower-case hex, at least 16 digits. A new document never moves the others (FIELD §6).
-    """
-    mixed: npt.NDArray[np.uint64]
-    mixed = doc_ids.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64).to_numpy().copy()
-    # Hash the seed on its own first: neighbouring seeds then give unrelated orders.
-    mixed ^= np.uint64(int.from_bytes(hashlib.sha256(f"seeds {seed}".encode()).digest()[:8], "big"))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    """Give each document the number that decides when it is used as a seed (`cuvee.tasks.priority`)."""
+    return priorities(doc_ids, f"seeds {seed}")
 
 
 def by_priority(seeds: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import canonical_json, canonical_sha256
 from cuvee.tasks.generators import _chain
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
@@ -23,11 +25,9 @@ from cuvee.tasks.generators._types import (
     Settings,
     Texts,
     by_priority,
-    canonical_json,
     cut_to_budget,
     draft_rows,
     fetch,
-    hash_of,
 )
 
 VERSION = 1
@@ -39,7 +39,7 @@ FIT_DOCUMENTS = 8_000
 FIT_TOKENS = 2_000_000
 # A language with less human text than this gets no drafts: they would repeat its few sentences.
 LEAST_WORDS = 100
-# Under 80 words the classifier says nothing (DESIGN §3); 800 keeps a batch of drafts small.
+# Under 80 words the classifier says nothing; 800 keeps a batch of drafts small.
 SHORTEST, LONGEST = 80, 800
 _BATCH = 500
 
@@ -100,7 +100,7 @@ def _fitted(settings: Settings, seeds: pl.DataFrame) -> pl.DataFrame:
     )
     options = [VERSION, _chain.ORDER, _chain.SMOOTHING, FIT_TOKENS, FIT_DOCUMENTS]
     fits = {
-        language: hash_of([options, documents["doc_id"].to_list()])
+        language: canonical_sha256([options, documents["doc_id"].to_list()])
         for (language,), documents in chosen.group_by("language")
     }
     return chosen.with_columns(pl.col("language").replace_strict(fits, return_dtype=pl.String).alias("fit"))
@@ -113,7 +113,7 @@ def _planned(settings: Settings, seeds: pl.DataFrame) -> pl.DataFrame:
     rows = rounds.join(fitted.select("doc_id", "words", "fit"), how="cross", maintain_order="left_right")
     sampling = {"order": _chain.ORDER, "seed": settings.sampling.seed}
     keys = [
-        hash_of({"generator": "ngram", "fit": fit, "seed_ids": [doc_id], "use": use, "sampling": sampling})
+        canonical_sha256({"generator": "ngram", "fit": fit, "seed_ids": [doc_id], "use": use, "sampling": sampling})
         for use, doc_id, fit in rows.select("use", "doc_id", "fit").iter_rows()
     ]
     return rows.select(

@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
+
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import canonical_json, canonical_sha256
 from cuvee.tasks.generators import _prompts
 from cuvee.tasks.generators._client import Call, Place, ask_all
 from cuvee.tasks.generators._journal import Journal, Outcome, Writer
@@ -32,11 +34,9 @@ from cuvee.tasks.generators._types import (
     Settings,
     Texts,
     by_priority,
-    canonical_json,
     cut_to_budget,
     draft_rows,
     fetch,
-    hash_of,
     seed_priority,
 )
 
@@ -127,7 +127,7 @@ def request_key(
     inputs: content hashes of the texts that fill the prompt (a doc_id is one); purpose: what the answer is for;
     turn: its round; schema: a JSON schema asked of the answer. The messages follow from prompt, inputs and RENDERING.
     """
-    return hash_of(
+    return canonical_sha256(
         {
             "version": [VERSION, _prompts.RENDERING],
             "base_url": place.base_url,

@@ -1,0 +1,1 @@
+"""Provenance: who wrote a text, by declaration, traces and a calibrated model."""

@@ -1,0 +1,102 @@
+"""Classify: score shards of a run, and classify files of any format on their own.
+
+Output columns of `score_shard`: p_model (Float64 in [0, 1], null: no evidence), phrase (String or null).
+Output columns of `classify_files`: id, p_synthetic (Float32 or null), provenance, evidence (list of slugs).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from cuvee.schemas.errors import InputError
+from cuvee.tasks import readers
+from cuvee.tasks.provenance import layout, phrases
+from cuvee.tasks.provenance.conclude import Thresholds, conclude
+from cuvee.tasks.provenance.model import Model
+
+# Changes whenever a text can get another score from the same model, or another phrase.
+VERSION = 1
+
+# Rows scored together: enough to hide what a call costs, few enough to answer soon.
+BATCH_ROWS = 4_096
+BATCH_CHARACTERS = 8 << 20
+
+# Language(text) → ISO 639-1 codes, null where none is certain.
+Language = Callable[[pl.Series], pl.Series]
+
+
+def score_shard(text: pl.Series, language: pl.Series | None, model: Model) -> pl.DataFrame:
+    """Return p_model and phrase of each text, in order.
+
+    language: ISO 639-1 codes; a null code gives no p_model, no column at all means the model's languages.
+    """
+    p_model = pl.Series("p_model", model.score(text, language), dtype=pl.Float64).fill_nan(None)
+    return pl.DataFrame([p_model, phrases.phrase(text).alias("phrase")])
+
+
+def classify_files(
+    paths: Iterable[str | Path],
+    model: Model,
+    thresholds: Thresholds,
+    text_field: str = "text",
+    language: Language | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Classify each document of jsonl, Parquet, CSV, HTML and text files by its text alone, in batches, in order.
+
+    Declared fields are ignored. A row without an id is named path:row, a text file by its path; a folder stands for
+    the files in it, in byte order of their paths. Raises InputError, naming file and line, at the first row that
+    cannot be read, after what was read before it; RecipeError for a format that is not known.
+    """
+    waiting: list[pl.DataFrame] = []
+    rows = characters = 0
+    for path in _expanded(paths):
+        for batch in _read(path, text_field):
+            waiting.append(batch.rows.select(id=pl.col("id").fill_null(_row_name(path)), text="text"))
+            rows += len(batch.rows)
+            characters += int(batch.rows["text"].str.len_bytes().sum())
+            if rows >= BATCH_ROWS or characters >= BATCH_CHARACTERS or batch.bad:
+                yield _classified(pl.concat(waiting), model, thresholds, language)
+                waiting, rows, characters = [], 0, 0
+            for bad in batch.bad:
+                where = f"line {bad.line}" if bad.line is not None else f"row {bad.row}"
+                raise InputError(f"{path}, {where}: {bad.reason}")
+    if waiting:
+        yield _classified(pl.concat(waiting), model, thresholds, language)
+
+
+def _read(path: str, text_field: str) -> Iterator[readers.Batch]:
+    format, compression = readers.detect(path)
+    try:
+        with open(path, "rb") as stream:
+            yield from readers.read(path, stream, format, compression, {"text": text_field})
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def _expanded(paths: Iterable[str | Path]) -> Iterator[str]:
+    for path in map(Path, paths):
+        if path.is_dir():
+            yield from sorted((str(file) for file in path.rglob("*") if file.is_file()), key=str.encode)
+        else:
+            yield str(path)
+
+
+def _row_name(path: str) -> pl.Expr:
+    return pl.concat_str(pl.lit(f"{path}:"), pl.col("row").cast(pl.String))
+
+
+def _classified(rows: pl.DataFrame, model: Model, thresholds: Thresholds, language: Language | None) -> pl.DataFrame:
+    scores = score_shard(rows["text"], language(rows["text"]) if language else None, model)
+    evidence = rows.select("id", words=layout.word_count(pl.col("text"))).hstack(scores)
+    undeclared = evidence.with_columns(
+        origin=pl.lit("unknown"),
+        own_draft=pl.lit(value=False),
+        own_copy=pl.lit(value=False),
+        c2pa=pl.lit(None, pl.String),
+        created=pl.lit(None, pl.Date),
+        trusted_date=pl.lit(value=False),
+    )
+    concluded = conclude(undeclared, thresholds)
+    spoken = pl.col("evidence").str.split(",").list.filter(pl.element() != "")
+    return concluded.select("id", "p_synthetic", "provenance", spoken)

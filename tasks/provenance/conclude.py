@@ -1,0 +1,110 @@
+"""Conclude: weigh the evidence on who wrote a document.
+
+Output columns, beside the input's: provenance ("human" | "synthetic" | "unknown"), p_synthetic (Float32 or null),
+evidence (String, comma-joined slugs, the weightiest first), suspect (Boolean: declared human, found synthetic).
+Pure and row by row: neither order nor neighbours matter.
+"""
+
+import datetime as dt
+from typing import Literal
+
+import polars as pl
+from pydantic import Field
+
+from cuvee.schemas.base import Frozen
+from cuvee.tasks.provenance.layout import MIN_WORDS
+
+VERSION = 1
+
+# The day ChatGPT was released. Before it, machine-written prose in the wild was rare.
+FIRST_DAY = dt.date(2022, 11, 30)
+
+# Prior of a text with a trusted date before that day: 1 in 1,000, against the model's even odds: ln(1/999).
+DATE_LOG_ODDS = -6.906755
+# A phrase outweighs an even prior by as much: no human text of 16,000 has one, which supports 1 in 1,000 amply.
+PHRASE_LOG_ODDS = 6.906755
+
+
+class Thresholds(Frozen):
+    """Where probability becomes a conclusion, and what becomes of a suspect."""
+
+    synthetic: float = Field(gt=0, le=1, description="p_synthetic from which a document is synthetic")
+    human: float = Field(ge=-1, le=0.5, description="p_synthetic up to which one of unknown origin is human")
+    suspects: Literal["relabel", "drop", "keep"] = Field(
+        "relabel", description="declared human, found synthetic: count as synthetic, drop, or leave human"
+    )
+
+
+def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
+    """Return the frame with provenance, p_synthetic, evidence and suspect.
+
+    frame: one row a document; columns
+      origin: "human" | "synthetic" | "unknown", as declared;
+      own_draft, own_copy: Boolean, a draft of ours, or (nearly) equal to an earlier one;
+      c2pa: "synthetic" | "present" | null, from a C2PA text manifest;
+      phrase: String or null, a slug of `phrases`;
+      created: Date or null; trusted_date: Boolean, whether the date is believed (a claimed one is no evidence);
+      words: Int64; p_model: Float64 in [0, 1], null or NaN where the model gives no evidence.
+
+    Own lineage and a synthetic declaration decide. Else a C2PA manifest, a phrase, or p_synthetic at or above
+    `thresholds.synthetic` finds a document synthetic, unless a trusted date before 2022-11-30 forbids it. A declared
+    human document so found is a suspect; one of unknown origin is synthetic, or unknown if the date forbids it. What
+    is left of unknown origin is human up to `thresholds.human`, and otherwise unknown. p_synthetic comes from text
+    and date alone; it is null under 80 words and where the model is silent. Rows of own lineage are no suspects.
+    """
+    origin, own = pl.col("origin"), (pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
+    old = (pl.col("trusted_date") & (pl.col("created") < FIRST_DAY)).fill_null(value=False)
+    marked = (pl.col("c2pa") == "synthetic").fill_null(value=False)
+    phrased = pl.col("phrase").is_not_null()
+    known = pl.col("_p").is_not_null()
+    found = ~old & (marked | phrased | (known & (pl.col("_p") >= thresholds.synthetic)))
+    suspect = (origin == "human") & ~own & found
+    provenance = (
+        pl.when(own | (origin == "synthetic"))
+        .then(pl.lit("synthetic"))
+        .when(suspect)
+        .then(pl.lit("human" if thresholds.suspects == "keep" else "synthetic"))
+        .when(origin == "human")
+        .then(pl.lit("human"))
+        .when(found)
+        .then(pl.lit("synthetic"))
+        .when(known & ~marked & ~phrased & (pl.col("_p") <= thresholds.human))
+        .then(pl.lit("human"))
+        .otherwise(pl.lit("unknown"))
+    )
+    heard = frame.with_columns(
+        _model=pl.when(pl.col("words") >= MIN_WORDS).then(pl.col("p_model").cast(pl.Float64).fill_nan(None))
+    ).with_columns(_p=_probability(old))
+    return heard.with_columns(
+        provenance=provenance,
+        p_synthetic=pl.col("_p").cast(pl.Float32),
+        evidence=_evidence(old),
+        suspect=suspect,
+    ).drop("_model", "_p")
+
+
+def _probability(old: pl.Expr) -> pl.Expr:
+    """Return the model's odds, shifted by date and phrase, as a probability rounded to 6 decimals."""
+    shift = pl.when(old).then(DATE_LOG_ODDS).otherwise(0.0) + pl.when(pl.col("phrase").is_not_null()).then(
+        PHRASE_LOG_ODDS
+    ).otherwise(0.0)
+    # Six decimals hide odds beyond a million to one: probabilities of 0 and 1 stand for those.
+    model = pl.col("_model").clip(5e-7, 1 - 5e-7)
+    shifted = 1 / (1 + (-((model / (1 - model)).log() + shift)).exp())
+    return pl.when(shift == 0).then(pl.col("_model")).otherwise(shifted).round(6)
+
+
+def _evidence(old: pl.Expr) -> pl.Expr:
+    """Return the slugs that spoke, in the order of the docstring of `conclude`."""
+    number = pl.col("_model").round(3).cast(pl.String)
+    return pl.concat_str(
+        pl.when("own_draft").then(pl.lit("lineage:own_draft")),
+        pl.when("own_copy").then(pl.lit("lineage:own_copy")),
+        pl.when(pl.col("origin") != "unknown").then(pl.concat_str(pl.lit("declared:"), "origin")),
+        pl.concat_str(pl.lit("c2pa:"), "c2pa"),
+        pl.concat_str(pl.lit("phrase:"), "phrase"),
+        pl.when(old).then(pl.lit(f"date:{DATE_LOG_ODDS:.1f}")),
+        pl.concat_str(pl.lit("model:"), number),
+        separator=",",
+        ignore_nulls=True,
+    )

@@ -1,0 +1,316 @@
+"""The whole pipeline on real text, through the real flow."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from texts import documents, write_jsonl
+
+import cuvee
+from cuvee.flows.curate import curate
+from cuvee.schemas.document import PUBLISHED
+from cuvee.schemas.errors import GateError, InputError, IntegrityError, RecipeError
+from cuvee.schemas.report import RunReport
+from cuvee.storage.corpus import versions
+from cuvee.storage.store import open_store
+
+RECIPE = """
+corpus: words
+sources:
+  - {name: first, uri: first/*.jsonl, license: PSF-2.0, domain: manual}
+  - {name: second, uri: second/*.jsonl, license: PSF-2.0, domain: reference}
+filters:
+  - {kind: language, keep: [en], min_score: 0.3}
+  - {kind: length, min_words: 60}
+holdout: {share: 0.02}
+generate:
+  - {name: baseline, generator: ngram, allow_baseline: true}
+mixture: {human: {min: 0.7}}
+publish: {shard_mb: 1}
+"""
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+Run = Callable[..., RunReport]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    texts = documents(120)
+    write_jsonl(tmp_path / "first/a.jsonl", texts[:50])
+    write_jsonl(tmp_path / "first/b.jsonl", [*texts[50:70], texts[0], texts[1] + " And one more line at the end."])
+    write_jsonl(tmp_path / "second/c.jsonl", [*texts[70:], "Too short to keep."])
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    def run_with(*overrides: str, store: str = "store") -> RunReport:
+        report = curate(recipe=str(folder / "recipe.yaml"), overrides=list(overrides), store=str(folder / store))
+        assert isinstance(report, RunReport)
+        return report
+
+    return run_with
+
+
+def published(folder: Path, store: str = "store", ref: str = "words") -> pl.DataFrame:
+    return cuvee.open(ref, store=str(folder / store)).scan(None).collect()
+
+
+def shas(folder: Path, store: str = "store", ref: str = "words") -> list[str]:
+    return sorted(file.sha256 for file in cuvee.open(ref, store=str(folder / store)).manifest.files)
+
+
+def ledger(folder: Path, store: str = "store") -> pl.DataFrame:
+    dataset = cuvee.open("words", store=str(folder / store))
+    return pl.read_parquet(dataset.store.location(dataset.report("ledger.parquet").path))
+
+
+def share(frame: pl.DataFrame) -> float:
+    human = frame.filter(pl.col("provenance") == "human")["tokens"].sum()
+    return float(human / frame["tokens"].sum())
+
+
+def test_every_row_is_accounted_for_and_the_published_columns_are_the_promised_ones(run: Run, folder: Path) -> None:
+    report = run()
+    frame, rows = published(folder), ledger(folder)
+    assert frame.schema.to_arrow() == PUBLISHED or list(frame.columns) == PUBLISHED.names
+    assert report.published
+    assert report.documents == frame.height
+    counts = dict(rows.group_by("source").len().iter_rows())
+    assert counts["first"] == 72
+    assert counts["second"] == 51
+    kept = rows.filter(pl.col("outcome") == "kept")
+    assert sorted(kept["doc_id"]) == sorted(frame["doc_id"])
+    assert report.steps["dedup_exact"].dropped == {"duplicate_exact": 1}
+    assert report.steps["dedup_near"].dropped["duplicate_near"] >= 1
+    assert report.steps["filter"].dropped == {"length.min_words": 1}
+    near = rows.filter(pl.col("reason") == "duplicate_near").row(0, named=True)
+    assert near["keeper"] in set(rows["doc_id"])
+    assert 0.8 <= near["jaccard"] < 1
+    for step in report.steps.values():
+        assert step.into == step.out + sum(step.dropped.values())
+
+
+def test_the_shards_validation_split_is_human_and_apart_from_training_and_seeds(run: Run, folder: Path) -> None:
+    run("holdout.share=0.2")
+    dataset = cuvee.open("words", store=str(folder / "store"))
+    validation, train = dataset.scan("validation").collect(), dataset.scan("train").collect()
+    assert validation.height > 5
+    assert set(validation["provenance"]) == {"human"}
+    assert not set(validation["doc_id"]) & set(train["doc_id"])
+    assert not set(validation["doc_id"]) & set(train["seed_ids"].explode())
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_the_human_share_counted_from_the_files_meets_the_floor(run: Run, folder: Path, floor: float) -> None:
+    # At most four drafts a seed: the baseline can write three times the human text, enough for a share of 0.3.
+    options = ["generate.0.budget.amount=60000", "generate.0.seeds.max_per_seed=4"]
+    report = run(*options, f"mixture.human.min={floor}", store=f"store-{floor}")
+    frame = published(folder, f"store-{floor}")
+    assert share(frame) >= floor
+    assert report.human_share == pytest.approx(share(frame), abs=1e-6)
+    train = cuvee.open("words", store=str(folder / f"store-{floor}")).scan("train").collect()
+    assert share(train) >= floor
+    if floor == 1.0:
+        assert set(frame["provenance"]) == {"human"}
+    if floor == 0.9:
+        assert share(train) < 0.95, "the floor should be used, not passed by far"
+
+
+def test_a_shortage_that_must_fail_stops_at_the_gate_and_says_how_much_is_missing(run: Run, folder: Path) -> None:
+    with pytest.raises(GateError, match=r"[\d,]+ words .* missing"):
+        run("mixture.total=1000000", "mixture.shortage=fail")
+    with pytest.raises(GateError, match=r"mixture\.human\.min_amount: 900,000 .* are missing"):
+        run("mixture.human.min_amount=900000")
+    assert versions(open_store(str(folder / "store")), "words") == []
+
+
+def test_without_human_text_a_floor_stops_the_run(run: Run, folder: Path) -> None:
+    with pytest.raises(GateError, match="no human text survived"):
+        run("sources.0.origin=synthetic", "sources.1.origin=synthetic", "generate=[]")
+
+
+def test_an_unchanged_second_run_publishes_nothing_and_measures_nothing(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    before = {path: path.stat().st_mtime_ns for path in (folder / "store/corpora").rglob("*") if path.is_file()}
+    second = run()
+    assert not second.published
+    assert second.version == first.version
+    after = {path: path.stat().st_mtime_ns for path in (folder / "store/corpora").rglob("*") if path.is_file()}
+    assert {p for p in after if "states" not in str(p)} == {p for p in before if "states" not in str(p)}
+
+
+def test_one_more_file_equals_a_rebuild_and_reads_only_the_new_file(run: Run, folder: Path) -> None:
+    run()
+    write_jsonl(folder / "second/d.jsonl", documents(30, seed=5))
+    shards_before = set((folder / "store/corpora/words/pool/ingest").rglob("*.parquet"))
+    grown = run()
+    rebuilt = run(store="rebuilt")
+    assert grown.version == 2
+    new = set((folder / "store/corpora/words/pool/ingest").rglob("*.parquet")) - shards_before
+    assert [pl.read_parquet(path).height for path in new] == [30]
+    columns = PUBLISHED.names
+    left, right = (published(folder, store).select(columns).sort("doc_id") for store in ("store", "rebuilt"))
+    assert left.equals(right)
+    assert grown.steps == rebuilt.steps
+
+
+def test_a_deleted_work_folder_costs_nothing_but_its_records(run: Run, folder: Path) -> None:
+    run()
+    subprocess.run(["rm", "-r", str(folder / "store/work")], check=True)
+    before = set((folder / "store/corpora/words/pool").rglob("*.parquet"))
+    assert not run().published
+    assert set((folder / "store/corpora/words/pool").rglob("*.parquet")) == before
+
+
+def test_a_raised_threshold_brings_documents_back(run: Run, folder: Path) -> None:
+    dropped = run().steps["dedup_near"].dropped["duplicate_near"]
+    again = run("dedup.threshold=1.0")
+    assert again.published
+    assert again.steps["dedup_near"].dropped.get("duplicate_near", 0) < dropped
+
+
+def test_our_own_draft_does_not_become_human_when_it_comes_back(run: Run, folder: Path) -> None:
+    run()
+    draft = published(folder).filter(pl.col("kind") == "baseline").row(0, named=True)
+    write_jsonl(folder / "second/returned.jsonl", [draft["text"]])
+    run()
+    rows = ledger(folder).filter(pl.col("doc_id") == draft["doc_id"])
+    returned = rows.filter(pl.col("source") == "second").row(0, named=True)
+    assert returned["provenance"] == "synthetic"
+    assert "lineage" in returned["evidence"]
+    assert returned["outcome"] == "dropped"
+
+
+def test_a_newer_row_replaces_the_older_one_of_its_id(run: Run, folder: Path) -> None:
+    run()
+    old, new = documents(2, seed=9)
+    for text in (old, new):
+        (folder / "first/page.jsonl").write_text(f'{{"id": "page", "text": {__import__("json").dumps(text)}}}\n')
+        run()
+    rows = ledger(folder).filter(pl.col("source_id") == "page").sort("outcome")
+    assert rows.select("outcome", "reason").rows() == [("dropped", "superseded"), ("kept", None)]
+
+
+def test_rows_of_a_vanished_file_stay_or_go_as_the_recipe_says(run: Run, folder: Path) -> None:
+    run("generate=[]")
+    kept = published(folder).height
+    (folder / "first/a.jsonl").unlink()
+    assert not run("generate=[]").published
+    report = run("generate=[]", "sources.0.vanished=drop")
+    assert report.steps["ingest"].dropped["vanished"] == 50
+    assert report.documents < kept
+
+
+def test_benchmark_text_is_dropped_with_the_name_of_the_item(run: Run, folder: Path) -> None:
+    leaked = documents(120)[3]
+    (folder / "benchmark.txt").write_text(" ".join(leaked.split()[:60]) + "\n")
+    run("decontaminate.benchmarks=[benchmark.txt]", "generate=[]")
+    row = ledger(folder).filter(pl.col("reason") == "benchmark").row(0, named=True)
+    assert row["outcome"] == "dropped"
+    assert "benchmark.txt" in row["detail"]
+
+
+def test_documents_of_unknown_provenance_are_published_only_when_asked_for(run: Run, folder: Path) -> None:
+    hidden = ["sources.0.origin=unknown", "provenance.max_false_positive_rate=0.005", "generate=[]"]
+    excluded = run(*hidden)
+    unknown = ledger(folder).filter(pl.col("reason") == "unknown_provenance").height
+    assert unknown > 0
+    assert "unknown" not in set(published(folder)["provenance"])
+    included = run(*hidden, "provenance.unknown_as=human")
+    assert included.documents == excluded.documents + unknown
+
+
+def test_too_many_unreadable_rows_stop_the_run_before_publishing(run: Run, folder: Path) -> None:
+    (folder / "first/broken.jsonl").write_text('{"id": 1, "text": \n' * 3)
+    with pytest.raises(InputError, match=r"(?s)broken\.jsonl: line 1: .*max_bad_rows 0\.01"):
+        run()
+    assert versions(open_store(str(folder / "store")), "words") == []
+    report = run("ingest.max_bad_rows=0.1")
+    assert report.steps["ingest"].dropped["unreadable"] == 3
+    assert any("broken.jsonl: line 1" in warning for warning in report.warnings)
+
+
+def test_a_pattern_that_matches_nothing_is_named(run: Run) -> None:
+    with pytest.raises(RecipeError, match=r"sources\.0\.uri: 'nowhere/\*\.jsonl' matches no file"):
+        run("sources.0.uri=nowhere/*.jsonl")
+
+
+def test_verify_names_a_changed_file_and_pull_refuses_it(run: Run, folder: Path) -> None:
+    run()
+    dataset = cuvee.open("words", store=str(folder / "store"))
+    assert list(dataset.verify()) == []
+    target = folder / "pulled"
+    (target / "data/train").mkdir(parents=True)
+    (target / "data/train/old.parquet").write_bytes(b"left by an older pull")
+    assert len(dataset.pull(target)) == len(dataset.manifest.files)
+    assert not (target / "data/train/old.parquet").exists()
+    assert pl.read_parquet(target / "data/**/*.parquet").height == dataset.manifest.totals.documents
+    victim = Path(dataset.files()[0])
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(bytes(content))
+    assert [fault for fault in dataset.verify() if str(victim) in fault]
+    with pytest.raises(IntegrityError, match="not what the manifest names"):
+        dataset.pull(folder / "other")
+
+
+def command(folder: Path, store: str, *more: str, seed: str = "0") -> list[str]:
+    code = "from cuvee.commands import main; main()"
+    return [
+        sys.executable,
+        "-c",
+        code,
+        "run",
+        str(folder / "recipe.yaml"),
+        "--store",
+        str(folder / store),
+        "--json",
+        *more,
+    ]
+
+
+def environment(seed: str) -> dict[str, str]:
+    # The command starts its own server: the session's must not be seen.
+    return {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")} | {"PYTHONHASHSEED": seed}
+
+
+def test_workers_order_and_hash_seed_change_no_byte(run: Run, folder: Path) -> None:
+    run()
+    names = sorted((folder / "first").glob("*.jsonl"))
+    for position, path in enumerate(reversed(names)):
+        path.rename(path.with_name(f"z{position}.jsonl"))
+    (folder / "recipe.yaml").write_text(RECIPE.replace("first/*.jsonl", "[first/z1.jsonl, first/z0.jsonl]"))
+    arguments = command(folder, "other", "--workers", "1")
+    done = subprocess.run(arguments, env=environment("77"), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert shas(folder) == shas(folder, "other")
+
+
+def test_a_killed_run_leaves_nothing_half_made_and_its_repetition_gives_the_same_bytes(run: Run, folder: Path) -> None:
+    run(store="undisturbed")
+    draw = random.Random(11)
+    for _ in range(3):
+        process = subprocess.Popen(command(folder, "store"), env=environment("0"), stdout=-3, stderr=-3)
+        deadline = time.monotonic() + 60
+        # From the first file of the store on, the run is at work: kill it somewhere in the seconds after.
+        while not (folder / "store").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0.0, 2.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if versions(open_store(str(folder / "store")), "words"):
+            assert list(cuvee.open("words", store=str(folder / "store")).verify()) == []
+    run()
+    assert shas(folder) == shas(folder, "undisturbed")
+    assert list(cuvee.open("words", store=str(folder / "store")).verify()) == []
