@@ -53,7 +53,7 @@ lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that sti
 
 clean: ## remove .venv, caches and build output
 	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
-	find $(FOLDERS) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(ENVIRONMENT):
 	@for candidate in $(or $(PYTHON),$(CANDIDATES)); do \

@@ -1,0 +1,1 @@
+"""When: the DAG, and the only run-time code that knows Prefect."""

@@ -13,6 +13,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
 from cuvee.schemas import recipe as recipe_schema
 from cuvee.schemas.document import PUBLISHED
 from cuvee.schemas.errors import RecipeError
@@ -20,8 +23,6 @@ from cuvee.schemas.parse import parse_recipe
 from cuvee.tasks import filters, readers
 from cuvee.tasks.demo import Gathered, gather, recipe
 from cuvee.tasks.python_text import MIN_WORDS, declared_license, module_rows, packages, prose
-from pydantic import BaseModel
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from cuvee.schemas.errors import RecipeError, RetryableError
 from cuvee.tasks import filters, language_model
 from cuvee.tasks.filters import _characters, c4, fineweb, gopher_quality, language
 from cuvee.tasks.filters.license import permits
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 try:
     MODEL: Path | None = language_model.path()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import IntegrityError, RecipeError, RetryableError
 from cuvee.tasks.generators import _prompts, find, names, openai

@@ -17,9 +17,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 import polars as pl
 import polars.selectors as cs
+from pydantic import ValidationError
+
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.filters._rules import FilterOptions, coalesce
-from pydantic import ValidationError
 
 Options = FilterOptions
 

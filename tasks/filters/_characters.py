@@ -10,6 +10,7 @@ import unicodedata
 
 import numpy as np
 import numpy.typing as npt
+
 from cuvee.tasks.filters._kernels import CLOSING, IDEOGRAPHIC_STOP, LETTER, LINE_FEED, SPACE, STOP
 
 SPACES = (9, 11, 12, 13, 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
 from cuvee.tasks.filters import _kernels as kernels
 from cuvee.tasks.filters._characters import classes
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import polars as pl
-from cuvee.schemas.base import Frozen
 from pydantic import Field
+
+from cuvee.schemas.base import Frozen
 
 
 class FilterOptions(Frozen):

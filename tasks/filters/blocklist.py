@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-from cuvee.tasks.filters._rules import FilterOptions, first_reason
 from pydantic import Field, ValidationInfo, model_validator
+
+from cuvee.tasks.filters._rules import FilterOptions, first_reason
 
 VERSION = 1
 SIGNALS: dict[str, pl.DataType] = {"blocklist_host": pl.String(), "blocklist_address": pl.String()}

@@ -15,9 +15,10 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
+
 from cuvee.tasks.filters._pieces import codes, lines, ratio
 from cuvee.tasks.filters._rules import FilterOptions, above, below, first_reason
-from pydantic import Field
 
 VERSION = 1
 SIGNALS: dict[str, pl.DataType] = {

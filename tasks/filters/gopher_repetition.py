@@ -21,11 +21,12 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
+
 from cuvee.tasks.filters._characters import classes
 from cuvee.tasks.filters._kernels import DUPLICATE_SIZES, TOP_SIZES, scan_ngrams
 from cuvee.tasks.filters._pieces import buffers, lines, paragraphs, ratio
 from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
-from pydantic import Field
 
 VERSION = 1
 _MEASURES = ("lines", "paragraphs", "line_chars", "paragraph_chars")

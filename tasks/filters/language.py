@@ -8,9 +8,10 @@ Default score: 0.65, FineWeb's (Penedo et al. 2024, arXiv 2406.17557). Model and
 from typing import Literal
 
 import polars as pl
+from pydantic import Field, field_validator
+
 from cuvee.tasks import language_model
 from cuvee.tasks.filters._rules import FilterOptions, below
-from pydantic import Field, field_validator
 
 VERSION = 1
 SIGNALS: dict[str, pl.DataType] = {"language": pl.String(), "language_score": pl.Float32()}

@@ -7,8 +7,9 @@ Defaults: any length. For the bounds of Gopher (50 to 100,000 words) see gopher_
 from typing import Literal
 
 import polars as pl
-from cuvee.tasks.filters._rules import FilterOptions, first_reason
 from pydantic import Field, model_validator
+
+from cuvee.tasks.filters._rules import FilterOptions, first_reason
 
 VERSION = 1
 SIGNALS: dict[str, pl.DataType] = {}

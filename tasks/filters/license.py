@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Literal
 
 import polars as pl
-from cuvee.tasks.filters._rules import FilterOptions
 from pydantic import Field, field_validator
+
+from cuvee.tasks.filters._rules import FilterOptions
 
 VERSION = 1
 SIGNALS: dict[str, pl.DataType] = {}

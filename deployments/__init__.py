@@ -1,0 +1,1 @@
+"""How it runs somewhere: schedules, servers and containers."""
