@@ -25,7 +25,12 @@ class RecipeError(CuveeError):
 
 
 class InputError(CuveeError):
-    """An input cannot be read; the message names file and line or row."""
+    """An input cannot be read; the message names file and line or row.
+
+    rows: how many rows are lost with it, at least 1; a file that cannot be opened does not tell, and counts as one.
+    """
+
+    rows = 1
 
 
 class RetryableError(CuveeError):

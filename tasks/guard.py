@@ -84,9 +84,10 @@ def trigram_entropy(words: pl.Series) -> float:
 
 
 def _diversity(store: Store, pool: Pool, published: pl.DataFrame) -> dict[str, dict[str, float | int | None]]:
-    """Measure human text as one group, and every synthetic source as its own."""
-    group = pl.when(pl.col("provenance") == "human").then(pl.lit("human")).otherwise(pl.col("source"))
-    published = published.with_columns(group=group)
+    """Measure human text as one group, and every generator and declared synthetic source as its own."""
+    declared = pl.when(pl.col("origin") == "synthetic").then(pl.col("source"))
+    group = pl.when(pl.col("provenance") == "human").then(pl.lit("human")).otherwise(declared)
+    published = published.with_columns(group=group).drop_nulls("group")
     figures: dict[str, dict[str, float | int | None]] = {}
     with Texts(store, pool.shards) as texts:
         for (name,), rows in sorted(published.group_by("group"), key=lambda part: str(part[0][0])):

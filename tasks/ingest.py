@@ -104,7 +104,7 @@ def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
                     rows += read.rows.height
                     yield _shape(read.rows, file, options, masked)
             except InputError as error:
-                lost = max(getattr(error, "rows", 1) - rows, 1)
+                lost = max(error.rows - rows, 1)
                 bad.extend(
                     {"file": file.sha256, "row": rows + i, "line": None, "reason": str(error)} for i in range(lost)
                 )
@@ -136,7 +136,7 @@ def _read(source: Source, file: SourceFile) -> Iterator[readers.Batch]:
     if format == "auto":
         format, compression = readers.detect(file.path)  # type: ignore[assignment]
     else:
-        compression = {".gz": "gzip", ".zst": "zstd"}.get(Path(file.path).suffix)
+        compression = {".gz": "gzip", ".zst": "zstd"}.get(Path(file.path).suffix.lower())
     fields = source.fields.model_dump()
     if source.origin_field:
         fields["origin"] = source.origin_field

@@ -50,30 +50,40 @@ def build(
     return ledger
 
 
-def step_reports(ledger: pl.DataFrame) -> dict[str, StepReport]:
-    """Return rows in, rows out and drops by reason of every step, in order. The last step pools what it does not take.
+def step_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, StepReport]:
+    """Return rows in, rows out and drops by reason of every step.
 
-    The rows of generators enter with the others; `generate` counts requests and those that failed.
+    `ingest` counts rows of sources and `generate` requests; what they let through enters `filter`. The last step
+    counts as dropped what it pools.
     """
-    readable = ledger.filter(~pl.col("outcome").is_in(["unreadable", "failed"]))
-    unreadable = int((ledger["outcome"] == "unreadable").sum())
-    reports = {}
-    left = readable.height + unreadable
-    for step in STEPS:
-        dropped = _reasons(readable.filter((pl.col("step") == step) & (pl.col("outcome") == "dropped")))
-        if step == "ingest" and unreadable:
-            dropped["unreadable"] = unreadable
-        if step == "mixture" and (pooled := int((readable["outcome"] == "pooled").sum())):
-            dropped["pooled"] = pooled
-        out = left - sum(dropped.values())
-        reports[step] = StepReport(into=left, out=out, dropped=dropped)
-        left = out
+    generators = [entry.name for entry in recipe.generate]
+    drafts = pl.col("source").is_in(generators)
+    reports = {
+        "ingest": _report(ledger.filter(~drafts), "ingest"),
+        "generate": _report(ledger.filter(drafts), "generate"),
+    }
+    left = sum(report.out for report in reports.values())
+    for step in STEPS[1:]:
+        dropped = _dropped(ledger, step)
+        reports[step] = StepReport(into=left, out=left - sum(dropped.values()), dropped=dropped)
+        left = reports[step].out
     return reports
 
 
-def _reasons(rows: pl.DataFrame) -> dict[str, int]:
-    counts = rows.group_by("reason").len().sort(["len", "reason"], descending=[True, False])
-    return {str(reason): int(count) for reason, count in counts.iter_rows()}
+def _report(rows: pl.DataFrame, step: str) -> StepReport:
+    # Drafts may be objected to at ingest too, when nothing is left of their text.
+    dropped = _dropped(rows.with_columns(step=pl.col("step").replace("ingest", step)), step)
+    return StepReport(into=rows.height, out=rows.height - sum(dropped.values()), dropped=dropped)
+
+
+def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
+    """Count what a step drops, by reason, the most frequent first."""
+    pooled = pl.col("outcome") == "pooled"
+    reason = pl.when(pooled).then(pl.lit("pooled")).otherwise(pl.col("reason"))
+    at = pl.when(pooled).then(pl.lit("mixture")).otherwise(pl.col("step"))
+    ended = rows.filter((pl.col("outcome") != "kept") & (at == step))
+    counts = ended.group_by(reason.alias("reason")).len().sort(["len", "reason"], descending=[True, False])
+    return {str(name): int(count) for name, count in counts.iter_rows()}
 
 
 def _records(recipe: Recipe, pool: Pool) -> list[StepRecord]:

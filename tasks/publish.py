@@ -55,7 +55,7 @@ def run(
     """
     store = open_store(run.store)
     ledger = build(run.recipe, store, pool, load(run, decided), load(run, planned), generated)
-    steps = step_reports(ledger)
+    steps = step_reports(run.recipe, ledger)
     parent = standing(store, run, files)
     manifest = parent or _commit(run, store, files, pool.state(run, dates), ledger, guarded, steps)
     held = move_publishing_tag(store, run, manifest.version)

@@ -1,5 +1,6 @@
 """Commands that make versions: init, demo, run."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from cuvee.commands.progress import display
 from cuvee.commands.shared import answer, json_option, store_option, table
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import version_name
+from cuvee.storage.store import open_store, store_uri
 
 if TYPE_CHECKING:
     from cuvee.schemas.report import RunReport
@@ -147,14 +149,15 @@ def _tell(report: "RunReport", as_json: bool) -> None:
     click.echo()
     for finding in report.findings:
         click.echo(f"finding: {finding.message}")
-    ref, at = f"{report.corpus}@{name}", f" --store {report.store}"
+    ref = f"{report.corpus}@{name}"
+    at = "" if report.store == open_store(store_uri(None)).uri else f" --store {shlex.quote(report.store)}"
     share = "none counted" if report.human_share is None else f"{report.human_share:.4f}"
     state = f"{ref} published" if report.published else f"nothing new; {ref} stands"
     click.echo(
         f"{state}: {report.documents:,} documents, {report.amount:,} {report.unit}, human share {share} "
         f"(floor {report.floor:g}), {report.seconds:.1f} s"
     )
-    click.echo(f"  its files          cuvee files {ref}{at}")
+    click.echo(f"  its files          cuvee files {ref}{at}    (in {report.store}/corpora/{report.corpus}/data)")
     click.echo(f"  check every byte   cuvee verify {ref}{at}")
     click.echo(f"  what is in it      cuvee show {ref}{at}")
     click.echo(f"  why, by document   cuvee explain {report.corpus} DOC_ID{at}")

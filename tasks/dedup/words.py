@@ -1,0 +1,109 @@
+"""Words: what a word is, for comparing texts.
+
+A text is brought to Unicode NFKC, then lower-cased (full mapping, final sigma included), each exactly once and in this
+order; the lower-cased text is not normalised again. Its words are the maximal runs of letters (general category L),
+digits (N) and underscores, except that a letter or digit of a script written without spaces (SPACELESS) is a word of
+its own. Combining marks that NFKC leaves over are separators, as they are for Python's regular expressions.
+`split_words` says the same in plain Python; tests hold the kernel against it.
+
+The kernel needs no string operation for most texts: `code_table` says what each code point becomes on its own. Texts
+with a code point that acts on its neighbours (COMPLEX) go through `spell_out` first, which is about ten times slower.
+"""
+
+import functools
+import unicodedata
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+# Blocks of scripts written without spaces between words. Tibetan is left out (a mark divides its syllables), and so
+# is Hangul (Korean has spaces). Marks and punctuation of these blocks stay separators.
+SPACELESS = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1B00, 0x1B7F),  # Balinese
+    (0x2E80, 0x2FDF),  # radicals of Han
+    (0x3000, 0x312F),  # signs of Han, Hiragana, Katakana, Bopomofo
+    (0x31A0, 0x31BF),  # Bopomofo, extended
+    (0x31F0, 0x31FF),  # Katakana, extended
+    (0x3400, 0x4DBF),  # Han, extension A
+    (0x4E00, 0x9FFF),  # Han
+    (0xA980, 0xA9DF),  # Javanese
+    (0xA9E0, 0xA9FF),  # Myanmar, extended B
+    (0xAA60, 0xAADF),  # Myanmar, extended A; Tai Viet
+    (0xF900, 0xFAFF),  # Han, compatibility
+    (0x1AFF0, 0x1B16F),  # Kana, extended
+    (0x20000, 0x3FFFF),  # Han, later extensions
+)
+
+# Codes of `code_table` beside plain code points.
+SEPARATOR = 0
+ALONE = 1 << 30  # added to a code point that is a word of its own
+COMPLEX = 1 << 31
+
+TABLE_SIZE = 0x20000  # code points from here on are rare and count as COMPLEX
+_SIGMA = 0x3A3  # its lower case depends on its neighbours
+# Starters that Unicode 16 composes with the starter before them, and that Python's tables may not know yet.
+_COMPOSING = (range(0x1160, 0x1200), range(0xD7B0, 0xD800), range(0x16D40, 0x16D80))
+
+_SPACELESS_CLASS = "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in SPACELESS)
+_SEPARATE = rf"[^\p{{L}}\p{{N}}_\n]+|([{_SPACELESS_CLASS}])"
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text, in order: the definition, written for reading and for tests, not for speed."""
+    words: list[str] = []
+    running = False
+    for character in unicodedata.normalize("NFKC", text).lower():
+        is_word = character == "_" or unicodedata.category(character)[0] in "LN"
+        alone = is_word and any(first <= ord(character) <= last for first, last in SPACELESS)
+        if is_word and running and not alone:
+            words[-1] += character
+        elif is_word:
+            words.append(character)
+        running = is_word and not alone
+    return words
+
+
+def split_shingles(text: str, ngram: int) -> set[tuple[str, ...]]:
+    """Return the set of word n-grams of a text; fewer than `ngram` words are one shingle, none are the empty set."""
+    words = split_words(text)
+    if not words:
+        return set()
+    return {tuple(words[i : i + ngram]) for i in range(max(1, len(words) - ngram + 1))}
+
+
+def spell_out(text: pa.Array) -> pa.Array:
+    """Return the texts with nothing left in them but words, spaces and line feeds; every word stands free."""
+    frame = pl.DataFrame({"text": pl.Series(pl.from_arrow(text))})
+    spelt = pl.col("text").str.normalize("NFKC").str.to_lowercase().str.replace_all(_SEPARATE, " $1 ")
+    return frame.select(spelt)["text"].to_arrow().cast(pa.large_string())
+
+
+@functools.cache
+def code_table() -> npt.NDArray[np.uint32]:
+    """Return what each code point below TABLE_SIZE becomes: SEPARATOR, a code point (+ ALONE), or COMPLEX."""
+    points = [point for point in range(TABLE_SIZE) if not 0xD800 <= point < 0xE000]
+    texts = spell_out(pa.array([chr(point) for point in points], pa.large_string())).to_pylist()
+    table = np.full(TABLE_SIZE, COMPLEX, np.uint32)
+    for point, text in zip(points, texts, strict=True):
+        spelt = text.strip(" ")
+        # "i " would be a letter that also ends a word.
+        if len(spelt) < 2 and (not spelt or text in (spelt, f" {spelt} ")) and not _acts_on_neighbours(point):
+            table[point] = ord(spelt) if spelt else SEPARATOR
+    plain = table != COMPLEX
+    for first, last in SPACELESS:
+        table[plain & (table >= first) & (table <= last)] |= ALONE
+    return table
+
+
+def _acts_on_neighbours(point: int) -> bool:
+    """Tell whether a code point can change how its neighbours are normalised, or is not known to this Python."""
+    first = unicodedata.normalize("NFKD", chr(point))[0]
+    kind = unicodedata.category(first)
+    return kind[0] == "M" or kind == "Cn" or point == _SIGMA or any(ord(first) in span for span in _COMPOSING)

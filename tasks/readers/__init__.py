@@ -1,0 +1,74 @@
+"""Readers: source files in, batches of rows out; one module a format, found by its presence here.
+
+A reader module gives `SUFFIXES`, `COMPRESSIBLE` (may .gz or .zst follow?) and `read`. What is wrong with one record
+is a `BadRow` with its row, line and reason, and the rest is read; what is wrong with the whole file is an InputError.
+Memory is bounded by the size of a batch and of the longest record, never by the size of the file.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from pkgutil import iter_modules
+from typing import BinaryIO
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.tasks.readers._batch import FIELDS, MAX_RECORD_BYTES, SCHEMA, BadRow, Batch, complete_fields
+from cuvee.tasks.readers._bytes import COMPRESSIONS
+
+__all__ = ["FIELDS", "FORMATS", "MAX_RECORD_BYTES", "SCHEMA", "BadRow", "Batch", "detect", "read"]
+
+_MODULES = {
+    module.name: import_module(f"{__name__}.{module.name}")
+    for module in iter_modules(__path__)
+    if not module.name.startswith("_")
+}
+FORMATS = tuple(_MODULES)
+_BY_SUFFIX = {suffix: name for name, module in _MODULES.items() for suffix in module.SUFFIXES}
+
+
+def detect(path: str) -> tuple[str, str | None]:
+    """Tell the format and the compression (gzip, zstd or None) of a path or address from its suffixes.
+
+    Raises RecipeError when they are not known.
+    """
+    name = path.split("?")[0].split("#")[0] if path.startswith(("http://", "https://")) else path
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    if compression:
+        suffixes.pop()
+    found = _BY_SUFFIX.get(suffixes[-1]) if suffixes else None
+    if found is None or (compression and not _MODULES[found].COMPRESSIBLE):
+        plain = sorted(suffix for suffix in _BY_SUFFIX if not _MODULES[_BY_SUFFIX[suffix]].COMPRESSIBLE)
+        others = sorted(set(_BY_SUFFIX) - set(plain))
+        raise RecipeError(
+            f"{path}: the format cannot be told from the name; name it with `format:`, or use one of the suffixes "
+            f"{' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
+        )
+    return found, compression
+
+
+def read(
+    path: Path | str,
+    stream: BinaryIO,
+    format: str,
+    compression: str | None,
+    fields: Mapping[str, str],
+    batch_bytes: int = 8 << 20,
+) -> Iterator[Batch]:
+    """Read a source file in batches of about `batch_bytes` (> 0), in file order.
+
+    path: for messages, and the id of a document that is a whole file; stream: the bytes, open for reading.
+    fields: column → name of the field in the file; every column but origin defaults to the field of its own name, and
+    only text must be there. The rows have the columns `SCHEMA`; `row` counts from 0 and counts bad rows too.
+    Values that are no strings are rendered: numbers and lists as JSON, dates and timestamps as ISO 8601; text must be a
+    string. Blank cells are null, except in text. An empty file gives nothing.
+    Raises RecipeError for an unknown format, compression or column at once, and InputError, at the first batch, when
+    the file as a whole cannot be read.
+    """
+    if format not in _MODULES:
+        raise RecipeError(f"format: {format!r} is not known; the formats are {', '.join(FORMATS)}")
+    module = _MODULES[format]
+    if compression not in (None, *COMPRESSIONS.values()) or (compression and not module.COMPRESSIBLE):
+        raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")
+    batches: Iterator[Batch] = module.read(path, stream, compression, complete_fields(fields), batch_bytes)
+    return batches

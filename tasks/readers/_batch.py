@@ -1,0 +1,114 @@
+"""Batches: the one shape that every reader gives."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from cuvee.schemas.errors import RecipeError
+
+# The columns beside `row`, in their order; each may be mapped to a field of the file.
+FIELDS = ("text", "id", "url", "title", "created", "license", "generator", "model", "origin")
+SCHEMA = pl.Schema({"row": pl.Int64, **dict.fromkeys(FIELDS, pl.String)})
+
+# One record may hold this much; a longer one is a bad row, so that one broken file cannot take the memory.
+MAX_RECORD_BYTES = 64 << 20
+# What a row costs beside its text: eight cells of Python objects while a batch is collected.
+ROW_OVERHEAD_BYTES = 200
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A record that cannot be read. row: 0-based in the file; line: 1-based, None where a format has no lines."""
+
+    row: int
+    line: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Readable rows (columns of `SCHEMA`, in file order) and the bad rows between them."""
+
+    rows: pl.DataFrame
+    bad: list[BadRow] = field(default_factory=list)
+
+
+class InvalidRowError(Exception):
+    """Why one record is bad; the reader that raised it turns it into a `BadRow`."""
+
+
+def complete_fields(fields: Mapping[str, str]) -> dict[str, str]:
+    """Map every column to a field of the file: by default the one of its own name; origin only when asked for.
+
+    Raises RecipeError for a name that is no column.
+    """
+    for name in fields:
+        if name not in FIELDS:
+            raise RecipeError(f"fields.{name}: there is no such column; the columns are {', '.join(FIELDS)}")
+    return {name: fields.get(name, name) for name in FIELDS if name != "origin" or name in fields}
+
+
+def clean(rows: pl.DataFrame) -> pl.DataFrame:
+    """Put columns in order, add those that are missing as nulls, and make blank cells null, except text.
+
+    An empty id would otherwise be one id shared by all rows that lack one.
+    """
+    blank = [
+        pl.when(pl.col(name).str.contains(r"\S")).then(pl.col(name)).alias(name)
+        for name in FIELDS[1:]
+        if name in rows.columns
+    ]
+    missing = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in rows.columns]
+    return rows.with_columns(*blank, *missing).select(SCHEMA.names())
+
+
+def as_text(value: object) -> str | None:
+    """Render a value that should be text: strings as they are, the rest (a number as id, a list) as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Collector:
+    """Collects records until they make a batch of about `batch_bytes`."""
+
+    def __init__(self, names: Iterable[str], batch_bytes: int):
+        self._columns: dict[str, list[object]] = {"row": [], **{name: [] for name in names}}
+        self._bad: list[BadRow] = []
+        self._bytes = 0
+        self._batch_bytes = batch_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch has reached its size."""
+        return self._bytes >= self._batch_bytes
+
+    def add(self, row: int, values: Iterable[str | None], size_bytes: int) -> None:
+        """Add a readable record; values: one for each name, in the order given at the start."""
+        for column, value in zip(self._columns.values(), (row, *values), strict=True):
+            column.append(value)
+        self._bytes += size_bytes + ROW_OVERHEAD_BYTES
+
+    def fail(self, row: int, line: int | None, reason: str) -> None:
+        """Add a bad row."""
+        self._bad.append(BadRow(row, line, reason))
+        self._bytes += ROW_OVERHEAD_BYTES
+
+    def take(self) -> Batch | None:
+        """Give what was collected and start anew; None when there is nothing."""
+        if not self._bytes:
+            return None
+        schema = {name: SCHEMA[name] for name in self._columns}
+        batch = Batch(clean(pl.DataFrame(self._columns, schema=schema)), self._bad)
+        self._columns, self._bad, self._bytes = {name: [] for name in self._columns}, [], 0
+        return batch
+
+
+def one_document(values: Mapping[str, str | None], bad: str | None = None) -> Batch:
+    """Make the batch of a file that is one document: row 0, or its fault."""
+    if bad is not None:
+        return Batch(SCHEMA.to_frame(), [BadRow(0, None, bad)])
+    columns = {"row": [0], **{name: [value] for name, value in values.items()}}
+    return Batch(clean(pl.DataFrame(columns, schema={name: SCHEMA[name] for name in columns})))

@@ -1,0 +1,133 @@
+"""CSV and TSV with a header line; quoted fields may hold separators and line ends.
+
+A row with more or fewer fields than the header is a bad row, and so is one with a quote that is not closed or is
+followed by text. After a record over the limit, which is mostly a quote that is not closed, reading goes on with the
+next line. Blank lines are no records. The separator is a tab for .tsv, and where the header has tabs and no
+comma. The standard csv module runs at 180 MB/s and, unlike pyarrow's streaming reader, tells the line of each fault.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from cuvee.schemas.errors import InputError
+from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, Batch, Collector, InvalidRowError
+from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines, too_long
+
+SUFFIXES = (".csv", ".tsv")
+COMPRESSIBLE = True
+
+
+class _Lines:
+    """Lines as the csv module wants them, and what is wrong with the lines of the current record.
+
+    An iterator and not a generator: it goes on after the error for a line that is too long.
+    """
+
+    def __init__(self, source: Iterable[bytes | None]):
+        self._source = iter(source)
+        self.number = 0
+        self.start_record()
+
+    def start_record(self) -> None:
+        """Forget the lines read so far."""
+        self.size_bytes = 0
+        self.fault: str | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._source)
+        self.number += 1
+        if line is None:
+            raise InvalidRowError(too_long())
+        self.size_bytes += len(line)
+        try:
+            return decode(line) + "\n"
+        except InvalidRowError as error:
+            # The record is bad, but its quotes must still be read to find where it ends.
+            self.fault = f"{error} of line {self.number}"
+            return line.decode("utf-8", "replace") + "\n"
+
+
+def _delimiter(path: Path | str, header: bytes) -> str:
+    is_tsv = ".tsv" in (suffix.lower() for suffix in Path(path).suffixes)
+    return "\t" if is_tsv or (b"\t" in header and b"," not in header) else ","
+
+
+def _read_header(path: Path | str, records: Iterator[list[str]], source: _Lines) -> list[str]:
+    try:
+        header = next(records, [])
+    except (InvalidRowError, EndsEarlyError, csv.Error) as error:
+        raise InputError(f"{path}: the header line cannot be read: {error}") from error
+    if source.fault:
+        raise InputError(f"{path}: the header line cannot be read: {source.fault}")
+    return [name.strip() for name in header]
+
+
+def _positions(path: Path | str, header: list[str], fields: Mapping[str, str]) -> dict[str, int]:
+    """Find the columns that the fields name; raises InputError without the text column or when one stands twice."""
+    if fields["text"] not in header:
+        raise InputError(f'{path}: no column "{fields["text"]}"; the columns are: {", ".join(header)}')
+    for name in fields.values():
+        if header.count(name) > 1:
+            raise InputError(f'{path}: column "{name}" stands {header.count(name)} times; rename all but one')
+    return {column: header.index(name) for column, name in fields.items() if name in header}
+
+
+def _check(record: list[str], header: list[str], source: _Lines) -> None:
+    """Raise InvalidRowError when a record is not what the header promises."""
+    if source.fault:
+        raise InvalidRowError(source.fault)
+    if source.size_bytes > MAX_RECORD_BYTES:
+        raise InvalidRowError(too_long())
+    if len(record) != len(header):
+        raise InvalidRowError(f"{len(record)} fields where the header has {len(header)}")
+
+
+def read(
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+) -> Iterator[Batch]:
+    """Read the records of a file; see `cuvee.tasks.readers.read`.
+
+    Raises InputError when the header cannot be read or lacks the text column.
+    """
+    csv.field_size_limit(MAX_RECORD_BYTES)  # the module's own limit is 128 KiB
+    plain = lines(stream, compression)
+    try:
+        first = next(plain, b"")
+    except EndsEarlyError as error:
+        raise InputError(f"{path}: the header line cannot be read: {error}") from error
+    source = _Lines(chain([first], plain) if first != b"" else plain)
+    records = csv.reader(source, delimiter=_delimiter(path, first or b""), strict=True)
+    header = _read_header(path, records, source)
+    if not header:
+        return
+    positions = _positions(path, header, fields)
+    collector = Collector(positions, batch_bytes)
+    row = 0
+    while True:
+        line = source.number + 1
+        source.start_record()
+        try:
+            record = next(records)
+            if not record:
+                continue
+            _check(record, header, source)
+            collector.add(row, [record[position] for position in positions.values()], source.size_bytes)
+        except StopIteration:
+            break
+        except EndsEarlyError as error:
+            collector.fail(row, line, str(error))
+            break
+        except (InvalidRowError, csv.Error) as error:
+            last = f" (lines {line} to {source.number})" if source.number > line else ""
+            collector.fail(row, line, f"{error}{last}".replace("unexpected end of data", "a quote is not closed"))
+        row += 1
+        if collector.full and (batch := collector.take()):
+            yield batch
+    if batch := collector.take():
+        yield batch

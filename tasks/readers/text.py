@@ -1,0 +1,23 @@
+"""Plain text: one file is one document, row 0; its id is the path given."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
+from cuvee.tasks.readers._bytes import decode, whole
+
+SUFFIXES = (".txt", ".md", ".text")
+COMPRESSIBLE = True
+
+
+def read(
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+) -> Iterator[Batch]:
+    """Read one document; see `cuvee.tasks.readers.read`. The fields and the batch size do not apply."""
+    try:
+        text = decode(whole(stream, compression))
+        if text:
+            yield one_document({"text": text, "id": str(path)})
+    except InvalidRowError as error:
+        yield one_document({}, bad=str(error))
