@@ -1,30 +1,30 @@
+"""What all tests share: one Prefect API for the session, in a home of its own."""
+
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-# Before any test module imports Prefect: its settings are read once, at import.
+# Before any test module imports Prefect, which reads its settings once: a user's server or history is not for tests.
 for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[_name]
-_home = tempfile.mkdtemp(prefix="cuvee-prefect-")
-os.environ.update(
-    PREFECT_HOME=_home,
-    DO_NOT_TRACK="1",
-    PREFECT_SERVER_ANALYTICS_ENABLED="false",
-    PREFECT_LOGGING_LEVEL="WARNING",
-)
+_HOME = Path(tempfile.mkdtemp(prefix="cuvee-prefect-"))
+os.environ |= {"PREFECT_HOME": str(_HOME), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+os.environ |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(_home, ignore_errors=True)
+    """Remove the home."""
+    shutil.rmtree(_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def prefect_api() -> Iterator[None]:
-    """Give flows a Prefect API with an empty database; one for all tests, for its start costs seconds."""
+def prefect_api() -> Iterator[Path]:
+    """Run a temporary Prefect API for as long as the tests last, and give Prefect's home."""
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
-        yield
+        yield _HOME

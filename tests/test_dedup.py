@@ -1,0 +1,500 @@
+"""Near-duplicates: the kernel against datasketch and plain Python, the pairs against complete truth."""
+
+import functools
+import gzip
+import itertools
+import json
+import random
+import subprocess
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+
+import datasketch
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.tasks.dedup.bands import Bands, choose, curve, found
+from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
+from cuvee.tasks.dedup.files import dedup_files, expand_paths
+from cuvee.tasks.dedup.kernel import band_keys, shingle_hash32, shingle_sets, signatures, sketch, word_hashes
+from cuvee.tasks.dedup.pairs import CROWD, Pairs, candidates, near_pairs, unique_pairs, verify
+from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
+from cuvee.tasks.dedup.words import COMPLEX, code_table, split_shingles, split_words
+
+EDGE_TEXTS = [
+    "",
+    "  \n\t.,!",
+    "one",
+    "Hello World, this is a Test of it_all 42",
+    "a" * 7 + " " + "b" * 8 + " " + "c" * 9 + " " + "d" * 16 + " " + "e" * 17 + " " + "f" * 64,
+    "a " * 40,
+    "“Quoted” — text… naïve CAFÉ e\u0301te\u0301 İstanbul ẞ STRASSE",
+    "ΑΣ ΣΑΣ ΟΔΟΣ Σ",
+    "漢字かな交じり文 and English, ｱｲｳ ㌢ 中文",
+    "ไทยภาษา ພາສາລາວ ភាសាខ្មែរ မြန်မာ हिन्दी की किताब العَرَبِيَّة",
+    "한국어 \u1112\u1161\u11ab ½ ﬁn ™ ² Ⅷ 𝔘nicode 🙂 😀x",
+    "x\u00a0y\u200bz\u2028w\x00v\u0345 ᾀ ⓐ ª º",
+    " ".join(f"w{i}" for i in range(3000)),
+]
+# Letters of many scripts, marks, separators and characters whose case or normal form is unusual.
+ALPHABET = (
+    "abAZ09_ \n.-éÉßẞİıΣσςǅﬁ½²™ªԱՑ漢かカｶﾞ\uff9eᄒ한\u1161\u11abไทำ\u0e34ကक\u093fק\u05b0ع\u064bⅧ🙂𝔘…“"
+    "\u0301\u0308\u0345\u200d\u00a0"
+)
+KNOWN = st.characters(codec="utf-8").filter(lambda c: unicodedata.category(c) != "Cn")
+TEXTS = st.lists(st.text(st.one_of(st.sampled_from(ALPHABET), KNOWN), max_size=60), min_size=1, max_size=8)
+
+
+def column(texts):
+    return pa.array(texts, pa.large_string())
+
+
+def reference_minhash(text, ngram, permutations, seed):
+    minhash = datasketch.MinHash(permutations, seed=seed, hashfunc=shingle_hash32)
+    minhash.update_batch(" ".join(shingle).encode() for shingle in split_shingles(text, ngram))
+    return minhash
+
+
+cached_shingles = functools.cache(split_shingles)
+
+
+def reference_jaccard(a, b, ngram=5):
+    a, b = cached_shingles(a, ngram), cached_shingles(b, ngram)
+    return round(len(a & b) / len(a | b), 6) if a | b else 1.0
+
+
+def mutate(text, words, generator):
+    split = text.split(" ")
+    for _ in range(words):
+        split[generator.randrange(len(split))] = f"new{generator.randrange(10**9)}"
+    return " ".join(split)
+
+
+@functools.cache
+def planted():
+    """1,500 unlike texts, 900 altered copies of them, and 250 texts of one template: distinct texts, shuffled."""
+    generator = random.Random(5)
+    texts = [" ".join(f"v{int(generator.paretovariate(0.4)) % 5000}" for _ in range(150)) for _ in range(1500)]
+    texts += [mutate(generator.choice(texts), generator.randrange(1, 6), generator) for _ in range(900)]
+    template = " ".join(f"t{i}" for i in range(150))
+    texts += [mutate(template, generator.randrange(1, 9), generator) for _ in range(250)]
+    texts = sorted(set(texts))
+    generator.shuffle(texts)
+    return texts
+
+
+@functools.cache
+def complete_truth():
+    """All pairs of `planted` with J >= 0.8, by counting the shingles that they share."""
+    sets = [cached_shingles(text, 5) for text in planted()]
+    holders = defaultdict(list)
+    for number, shingles in enumerate(sets):
+        for shingle in shingles:
+            holders[shingle].append(number)
+    common = Counter(pair for numbers in holders.values() for pair in itertools.combinations(numbers, 2))
+    jaccards = {(a, b): round(n / (len(sets[a]) + len(sets[b]) - n), 6) for (a, b), n in common.items()}
+    return {pair: jaccard for pair, jaccard in jaccards.items() if jaccard >= 0.8}
+
+
+def find(texts, new=None, floor=0.8, division=None) -> Pairs:
+    text = column(texts)
+    division = division or Bands(bands=25, rows=5)
+    keys = sketch(text, 5, 128, 1, division.bands, division.rows).band_keys
+    new = np.ones(len(texts), bool) if new is None else new
+    return near_pairs(lambda band: keys[:, band].copy(), division.bands, new, text.take, 5, floor)
+
+
+def as_mapping(pairs):
+    return dict(zip(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True), pairs.jaccard.tolist(), strict=True))
+
+
+# ---- words and kernel
+
+
+@given(TEXTS, st.integers(1, 7), st.sampled_from([1, 8, 128, 130]), st.integers(0, 2**32 - 1))
+@settings(max_examples=80, deadline=None)
+def test_signatures_are_bit_identical_to_datasketch(texts, ngram, permutations, seed):
+    ours = signatures(column(texts), ngram, permutations, seed)
+    for row, text in zip(ours, texts, strict=True):
+        assert np.array_equal(row, reference_minhash(text, ngram, permutations, seed).hashvalues), text
+
+
+@pytest.mark.parametrize("text", EDGE_TEXTS)
+def test_signatures_of_edge_cases_are_bit_identical_to_datasketch(text):
+    # Other texts around it: nothing of a text may leak into the next one.
+    ours = signatures(column(["before it", text, "after it"]), 5, 128, 1)
+    assert np.array_equal(ours[1], reference_minhash(text, 5, 128, 1).hashvalues)
+
+
+def test_a_huge_text_is_hashed_whole_like_any_other():
+    text = " ".join(f"a_long_word_{i}" for i in range(40_000))
+    assert len(text) > 600_000
+    assert np.array_equal(signatures(column([text]), 5, 8, 1)[0], reference_minhash(text, 5, 8, 1).hashvalues)
+    assert verify(np.array([0]), np.array([1]), column([text, text + " end"]).take, 5)[0] < 1
+
+
+def test_every_code_point_makes_the_words_that_the_definition_says():
+    points = [chr(p) for p in range(0x20000) if not 0xD800 <= p < 0xE000 and unicodedata.category(chr(p)) != "Cn"]
+    words = word_hashes(column([f"a{p}b" for p in points]))
+    expected = word_hashes(column([" ".join(split_words(f"a{p}b")) for p in points]))
+    assert np.array_equal(words.offsets, expected.offsets)
+    assert np.array_equal(words.hashes, expected.hashes)
+
+
+def test_words_follow_python_regular_expressions_where_scripts_have_spaces():
+    assert split_words("Ünïted_Kingdom's 3½ ﬁsh, e\u0301!") == ["ünïted_kingdom", "s", "31", "2", "fish", "é"]
+    assert split_words("漢字kana") == ["漢", "字", "kana"]
+    assert (code_table() == COMPLEX).sum() < 60_000
+
+
+@given(TEXTS, st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_shingle_sets_have_the_sizes_and_jaccards_of_python_sets(texts, ngram):
+    _, offsets = shingle_sets(column(texts), ngram)
+    assert np.diff(offsets).tolist() == [len(split_shingles(text, ngram)) for text in texts]
+    a, b = np.triu_indices(len(texts))
+    jaccard = verify(a, b, column(texts).take, ngram, batch=3)
+    assert jaccard.tolist() == [reference_jaccard(texts[i], texts[j], ngram) for i, j in zip(a, b, strict=True)]
+
+
+def test_arrow_layouts_nulls_and_slices_change_nothing():
+    texts = [*EDGE_TEXTS, "the last one"]
+    expected = signatures(column(texts))
+    assert np.array_equal(signatures(pa.chunked_array([pa.array(texts[:4]), pa.array(texts[4:])])), expected)
+    assert np.array_equal(signatures(pa.array(["x", *texts, "y"]).slice(1, len(texts))), expected)
+    assert np.array_equal(signatures(pa.array(texts, pa.string_view())), expected)
+    assert np.array_equal(signatures(pa.array([None], pa.string())), signatures(column([""])))
+    assert signatures(pa.array([], pa.string())).shape == (0, 128)
+
+
+def test_a_sketch_holds_the_keys_of_the_signatures_and_a_key_of_the_text():
+    text = column(EDGE_TEXTS)
+    made = sketch(text, 5, 128, 3, 25, 5)
+    assert np.array_equal(made.band_keys, band_keys(signatures(text, 5, 128, 3), 25, 5))
+    again = sketch(column([t.upper().replace(" ", " -- ") for t in ("Hello  world", "other", "")]), 5, 128, 3, 25, 5)
+    plain = sketch(column(["hello world", "another", "?!"]), 5, 128, 3, 25, 5)
+    assert (again.text_key == plain.text_key).tolist() == [True, False, True]
+    with pytest.raises(RecipeError, match="130 permutations"):
+        sketch(text, 5, 128, 3, 26, 5)
+
+
+def test_stored_signatures_become_datasketch_objects_that_its_index_finds():
+    texts = planted()[:50]
+    stored = signatures(column(texts), 5, 128, 1)
+    index = datasketch.MinHashLSH(threshold=0.8, num_perm=128)
+    for number, signature in enumerate(stored):
+        index.insert(number, to_minhash(signature, seed=1))
+    assert 7 in index.query(reference_minhash(texts[7], 5, 128, 1))
+    assert to_minhash(stored[3]).jaccard(reference_minhash(texts[3], 5, 128, 1)) == 1
+    assert np.array_equal(from_minhash(to_minhash(stored[3])), stored[3])
+    with pytest.raises(RecipeError):
+        from_minhash(datasketch.MinHash(128))
+
+
+# ---- bands
+
+
+def test_bands_reach_the_recall_and_the_next_longer_ones_do_not():
+    assert choose(0.8) == Bands(bands=25, rows=5)
+    for threshold in (0.5, 0.7, 0.85, 0.9, 0.95, 1.0):
+        division = choose(threshold)
+        assert division.bands * division.rows <= 128
+        assert found(division, threshold) >= 0.999
+        if division.rows < 128:
+            longer = Bands(bands=128 // (division.rows + 1), rows=division.rows + 1)
+            assert found(longer, threshold) < 0.999
+    assert dict(curve(Bands(bands=14, rows=8)))[0.8] == pytest.approx(0.924, abs=5e-4)
+    with pytest.raises(RecipeError, match="permutations"):
+        choose(0.02)
+
+
+# ---- pairs
+
+
+def test_planted_duplicates_are_all_found_and_nothing_else():
+    assert as_mapping(find(planted())) == complete_truth()
+    assert len(complete_truth()) > 1000
+
+
+def test_a_higher_floor_finds_the_part_above_it():
+    assert as_mapping(find(planted(), floor=0.9)) == {p: j for p, j in complete_truth().items() if j >= 0.9}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_old_and_new_documents_give_the_pairs_of_all_at_once(share):
+    texts = planted()
+    generator = random.Random(str(share))
+    new = np.array([generator.random() < share for _ in texts])
+    old = np.flatnonzero(~new)
+    within_old = find([texts[i] for i in old])
+    added = find(texts, new)
+    assert all(new[a] or new[b] for a, b in as_mapping(added))
+    joined = {(int(old[a]), int(old[b])): j for (a, b), j in as_mapping(within_old).items()} | as_mapping(added)
+    assert joined == complete_truth()
+
+
+def test_the_order_of_documents_changes_nothing():
+    texts = planted()
+    order = list(range(len(texts)))
+    random.Random(2).shuffle(order)
+    shuffled = as_mapping(find([texts[i] for i in order]))
+    back = {tuple(sorted((order[a], order[b]))): j for (a, b), j in shuffled.items()}
+    assert back == complete_truth()
+
+
+def test_a_bucket_of_templated_texts_loses_no_true_pair_and_compares_few():
+    generator = random.Random(9)
+    form = [f"form{i}" for i in range(200)]
+    texts = []
+    # Every tenth word differs from text to text: J of two texts is about a third, but they share their bands' minima.
+    for number in range(2000):
+        texts.append(" ".join(f"x{number}q{i}" if i % 10 == 0 else word for i, word in enumerate(form)))
+    originals = generator.sample(range(2000), 60)
+    texts += [mutate(texts[number], 1, generator) for number in originals]
+    few_rows = Bands(bands=20, rows=1)
+    pairs = find(texts, division=few_rows)
+    assert pairs.large_buckets > 0
+    assert {(a, b) for a, b in as_mapping(pairs)} == {(o, 2000 + k) for k, o in enumerate(originals)}
+    assert pairs.candidates < 10_000  # of two million pairs in one bucket
+
+
+def test_true_near_copies_in_a_large_bucket_are_all_paired():
+    generator = random.Random(3)
+    base = " ".join(f"b{i}" for i in range(120))
+    texts = sorted({mutate(base, 1, generator) for _ in range(CROWD * 3)})
+    pairs = as_mapping(find(texts))
+    assert len(pairs) == len(texts) * (len(texts) - 1) // 2
+    assert all(jaccard == reference_jaccard(texts[a], texts[b]) for (a, b), jaccard in list(pairs.items())[:50])
+
+
+def test_texts_without_words_are_equal_even_in_a_large_bucket():
+    texts = ["..." + "!" * i for i in range(CROWD + 3)] + ["some words stand here now"]
+    assert set(as_mapping(find(texts)).values()) == {1.0}
+    assert len(find(texts).a) == (CROWD + 3) * (CROWD + 2) // 2
+
+
+def test_candidates_are_the_pairs_of_equal_keys_with_a_new_member():
+    generator = np.random.default_rng(1)
+    for _ in range(20):
+        keys = generator.integers(0, 40, 120).astype(np.uint64) << np.uint64(50)
+        new = generator.random(120) < 0.3
+        made = candidates(keys, new, crowd=4)
+        sizes = Counter(keys.tolist())
+        expected = {
+            (i, j)
+            for i, j in itertools.combinations(range(120), 2)
+            if keys[i] == keys[j] and (new[i] or new[j]) and sizes[int(keys[i])] <= 4
+        }
+        assert set(zip(made.a.tolist(), made.b.tolist(), strict=True)) == expected
+        fresh = {int(key) for key in keys[new]}
+        large = {i for i in range(120) if sizes[int(keys[i])] > 4 and int(keys[i]) in fresh}
+        assert set(made.crowded.tolist()) == large
+
+
+def test_unique_pairs_are_ordered_and_single():
+    a, b = unique_pairs(np.array([3, 1, 3, 0]), np.array([1, 3, 2, 9]))
+    assert list(zip(a.tolist(), b.tolist(), strict=True)) == [(0, 9), (1, 3), (2, 3)]
+
+
+# ---- resolve
+
+
+def plain_resolve(rank, pairs, threshold):
+    """The rule of removal, said plainly."""
+    keeper = {}
+    for document in sorted(range(len(rank)), key=lambda d: rank[d]):
+        near = [s for s in keeper if keeper[s] == SURVIVOR and pairs.get(tuple(sorted((s, document))), 0) >= threshold]
+        keeper[document] = min(near, key=lambda s: rank[s]) if near else SURVIVOR
+    return [keeper[d] for d in range(len(rank))]
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_removal_follows_the_rule_and_is_stable(source):
+    n = source.draw(st.integers(0, 12))
+    rank = np.array(source.draw(st.permutations(range(n))), np.int64)
+    every = list(itertools.combinations(range(n), 2))
+    chosen = source.draw(st.lists(st.sampled_from(every), unique=True)) if every else []
+    levels = source.draw(st.lists(st.sampled_from([0.8, 0.85, 0.9, 1.0]), min_size=len(chosen), max_size=len(chosen)))
+    a, b = (np.array([pair[side] for pair in chosen], np.int64) for side in (0, 1))
+    jaccard = np.array(levels, float)
+    pairs = dict(zip(chosen, levels, strict=True))
+    resolved = resolve(rank, a, b, jaccard, 0.85)
+    assert resolved.keeper.tolist() == plain_resolve(rank, pairs, 0.85)
+    for document, keeper in enumerate(resolved.keeper.tolist()):
+        if keeper != SURVIVOR:
+            assert resolved.keeper[keeper] == SURVIVOR
+            assert rank[keeper] < rank[document]
+            assert resolved.jaccard[document] == pairs[tuple(sorted((keeper, document)))] >= 0.85
+    stays = resolved.keeper == SURVIVOR
+    assert not any(stays[i] and stays[j] and level >= 0.85 for (i, j), level in pairs.items())
+
+
+def test_a_chain_does_not_remove_a_document_unlike_every_survivor():
+    resolved = resolve(np.arange(4), np.array([0, 1, 2]), np.array([1, 2, 3]), np.full(3, 0.9), 0.8)
+    assert resolved.keeper.tolist() == [SURVIVOR, 0, SURVIVOR, 2]
+
+
+@given(st.lists(st.integers(0, 4), max_size=14), st.data())
+@settings(max_examples=60, deadline=None)
+def test_collapsing_equal_texts_changes_no_removal(kinds, source):
+    n = len(kinds)
+    rank = np.array(source.draw(st.permutations(range(n))), np.int64)
+    near = source.draw(st.sets(st.sampled_from(list(itertools.combinations(range(5), 2)))))
+    pairs = {
+        (i, j): 1.0 if kinds[i] == kinds[j] else 0.9
+        for i, j in itertools.combinations(range(n), 2)
+        if kinds[i] == kinds[j] or tuple(sorted((kinds[i], kinds[j]))) in near
+    }
+    groups = collapse(np.array(kinds, np.uint64), rank)
+    members = groups.representative.tolist()
+    inner = [
+        (i, j)
+        for i, j in itertools.combinations(range(len(members)), 2)
+        if tuple(sorted((members[i], members[j]))) in pairs
+    ]
+    a, b = (np.array([pair[side] for pair in inner], np.int64) for side in (0, 1))
+    resolved = expand(groups, resolve(rank[groups.representative], a, b, np.full(len(inner), 0.9), 0.8))
+    assert resolved.keeper.tolist() == plain_resolve(rank, pairs, 0.8)
+    removed = resolved.keeper != SURVIVOR
+    for document in np.flatnonzero(removed).tolist():
+        assert resolved.jaccard[document] == pairs[tuple(sorted((document, int(resolved.keeper[document]))))]
+
+
+# ---- files
+
+
+def write_inputs(folder):
+    """The planted texts in four files of three formats, with columns that differ; return all rows in order."""
+    folder.mkdir(exist_ok=True)
+    texts = [*planted()[:900], planted()[5].upper(), planted()[5], "Ünïcode “text”, and some more of it", ""]
+    rows = [{"text": text, "id": i, "note": f"n{i}"} for i, text in enumerate(texts)]
+    for row in rows[600:]:
+        row["extra"] = row["id"] + 0.5
+    lines = [json.dumps(row) for row in rows]
+    (folder / "a.jsonl").write_text("\n".join(lines[:300]) + "\n\n")
+    with gzip.open(folder / "b.jsonl.gz", "wt") as file:
+        file.write("\n".join(lines[300:600]))
+    pl.DataFrame(rows[600:800]).write_parquet(folder / "c.parquet")
+    with pa.output_stream(str(folder / "d.jsonl.zst"), compression="zstd") as stream:
+        stream.write("\n".join(lines[800:]).encode())
+    return rows
+
+
+def test_files_keep_the_longer_text_and_name_every_removal(tmp_path):
+    rows = write_inputs(tmp_path / "in")
+    report = dedup_files([str(tmp_path / "in")], tmp_path / "out")
+    kept = pl.read_parquet(tmp_path / "out/kept.parquet")
+    duplicates = pl.read_parquet(tmp_path / "out/duplicates.parquet")
+    texts = [row["text"] for row in rows]
+    rank = {row: place for place, row in enumerate(sorted(range(len(texts)), key=lambda r: (-len(texts[r]), r)))}
+    near = {pair: j for pair, j in complete_truth().items() if pair[1] < 900}
+    near |= {
+        (i, j): reference_jaccard(texts[i], texts[j])
+        for j in range(900, len(texts))
+        for i in range(j)
+        if reference_jaccard(texts[i], texts[j]) >= 0.8
+    }
+    expected = plain_resolve([rank[row] for row in range(len(texts))], near, 0.8)
+    removed = [row for row, keeper in enumerate(expected) if keeper != SURVIVOR]
+    assert duplicates.columns == ["row", "keeper_row", "jaccard"]
+    assert duplicates["row"].to_list() == removed
+    assert duplicates["keeper_row"].to_list() == [expected[row] for row in removed]
+    assert duplicates["jaccard"].to_list() == [near[tuple(sorted((row, expected[row])))] for row in removed]
+    assert kept.columns == ["text", "id", "note", "extra"]
+    assert kept["id"].to_list() == [row for row in range(len(texts)) if row not in set(removed)]
+    assert kept["extra"].to_list() == [rows[row].get("extra") for row in kept["id"]]
+    assert (report.rows, report.kept, report.duplicates) == (len(texts), len(kept), len(duplicates))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["duplicates.parquet", "kept.parquet"]
+
+
+def test_its_own_output_loses_nothing(tmp_path):
+    write_inputs(tmp_path / "in")
+    dedup_files([str(tmp_path / "in")], tmp_path / "out")
+    again = dedup_files([str(tmp_path / "out/kept.parquet")], tmp_path / "again")
+    assert again.duplicates == 0
+    assert pl.read_parquet(tmp_path / "again/kept.parquet").equals(pl.read_parquet(tmp_path / "out/kept.parquet"))
+
+
+def test_outputs_have_the_same_bytes_in_another_process(tmp_path):
+    write_inputs(tmp_path / "in")
+    dedup_files([str(tmp_path / "in")], tmp_path / "one")
+    program = (
+        "import sys; from pathlib import Path; from cuvee.tasks.dedup.files import dedup_files; "
+        "dedup_files([sys.argv[1]], Path(sys.argv[2]))"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path / "in"), str(tmp_path / "two")]
+    subprocess.run(arguments, check=True, env={"PYTHONHASHSEED": "7", "PATH": ""})
+    for name in ("kept.parquet", "duplicates.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('{"text": "fine"}\n\n{"text": "cut\n', "bad.jsonl:3"),
+        ('{"text": "fine"}\n[1]\n', "bad.jsonl:2"),
+        ('{"text": "fine"}\n{"other": 1}\n', "row 1"),
+        ('{"other": 1}\n', "--text"),
+        ('{"text": 1}\n', "not text"),
+    ],
+)
+def test_a_bad_row_is_named_and_standing_outputs_stay(tmp_path, content, named):
+    (tmp_path / "good.jsonl").write_text('{"text": "a b c d e f"}\n')
+    dedup_files([str(tmp_path / "good.jsonl")], tmp_path / "out")
+    before = (tmp_path / "out/kept.parquet").read_bytes()
+    (tmp_path / "bad.jsonl").write_text(content)
+    with pytest.raises(InputError, match=named):
+        dedup_files([str(tmp_path / "bad.jsonl")], tmp_path / "out")
+    assert (tmp_path / "out/kept.parquet").read_bytes() == before
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_damaged_compressed_file_is_named(tmp_path):
+    whole = gzip.compress(b'{"text": "a"}\n' * 50_000)
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
+    for name in ("cut.jsonl.gz", "cut.parquet"):
+        with pytest.raises(InputError, match=name):
+            dedup_files([str(tmp_path / name)], tmp_path / "out")
+
+
+def test_columns_that_cannot_be_united_are_an_error(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "n": 1}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "b", "n": "one"}\n')
+    with pytest.raises(InputError, match="united"):
+        dedup_files([str(tmp_path)], tmp_path / "out")
+
+
+def test_paths_are_expanded_once_and_sorted_by_bytes(tmp_path):
+    for name in ("b.jsonl", "B.jsonl", "é.jsonl", "sub/z.parquet", "sub/readme.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    files = expand_paths([str(tmp_path), str(tmp_path / "*.jsonl"), str(tmp_path / "b.jsonl")])
+    assert [path.relative_to(tmp_path).as_posix() for path in files] == [
+        "B.jsonl",
+        "b.jsonl",
+        "sub/z.parquet",
+        "é.jsonl",
+    ]
+    with pytest.raises(RecipeError, match="outside"):
+        dedup_files([str(tmp_path)], tmp_path / "sub")
+    for wrong in ("missing.jsonl", "*.csv", "sub/readme.md"):
+        with pytest.raises(RecipeError):
+            expand_paths([str(tmp_path / wrong)])
+
+
+def test_no_rows_and_rows_without_words_are_handled(tmp_path):
+    (tmp_path / "none.jsonl").write_text("\n")
+    assert dedup_files([str(tmp_path / "none.jsonl")], tmp_path / "none").rows == 0
+    assert pl.read_parquet(tmp_path / "none/duplicates.parquet").columns == ["row", "keeper_row", "jaccard"]
+    (tmp_path / "dots.jsonl").write_text('{"text": "."}\n{"text": ""}\n{"text": "..."}\n' * 500)
+    report = dedup_files([str(tmp_path / "dots.jsonl")], tmp_path / "dots")
+    assert (report.kept, report.duplicates) == (1, 1499)
+    assert pl.read_parquet(tmp_path / "dots/kept.parquet")["text"].to_list() == ["..."]
