@@ -5,7 +5,6 @@ two cores). A task is shard-sized for that reason.
 """
 
 import importlib
-import logging
 import multiprocessing
 import os
 import signal
@@ -18,11 +17,10 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from cuvee.schemas.errors import RecipeError
+from cuvee.tasks.steps import progress
 
 Kind = Literal["threads", "processes", "dask", "ray"]
 R = TypeVar("R")
-
-_progress = logging.getLogger("cuvee.progress")
 
 
 def task_runner(kind: Kind, workers: int | None = None) -> TaskRunner[Any]:
@@ -55,11 +53,11 @@ def gather(step: str, futures: Sequence[PrefectFuture[R]]) -> list[R]:
     Raises the first failure as the task raised it, without waiting for the rest: tasks that have not begun are
     cancelled, and those that have begun end with the flow's task runner.
     """
-    report(step, 0, len(futures))
+    progress(step, 0, len(futures))
     try:
         for done, future in enumerate(as_completed(list(futures)), start=1):
             future.result()
-            report(step, done, len(futures))
+            progress(step, done, len(futures))
     except BaseException:
         for future in futures:
             cancel = getattr(getattr(future, "wrapped_future", None), "cancel", None)
@@ -67,11 +65,6 @@ def gather(step: str, futures: Sequence[PrefectFuture[R]]) -> list[R]:
                 cancel()
         raise
     return [future.result() for future in futures]
-
-
-def report(step: str, done: int, total: int) -> None:
-    """Tell whoever listens on the logger cuvee.progress how far a step is: `done` of `total` tasks."""
-    _progress.info("%s %d/%d", step, done, total, extra={"step": step, "done": done, "total": total})
 
 
 def follow_parent() -> None:

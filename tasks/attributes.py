@@ -9,9 +9,9 @@ No threshold is applied here, so a changed threshold needs no text.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
@@ -20,7 +20,7 @@ from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, StepRecord, step_key
 from cuvee.storage.corpus import pool_folder, read_record
 from cuvee.storage.store import Store, open_store
-from cuvee.storage.tables import read_table, write_table
+from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import decontaminate, filters
 from cuvee.tasks.dedup import SIGN_VERSION, bands
 from cuvee.tasks.dedup.kernel import sketch
@@ -28,6 +28,9 @@ from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import classify
 from cuvee.tasks.provenance import model as provenance_model
 from cuvee.tasks.steps import Outcome, once
+
+# From a piece of a shard (doc_id, text and what the step needs beside) to its columns, row by row.
+Measure: TypeAlias = Callable[[pl.DataFrame], pl.DataFrame]
 
 STEPS = ("filter", "classify", "sign", "decontaminate")
 VERSIONS = {"filter": 1, "classify": classify.VERSION, "sign": SIGN_VERSION, "decontaminate": decontaminate.VERSION}
@@ -53,9 +56,11 @@ def run(run: Run, step: str, shard: Shard) -> StepRecord:
 
     def build(store: Store) -> Outcome:
         columns = ["doc_id", "text", *(["url", "words", "chars", "bytes"] if step == "filter" else [])]
-        frame = frame_of(read_table(store, shard.file, columns))
-        table = frame.select("doc_id").hstack(_MEASURE[step](run, frame)).to_arrow()
-        return [write_table(store, pool_folder(run.corpus, step), table)], {}
+        measure = _MEASURES[step](run)
+        # Row group by row group: 8 MiB of text and its copies, not a whole shard's.
+        groups = map(frame_of, iterate_table(store, shard.file, columns))
+        found = pl.concat([group.select("doc_id").hstack(measure(group)) for group in groups])
+        return [write_table(store, pool_folder(run.corpus, step), found.to_arrow())], {}
 
     return once(run, step, key(run, step, shard), build)
 
@@ -101,26 +106,33 @@ def _options(run: Run, step: str) -> Any:
     return [[_content_hash(path) for path in benchmark_paths(run)], recipe.decontaminate.ngram]
 
 
-def _signals(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
-    return filters.compute(frame.with_columns(license=pl.lit("unknown")), filter_kinds(run.recipe))
+def _signals(run: Run) -> Measure:
+    kinds = filter_kinds(run.recipe)
+    # No signal depends on the licence; the filter of that name judges the declared one later.
+    return lambda frame: filters.compute(frame.with_columns(license=pl.lit("unknown")), kinds)
 
 
-def _scores(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+def _scores(run: Run) -> Measure:
+    model = provenance_model.load(model_path(run))
     # The language is weighed later: it may be declared, and a changed declaration needs no text.
-    return classify.score_shard(frame["text"], None, provenance_model.load(model_path(run)))
+    return lambda frame: classify.score_shard(frame["text"], None, model)
 
 
-def _band_keys(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+def _band_keys(run: Run) -> Measure:
     options, cut = run.recipe.dedup, division(run.recipe)
-    text = frame["text"].to_arrow()
-    keys = sketch(text, options.ngram, options.permutations, options.seed, cut.bands, cut.rows)
-    columns = {band_name(band): keys.band_keys[:, band] for band in range(cut.bands)}
-    return pl.DataFrame({"text_key": keys.text_key, **columns})
+
+    def measure(frame: pl.DataFrame) -> pl.DataFrame:
+        text = frame["text"].to_arrow()
+        keys = sketch(text, options.ngram, options.permutations, options.seed, cut.bands, cut.rows)
+        columns = {band_name(band): keys.band_keys[:, band] for band in range(cut.bands)}
+        return pl.DataFrame({"text_key": keys.text_key, **columns})
+
+    return measure
 
 
-def _overlaps(run: Run, frame: pl.DataFrame) -> pl.DataFrame:
+def _overlaps(run: Run) -> Measure:
     index = decontaminate.build(decontaminate.read_benchmarks(benchmark_paths(run)), run.recipe.decontaminate.ngram)
-    return decontaminate.scan(frame["text"].to_arrow(), index).rename({"item": "benchmark"})
+    return lambda frame: decontaminate.scan(frame["text"].to_arrow(), index).rename({"item": "benchmark"})
 
 
 def _content_hash(path: Path) -> str:
@@ -135,4 +147,9 @@ def band_name(band: int) -> str:
     return f"b{band:02d}"
 
 
-_MEASURE = {"filter": _signals, "classify": _scores, "sign": _band_keys, "decontaminate": _overlaps}
+_MEASURES: dict[str, Callable[[Run], Measure]] = {
+    "filter": _signals,
+    "classify": _scores,
+    "sign": _band_keys,
+    "decontaminate": _overlaps,
+}

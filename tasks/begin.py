@@ -13,7 +13,7 @@ from cuvee.storage.corpus import read_state, versions
 from cuvee.storage.store import open_store, store_uri
 from cuvee.tasks import attributes, filters, generators
 from cuvee.tasks.provenance import model as provenance_model
-from cuvee.tasks.steps import restore
+from cuvee.tasks.steps import restore, sweep
 
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -52,6 +52,7 @@ def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
     _check(run, Path(path).name)
     state = read_state(place, recipe.corpus)
     restore(place, state)
+    sweep(place)
     return run, state
 
 

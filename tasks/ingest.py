@@ -174,6 +174,7 @@ def _complete(frame: pl.DataFrame) -> pa.Table:
 
 
 def _write_shards(store: Store, folder: str, tables: Iterator[pa.Table], limit: int) -> Iterator[FileRef]:
+    tables = (table for table in tables if table.num_rows)
     table = next(tables, None)
     while table is not None:
         with table_file(store, folder, SHARD) as shard:

@@ -1,7 +1,6 @@
 """Normalise: one form for each text, so that equal texts have equal ids.
 
-Output columns: text (string), words (int64), chars (int64), bytes (int64), c2pa (string or null; see
-`cuvee.tasks.c2pa`).
+Output columns: text (string), c2pa (string or null; see `cuvee.tasks.c2pa`).
 
 What is changed, and nothing else: line ends (CR LF, CR, vertical tab, form feed) become LF; the other C0 controls but
 tab, and DEL, are removed; C2PA wrappers are removed; characters are composed (NFC); whitespace at line ends, blank
@@ -65,7 +64,7 @@ def normalise(text: pl.Series) -> pl.DataFrame:
     text = _change(text, text.str.contains(_TRAILING), lambda rows: rows.str.replace_all(_TRAILING, "\n"))
     text = text.str.strip_chars_end()
     text = _change(text, text.str.contains(_LEADING), lambda rows: rows.str.replace(_LEADING, ""))
-    return text.alias("text").to_frame().hstack(measure(text)).with_columns(notes.alias("c2pa"))
+    return pl.DataFrame([text.alias("text"), notes.alias("c2pa")])
 
 
 def doc_ids(text: pl.Series) -> pl.Series:

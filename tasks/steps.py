@@ -1,6 +1,8 @@
 """Steps: every piece of work is named by what decides its output, done once, and found again by that name."""
 
 import logging
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +12,8 @@ from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
 from cuvee.storage.corpus import read_record, write_record
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import read_table, write_table
+
+STALE_S = 24 * 3600
 
 Outcome = tuple[Sequence[FileRef], dict[str, Any]]
 
@@ -43,6 +47,13 @@ def progress(step: str, done: int, total: int) -> None:
     logging.getLogger("cuvee.progress").info(
         "%s %d of %d", step, done, total, extra={"step": step, "done": done, "total": total}
     )
+
+
+def sweep(store: Store) -> None:
+    """Remove what killed runs left under construction, a day after they last touched it."""
+    for path in store.scratch().iterdir():
+        if time.time() - path.stat().st_mtime > STALE_S:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def restore(store: Store, state: PoolState) -> None:
