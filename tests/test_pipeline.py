@@ -1,12 +1,15 @@
 """The whole pipeline on real text, through the real flow."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -196,7 +199,7 @@ def test_a_newer_row_replaces_the_older_one_of_its_id(run: Run, folder: Path) ->
     run()
     old, new = documents(2, seed=9)
     for text in (old, new):
-        (folder / "first/page.jsonl").write_text(f'{{"id": "page", "text": {__import__("json").dumps(text)}}}\n')
+        (folder / "first/page.jsonl").write_text(f'{{"id": "page", "text": {json.dumps(text)}}}\n')
         run()
     rows = ledger(folder).filter(pl.col("source_id") == "page").sort("outcome")
     assert rows.select("outcome", "reason").rows() == [("dropped", "superseded"), ("kept", None)]
@@ -263,6 +266,51 @@ def test_verify_names_a_changed_file_and_pull_refuses_it(run: Run, folder: Path)
     assert [fault for fault in dataset.verify() if str(victim) in fault]
     with pytest.raises(IntegrityError, match="not what the manifest names"):
         dataset.pull(folder / "other")
+
+
+class Writer(BaseHTTPRequestHandler):
+    """An endpoint whose answer is a function of the request: its seed's words, in other sentences."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        words = asked["messages"][-1]["content"].split()
+        draw = random.Random(" ".join(words))
+        text = " ".join(draw.choice(words) for _ in range(150)).capitalize() + "."
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "stub-1", "choices": [choice]}
+        answer = json.dumps(body).encode()
+        self.server.asked.append(asked)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_drafts_of_an_endpoint_are_published_with_their_lineage_and_asked_for_once(run: Run, folder: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Writer)
+    server.asked = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    entry = f"{{name: rephrased, generator: openai, model: stub, base_url: 'http://127.0.0.1:{server.server_port}/v1'}}"
+    options = [f"generate=[{entry}]", "generate.0.budget.requests=6", "filters=[]"]
+    report = run(*options)
+    sent = len(server.asked)  # type: ignore[attr-defined]
+    assert sent == 6
+    assert report.steps["generate"].into == 6
+    drafts = published(folder).filter(pl.col("source") == "rephrased")
+    human = published(folder).filter(pl.col("provenance") == "human")
+    assert drafts.height > 0
+    assert set(drafts["model"]) == {"stub-1"}
+    assert set(drafts["provenance"]) == {"synthetic"}
+    assert set(drafts["depth"]) == {1}
+    assert set(drafts["license"]) == {"PSF-2.0"}
+    assert set(drafts["seed_ids"].explode()) <= set(human["doc_id"])
+    assert not run(*options).published
+    assert len(server.asked) == sent  # type: ignore[attr-defined]
+    server.shutdown()
 
 
 def command(folder: Path, store: str, *more: str, seed: str = "0") -> list[str]:

@@ -81,18 +81,27 @@ def provenance() -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the model.")
 @click.option("--name", default="model", show_default=True)
+@click.option("--leave-out", is_flag=True, help="Also train without each domain and generator, for the card; minutes.")
 @json_option
-def train(paths: tuple[str, ...], out: Path, name: str, as_json: bool) -> None:
-    """Train a model on labelled texts; the same texts give the same bytes."""
+def train(paths: tuple[str, ...], out: Path, name: str, leave_out: bool, as_json: bool) -> None:
+    """Train a model on labelled texts, and write its card; the same texts give the same bytes.
+
+    Texts whose column `slice` ends in "valid" are kept for the card's figures.
+    """
+    from cuvee.tasks.provenance import card
     from cuvee.tasks.provenance.fit import TrainingOptions
     from cuvee.tasks.provenance.train import train as fit
+    from cuvee.tasks.provenance.unseen import unseen
 
+    frame, options = _labelled(paths), TrainingOptions(name=name)
     with display(as_json):
-        report = fit(_labelled(paths), out, TrainingOptions(name=name), _share_done)
+        report = fit(frame, out, options, _share_done)
+        left_out = unseen(frame, options, progress=_share_done) if leave_out else None
+        card.write(out, frame, report, left_out)
     if as_json:
         answer(report.model_dump(mode="json"))
     else:
-        click.echo(f"{out}: model {name}; measure it: cuvee provenance eval {out} --data FILE")
+        click.echo(f"{out}: model {name}, with its card CARD.md; use it: provenance: {{model: {out}}} in a recipe")
 
 
 @provenance.command(name="eval")
@@ -150,10 +159,10 @@ def _language(text: "pl.Series") -> "pl.Series":
     return language.signals(text.alias("text").to_frame())["language"]
 
 
-def _share_done(step: str, share: float) -> None:
+def _share_done(_: str, share: float) -> None:
     from cuvee.tasks.steps import progress
 
-    progress(step, round(share * 100), 100)
+    progress("training, percent", round(share * 100), 100)
 
 
 COMMANDS = [dedup, classify, provenance, models]
