@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 
 from cuvee.flows.artifacts import mixture_markdown, step_table
 from cuvee.flows.runner import gather
-from cuvee.schemas.records import PoolState, Run, StepRecord
+from cuvee.schemas.records import Run, StepRecord
 from cuvee.schemas.report import RunReport
 from cuvee.tasks import assemble, attributes, generate, guard, ingest, mixture, pairs, publish, resolve
 from cuvee.tasks.begin import begin
@@ -47,13 +47,13 @@ def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None)
     batches = ingest.batches(run.recipe, files, pool.known_files)
     records = each("ingest", ingest_task, ingest.found(run, batches), [(run, batch) for batch in batches])
     pool = pool.plus(records, run.version)
-    warnings += ingest.check_bad_rows(run.recipe, pool.ingested)
+    warnings += ingest.check_bad_rows(run.recipe, files, pool.ingested)
 
-    pool = describe(run, pool, known_pairs(state))
+    pool = describe(run, pool, pairs.known_pairs(state))
     rows = one("resolve", resolve_task, run, pool, files, (), state.dates)
 
     drafts = one("generate", generate_task, run, pool, rows)
-    planned = [key for entry in drafts for key in entry.planned]
+    planned = [(entry.name, key) for entry in drafts for key in entry.planned]
     drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
     pool = describe(run, drafted, pool.pairs)
     rows = one("resolve", resolve_task, run, pool, files, planned, state.dates)
@@ -76,11 +76,6 @@ def describe(run: Run, pool: Pool, known: StepRecord | None) -> Pool:
         found = attributes.found(run, step, shards)
         pool = pool.with_attributes(step, each(step, measure_task, found, [(run, step, shard) for shard in shards]))
     return pool.with_pairs(one("pairs", pairs_task, run, pool, known))
-
-
-def known_pairs(state: PoolState) -> StepRecord | None:
-    """Return the near-duplicates that the standing version knew."""
-    return next((entry.record for entry in state.entries if entry.record.step == pairs.STEP), None)
 
 
 def each(

@@ -1,5 +1,6 @@
 """The manifest: the commit of a version. A reader needs nothing but this and plain Parquet."""
 
+import json
 from typing import Any, Literal
 
 from cuvee.schemas.base import Frozen
@@ -92,7 +93,7 @@ def version_name(version: int) -> str:
 
 def parse_version(text: str) -> int | None:
     """Read `v0007` as 7; None for anything else."""
-    return int(text[1:]) if text[:1] == "v" and text[1:].isdigit() else None
+    return int(text[1:]) if text[:1] == "v" and text[1:].isdecimal() else None
 
 
 def parse_ref(ref: str) -> tuple[str, str]:
@@ -105,13 +106,12 @@ def parse_ref(ref: str) -> tuple[str, str]:
 
 def read_manifest(text: bytes, where: str) -> Manifest:
     """Read a manifest; refuse one written by a newer format, and one that is not a manifest at all."""
-    import json
-
     try:
         tree = json.loads(text)
-        written = tree["format"]
+        if tree["format"] > FORMAT:
+            raise RecipeError(
+                f"{where}: written in format {tree['format']}, this cuvee reads up to {FORMAT}; upgrade cuvee"
+            )
+        return Manifest.model_validate(tree)
     except (ValueError, KeyError, TypeError):
         raise IntegrityError(f"{where}: not a manifest; restore the file, or read another version") from None
-    if written > FORMAT:
-        raise RecipeError(f"{where}: written in format {written}, this cuvee reads up to {FORMAT}; upgrade cuvee")
-    return Manifest.model_validate(tree)

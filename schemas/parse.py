@@ -11,7 +11,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.recipe import Recipe, Review
+
+# What pydantic says of Python's types, in the words of the recipe.
+_EXPECTED = dict.fromkeys(["model_type", "dict_type"], "a mapping of keys belongs here")
+_EXPECTED["tuple_type"] = "a list belongs here"
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -30,7 +34,10 @@ def parse_recipe(
         raise RecipeError(f"{name}: a recipe is a mapping of keys such as corpus and sources; this is {_kind(tree)}")
     for override in overrides:
         _override(tree, override, name)
-    tree = _substitute(tree, environment or {}, name, ())
+    try:
+        tree = _substitute(tree, environment or {}, name, ())
+    except RecursionError:
+        raise RecipeError(f"{name}: an alias (*name) stands inside its own anchor (&name); write it out") from None
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
@@ -53,7 +60,7 @@ def _load(text: str, name: str) -> Any:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"{name}:{where}: not YAML: {(error.problem or str(error)).strip()}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
         raise RecipeError(f"{name}: not YAML: {error}") from None
 
 
@@ -76,7 +83,7 @@ def _override(tree: dict[str, Any], override: str, name: str) -> None:
 
 def _descend(node: Any, key: str, override: str, name: str) -> Any:
     if isinstance(node, list):
-        if key.isdigit() and int(key) < len(node):
+        if key.isdecimal() and int(key) < len(node):
             return node[int(key)]
         raise RecipeError(f"--set {override}: {name} has {len(node)} entries there; use an index from 0")
     if isinstance(node, dict):
@@ -109,9 +116,12 @@ def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tupl
 
 def _explain(error: ValidationError, tree: Any, name: str) -> str:
     lines = []
-    for fault in error.errors():
-        # pydantic adds the branch of a union to the location; only keys and indices are the user's.
-        path = _path_in(tree, fault["loc"])
+    # pydantic adds the branch of a union to the location; only keys and indices are the user's.
+    faults = [(fault, _path_in(tree, fault["loc"])) for fault in error.errors()]
+    for fault, path in faults:
+        # pydantic leaves faulty entries out before it counts them, and then finds the list too short.
+        if fault["type"] == "too_short" and any(path == other[: len(path)] != other for _, other in faults):
+            continue
         dotted = ".".join(str(key) for key in path) or "recipe"
         if fault["type"] == "extra_forbidden":
             parent = _model_at(path[:-1])
@@ -120,9 +130,9 @@ def _explain(error: ValidationError, tree: Any, name: str) -> str:
             missing = [*path, fault["loc"][-1]] if not path or path[-1] != fault["loc"][-1] else path
             lines.append(f"{name}: {'.'.join(map(str, missing))}: required, and not given")
         else:
-            reason = fault["msg"].removeprefix("Value error, ")
+            reason = _EXPECTED.get(fault["type"], fault["msg"].removeprefix("Value error, "))
             value = fault["input"]
-            shown = "" if isinstance(value, BaseModel | dict | list) else f"{value!r}: "
+            shown = "" if isinstance(value, BaseModel | dict | list) else f"{_written(value)}: "
             lines.append(f"{name}: {dotted}: {shown}{reason[0].lower()}{reason[1:]}")
     return "\n".join(dict.fromkeys(lines))
 
@@ -154,6 +164,13 @@ def _model_at(path: Sequence[int | str]) -> type[BaseModel]:
     return model
 
 
+def _written(value: Any) -> str:
+    """Write a scalar as YAML has it, so that it can be found."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else repr(value)
+
+
 def _kind(node: Any) -> str:
     names: dict[type, str] = {dict: "a mapping", list: "a list", str: "a text", type(None): "empty"}
     return names.get(type(node), f"the value {node!r}")
@@ -171,14 +188,23 @@ _NOT_BUILT: list[tuple[str, Callable[[Recipe], bool], str]] = [
         lambda r: "://" in (r.store or "") and not (r.store or "").startswith("memory://"),
         "use a folder",
     ),
-    ("generate[].grade.judge_model", lambda r: any(g.grade.judge_model for g in r.generate), "leave it null"),
+    (
+        "generate[].grade",
+        lambda r: any(
+            g.grade.judge_model or g.grade.min_score not in (3, None) or g.grade.revise not in (2, 0)
+            for g in r.generate
+        ),
+        "leave it out",
+    ),
+    ("review.sample", lambda r: r.review.sample != Review().sample, "leave it out"),
     ("generate[].budget.cost_usd", lambda r: any(g.budget.cost_usd is not None for g in r.generate), "use requests"),
     (
         "generate[].prices",
-        lambda r: any(g.prices.prompt_per_million or g.prices.completion_per_million for g in r.generate),
+        lambda r: any(set(g.prices.model_dump().values()) != {None} for g in r.generate),
         "leave them null",
     ),
-    ("mixture.unit: tokens", lambda r: r.mixture.unit == "tokens" or bool(r.mixture.tokenizer), "use words or bytes"),
+    ("mixture.unit: tokens", lambda r: r.mixture.unit == "tokens", "use words or bytes"),
+    ("mixture.tokenizer", lambda r: r.mixture.tokenizer is not None, "leave it null"),
     ("mixture.groups", lambda r: bool(r.mixture.groups), "leave the list empty"),
     ("mixture.shortage: repeat", lambda r: r.mixture.shortage == "repeat", "use shrink or fail"),
     ("mixture.max_epochs above 1", lambda r: r.mixture.max_epochs > 1, "use 1"),
@@ -197,6 +223,11 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
             raise RecipeError(
                 f"{where}.generator: the ngram baseline writes nonsense and is for trying the pipeline out, "
                 "not for training; set allow_baseline: true if that is meant"
+            )
+        if "@" in (entry.base_url or "").split("://")[-1].split("/")[0]:
+            raise RecipeError(
+                f"{where}.base_url: a name or password in an address would be stored with every version; "
+                "put the key into the environment variable that api_key_env names"
             )
         human, budget = recipe.mixture.human, entry.budget
         if budget.amount == "auto" and human.min == 0 and recipe.mixture.total is None:

@@ -9,11 +9,13 @@ import json
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cuvee.schemas.base import Frozen
+from cuvee.schemas.licenses import UNKNOWN, spdx
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Amount = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Origin = Literal["human", "synthetic", "unknown"]
 
@@ -50,6 +52,23 @@ class Source(Frozen):
     language: str = Field("auto", description="auto, or the ISO 639 code of all rows")
     dates: Literal["claimed", "trusted"] = Field("claimed", description="whether `created` is evidence")
     vanished: Literal["keep", "drop"] = Field("keep", description="rows whose source file is gone")
+
+    @field_validator("license")
+    @classmethod
+    def _license_is_spdx(cls, value: str | None) -> str | None:
+        return None if value is None else _expression(value)
+
+    @field_validator("license_map")
+    @classmethod
+    def _licenses_are_spdx(cls, value: dict[str, str]) -> dict[str, str]:
+        return {text: _expression(license) for text, license in value.items()}
+
+
+def _expression(text: str) -> str:
+    found = spdx(text)
+    if found == UNKNOWN and text != UNKNOWN:
+        raise ValueError(f"not an SPDX expression; write one such as CC-BY-4.0, or {UNKNOWN}")
+    return found
 
 
 class Ingest(Frozen):
@@ -101,16 +120,16 @@ class Grade(Frozen):
 class Budget(Frozen):
     """The most that a generator may plan."""
 
-    amount: Literal["auto"] | Annotated[float, Field(ge=0)] = Field("auto", description="in the mixture's unit")
+    amount: Literal["auto"] | Annotated[Amount, Field(ge=0)] = Field("auto", description="in the mixture's unit")
     requests: int | None = Field(None, ge=0)
-    cost_usd: float | None = Field(None, ge=0)
+    cost_usd: Amount | None = Field(None, ge=0)
 
 
 class Prices(Frozen):
     """US dollars a million tokens; null: unknown, never guessed."""
 
-    prompt_per_million: float | None = Field(None, ge=0)
-    completion_per_million: float | None = Field(None, ge=0)
+    prompt_per_million: Amount | None = Field(None, ge=0)
+    completion_per_million: Amount | None = Field(None, ge=0)
 
 
 class Generate(Frozen):
@@ -165,7 +184,7 @@ class HumanShare(Frozen):
 
     min: Share = 0.0
     max: Share = 1.0
-    min_amount: float | None = Field(None, ge=0, description="human text at least, in the mixture's unit")
+    min_amount: Amount | None = Field(None, ge=0, description="human text at least, in the mixture's unit")
 
     @model_validator(mode="after")
     def _ordered(self) -> "HumanShare":
@@ -194,7 +213,7 @@ class Mixture(Frozen):
 
     unit: Literal["words", "tokens", "bytes", "documents"] = "words"
     tokenizer: str | None = None
-    total: float | None = Field(None, gt=0, description="at most, in the unit, epochs counted")
+    total: Amount | None = Field(None, gt=0, description="at most, in the unit, epochs counted")
     human: HumanShare = HumanShare()
     groups: tuple[Group, ...] = ()
     depth: Depth = Depth()
@@ -222,6 +241,14 @@ class Publish(Frozen):
 
     tag: Name = "latest"
     shard_mb: int = Field(16, ge=1, le=1024, description="text a published file holds, MB, about")
+
+    @field_validator("tag")
+    @classmethod
+    def _no_version(cls, tag: str) -> str:
+        # `corpus@v0007` would name a version, never this tag.
+        if tag[0] == "v" and tag[1:].isdecimal():
+            raise ValueError("this is the form of a version; give a tag another name, such as latest")
+        return tag
 
 
 class Recipe(Frozen):

@@ -62,7 +62,8 @@ class Run(Frozen):
     """What every task of a run needs to know; small enough to pass by value.
 
     store: its URI. folder: the recipe's, relative paths resolve against it. version: the number it would publish.
-    parent: the standing version's number, 0 for none. day: the UTC day of its start, ISO.
+    parent: the standing version's number, 0 for none. day: the UTC day of its start, ISO. bands: how signatures are
+    cut, as (bands, rows).
     """
 
     recipe: Recipe
@@ -72,6 +73,7 @@ class Run(Frozen):
     version: int
     parent: int
     day: str
+    bands: tuple[int, int]
 
     @property
     def corpus(self) -> str:

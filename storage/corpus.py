@@ -35,7 +35,7 @@ def reports_folder(corpus: str, version: int) -> str:
 
 def corpora(store: Store) -> list[str]:
     """List the corpora that have a version."""
-    return sorted({key.split("/")[1] for key in store.keys("corpora/") if key.split("/")[2] == "manifests"})
+    return sorted({key.split("/")[1] for key in store.keys("corpora/") if key.split("/")[2:3] == ["manifests"]})
 
 
 def versions(store: Store, corpus: str) -> list[int]:
@@ -48,7 +48,11 @@ def versions(store: Store, corpus: str) -> list[int]:
 def load_manifest(store: Store, corpus: str, version: int) -> Manifest:
     """Read a version's manifest, the highest revision; raises RecipeError when there is none."""
     stem = f"corpora/{corpus}/manifests/{version_name(version)}"
-    revisions = [key for key in store.keys(f"corpora/{corpus}/manifests/") if key.startswith(f"{stem}.")]
+    revisions = [
+        key
+        for key in store.keys(f"corpora/{corpus}/manifests/")
+        if key.startswith(f"{stem}.") and key.endswith(".json")
+    ]
     if not revisions:
         known = ", ".join(version_name(number) for number in versions(store, corpus)) or "none"
         raise RecipeError(f"{corpus} has no version {version_name(version)} in {store.uri}; it has: {known}")
@@ -125,7 +129,7 @@ def read_record(store: Store, step: str, key: str) -> StepRecord | None:
     """Return the record of finished work if its files still stand with their sizes, else None."""
     try:
         record = StepRecord.model_validate_json(store.get(f"work/{step}/{key}.json"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: another cuvee's form of a record, or a damaged one
         return None
     return record if stands(store, record) else None
 

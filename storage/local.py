@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,18 +27,18 @@ class LocalStore:
 
     def put(self, key: str, content: bytes) -> None:
         """Write or replace in one rename."""
-        self._place(self._written(content), key)
+        with self._written(content) as path:
+            self._place(path, key)
 
     def create(self, key: str, content: bytes) -> None:
         """Write only if absent: a hard link to the finished file fails when the name is taken."""
-        written, target = self._written(content), self.root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(written, target)
-        except FileExistsError:
-            raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo") from None
-        finally:
-            written.unlink()
+        target = self.root / key
+        with self._written(content) as path:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo") from None
         _flush(target.parent)
 
     def put_file(self, key: str, path: Path) -> None:
@@ -53,8 +55,9 @@ class LocalStore:
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix, sorted."""
-        folder = self.root / prefix
-        return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+        # Unlike rglob, os.walk passes over a folder that another run removes meanwhile.
+        found = (Path(folder, name) for folder, _, names in os.walk(self.root / prefix) for name in names)
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def delete(self, key: str) -> None:
         """Remove the key; absent is no error."""
@@ -70,14 +73,20 @@ class LocalStore:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _written(self, content: bytes) -> Path:
+    @contextmanager
+    def _written(self, content: bytes) -> Iterator[Path]:
+        """Write a temporary file, which is gone when the block ends."""
         handle, name = tempfile.mkstemp(dir=self.scratch())
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        return Path(name)
+        path = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            path.chmod(0o644)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def _place(self, path: Path, key: str) -> None:
         target = self.root / key

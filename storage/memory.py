@@ -1,6 +1,7 @@
 """A store in memory, the twin of the local one for tests."""
 
 import tempfile
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -16,12 +17,15 @@ class MemoryStore:
     def __init__(self, uri: str = "memory://") -> None:
         self.uri = uri
         self.content: dict[str, bytes] = {}
+        self._creating = threading.Lock()
         self._scratch = tempfile.TemporaryDirectory(prefix="cuvee-")
 
     @classmethod
     def named(cls, uri: str) -> "MemoryStore":
         """Return the store of this name, made at the first call."""
-        return cls._stores.setdefault(uri, cls(uri))
+        if uri not in cls._stores:
+            cls._stores.setdefault(uri, cls(uri))
+        return cls._stores[uri]
 
     def get(self, key: str) -> bytes:
         """Return the bytes; raises FileNotFoundError."""
@@ -40,8 +44,10 @@ class MemoryStore:
 
     def create(self, key: str, content: bytes) -> None:
         """Write only if absent; raises ConflictError."""
-        if self.content.setdefault(key, content) is not content:
-            raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo")
+        with self._creating:
+            if key in self.content:
+                raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo")
+            self.content[key] = content
 
     def put_file(self, key: str, path: Path) -> None:
         """Move a local file into the store."""
@@ -54,7 +60,7 @@ class MemoryStore:
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix, sorted."""
-        return sorted(key for key in self.content if key.startswith(prefix))
+        return sorted(key for key in list(self.content) if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         """Remove the key; absent is no error."""
@@ -65,5 +71,7 @@ class MemoryStore:
         return f"{self.uri}/{key}"
 
     def scratch(self) -> Path:
-        """Return a temporary folder."""
-        return Path(self._scratch.name)
+        """Return a temporary folder, in one of this store's own."""
+        folder = Path(self._scratch.name) / "tmp"
+        folder.mkdir(exist_ok=True)
+        return folder

@@ -35,10 +35,11 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> list[DataFi
     store, rows, plan = open_store(run.store), load(run, decided), load(run, planned)
     chosen = parts(run.recipe, rows, plan.filter(pl.col("split").is_not_null()))
     groups = sorted(chosen.group_by(_FILE), key=lambda group: tuple(map(str, group[0])))
+    shards = {number: shard.file.sha256 for number, shard in enumerate(pool.shards)}
     files = []
     with Texts(store, pool.shards, _READ_AGAIN) as texts:
         for done, (_, documents) in enumerate(groups, 1):
-            files.append(_file(run, store, texts, documents))
+            files.append(_file(run, store, texts, documents.with_columns(place=pl.col("shard").replace_strict(shards))))
             progress("files", done, len(groups))
     return files
 
@@ -51,15 +52,19 @@ def parts(recipe: Recipe, rows: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFr
     """
     night = ["source", "domain", "language", "accepted"]
     size = pl.col("bytes").sum() / (recipe.publish.shard_mb * MB)
-    ranges = rows.group_by(night).agg(ranges=size.ceil().clip(1).cast(pl.UInt64))
+    # Copies of a document count where it came in first, so that later copies change nothing.
+    distinct = rows.sort("row_accepted", "source", "file", "row").unique("doc_id", keep="first", maintain_order=True)
+    ranges = distinct.group_by(night).agg(ranges=size.ceil().clip(1).cast(pl.UInt64))
     part = ((pl.col("priority") // 2**32) * pl.col("ranges") // 2**32).cast(pl.Int64)
-    return chosen.join(ranges, on=night, how="left", maintain_order="left").with_columns(part=part)
+    chosen = chosen.join(ranges, on=night, how="left", maintain_order="left")
+    # A night may hold a document that came in first elsewhere, as text of another source.
+    return chosen.with_columns(pl.col("ranges").fill_null(1)).with_columns(part=part)
 
 
 def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> DataFile:
     documents = documents.sort("priority", "doc_id")
     thin = _columns(run.recipe, documents)
-    key = step_key(STEP, VERSION, content=_digest(thin), unit=run.recipe.mixture.unit, corpus=run.corpus)
+    key = step_key(STEP, VERSION, content=_digest(documents, thin), unit=run.recipe.mixture.unit, corpus=run.corpus)
     record = read_record(store, STEP, key)
     if record is None:
         again = frame_of(texts.take(documents["shard"].to_numpy(), documents["position"].to_numpy()))
@@ -91,9 +96,10 @@ def _columns(recipe: Recipe, documents: pl.DataFrame) -> pl.DataFrame:
     ).select(name for name in PUBLISHED.names if name not in _READ_AGAIN)
 
 
-def _digest(thin: pl.DataFrame) -> str:
+def _digest(documents: pl.DataFrame, thin: pl.DataFrame) -> str:
+    """Hash all that decides a file's bytes; the place of a row stands for what is read again from there."""
     sink = pa.BufferOutputStream()
-    table = thin.rechunk().to_arrow()
+    table = thin.hstack(documents.select("place", "position")).rechunk().to_arrow()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return hashlib.sha256(sink.getvalue()).hexdigest()

@@ -22,7 +22,7 @@ from cuvee.storage.corpus import pool_folder, read_record
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import decontaminate, filters
-from cuvee.tasks.dedup import SIGN_VERSION, bands
+from cuvee.tasks.dedup import SIGN_VERSION
 from cuvee.tasks.dedup.kernel import sketch
 from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import classify
@@ -70,14 +70,6 @@ def filter_kinds(recipe: Recipe) -> list[str]:
     return sorted({"language", *(spec.kind for spec in recipe.filters)})
 
 
-def division(recipe: Recipe) -> bands.Bands:
-    """Return how signatures are cut into bands; RecipeError when the permutations do not suffice."""
-    options = recipe.dedup
-    if options.bands == "auto":
-        return bands.choose(options.threshold, options.permutations)
-    return bands.Bands(bands=options.bands[0], rows=options.bands[1])
-
-
 def model_path(run: Run) -> str:
     """Return where the provenance model is: builtin, or a folder relative to the recipe's."""
     where = run.recipe.provenance.model
@@ -102,7 +94,7 @@ def _options(run: Run, step: str) -> Any:
         return provenance_model.load(model_path(run)).sha256
     if step == "sign":
         options = recipe.dedup
-        return [options.ngram, options.permutations, options.seed, division(recipe).model_dump()]
+        return [options.ngram, options.permutations, options.seed, run.bands]
     return [[_content_hash(path) for path in benchmark_paths(run)], recipe.decontaminate.ngram]
 
 
@@ -119,12 +111,12 @@ def _scores(run: Run) -> Measure:
 
 
 def _band_keys(run: Run) -> Measure:
-    options, cut = run.recipe.dedup, division(run.recipe)
+    options, (bands, rows) = run.recipe.dedup, run.bands
 
     def measure(frame: pl.DataFrame) -> pl.DataFrame:
         text = frame["text"].to_arrow()
-        keys = sketch(text, options.ngram, options.permutations, options.seed, cut.bands, cut.rows)
-        columns = {band_name(band): keys.band_keys[:, band] for band in range(cut.bands)}
+        keys = sketch(text, options.ngram, options.permutations, options.seed, bands, rows)
+        columns = {band_name(band): keys.band_keys[:, band] for band in range(bands)}
         return pl.DataFrame({"text_key": keys.text_key, **columns})
 
     return measure

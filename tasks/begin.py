@@ -12,6 +12,7 @@ from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import read_state, versions
 from cuvee.storage.store import open_store, store_uri
 from cuvee.tasks import attributes, filters, generators
+from cuvee.tasks.pairs import choose_bands, known_pairs
 from cuvee.tasks.provenance import model as provenance_model
 from cuvee.tasks.steps import restore, sweep
 
@@ -40,6 +41,7 @@ def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
     place = open_store(store_uri(chosen))
     published = versions(place, recipe.corpus)
     parent = published[-1] if published else 0
+    state = read_state(place, recipe.corpus)
     run = Run(
         recipe=recipe,
         store=place.uri,
@@ -48,9 +50,9 @@ def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
         version=parent + 1,
         parent=parent,
         day=datetime.now(UTC).date().isoformat(),
+        bands=choose_bands(recipe, known_pairs(state)),
     )
     _check(run, Path(path).name)
-    state = read_state(place, recipe.corpus)
     restore(place, state)
     sweep(place)
     return run, state
@@ -66,12 +68,6 @@ def _check(run: Run, name: str) -> None:
             raise RecipeError(
                 f"{name}: generate.{position}.generator: no generator is called {entry.generator!r}; {hint}"
             )
-    cut = attributes.division(recipe)
-    if cut.bands * cut.rows > recipe.dedup.permutations:
-        raise RecipeError(
-            f"{name}: dedup.bands: {cut.bands} bands of {cut.rows} need {cut.bands * cut.rows} permutations, "
-            f"and there are {recipe.dedup.permutations}; raise dedup.permutations or use fewer"
-        )
     model = provenance_model.load(attributes.model_path(run))
     model.threshold(recipe.provenance.max_false_positive_rate)
     for path in attributes.benchmark_paths(run):

@@ -20,7 +20,7 @@ from cuvee.storage.corpus import pool_folder, read_record, write_record
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import read_table
 from cuvee.tasks import generators, normalise
-from cuvee.tasks.ingest import MB, draft_shards
+from cuvee.tasks.ingest import MB, draft_shards, drafting_key
 from cuvee.tasks.mask import mask
 from cuvee.tasks.mixture import counts_as_human, held_out, unit_amount
 from cuvee.tasks.pool import Pool, Texts, frame_of
@@ -99,9 +99,9 @@ def _generate(
     generator = generators.find(entry.generator)
     plan = generator.plan(entry, seeds, wanted)
     planned = tuple(plan["request_key"])
-    held = _held(store, pool)
+    held = _held(run.recipe, store, pool, entry)
     missing = [key for key in planned if key not in held]
-    options = [entry.name, sorted(run.recipe.ingest.mask)]
+    options = [entry.name, drafting_key(run.recipe)]
     key = step_key(STEP, VERSION, options=options, requests=missing)
     record = read_record(store, STEP, key) if missing else None
     failed: dict[str, str] = {}
@@ -132,20 +132,26 @@ def _draft(
 
         generator = generators.find(entry.generator)
         journal = _journal(store, entry)
-        drafts = generator.run(entry, seeds, plan, fetch, journal, partial(progress, f"generate {entry.name}"))
-    _keep_journal(store, entry, journal)
+        try:
+            drafts = generator.run(entry, seeds, plan, fetch, journal, partial(progress, f"generate {entry.name}"))
+        finally:
+            # Answers are paid for, also those before a fault.
+            _keep_journal(store, entry, journal)
     failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
     frame = _shape(run.recipe, entry, drafts.rows, seeds, plan)
     files = draft_shards(store, pool_folder(run.corpus, STEP), frame, run.recipe.ingest.shard_mb * MB)
-    report = {"source": entry.name, "shards": len(files), "failed": failed}
+    reading = drafting_key(run.recipe)
+    report = {"source": entry.name, "reading": reading, "shards": len(files), "failed": failed}
     record = StepRecord(step=STEP, key=key, files=tuple(files), report=report)
     if drafts.failures["permanent"].all():  # else the next run asks again
         write_record(store, record)
     return record, failed
 
 
-def _held(store: Store, pool: Pool) -> set[str]:
-    shards = [shard for shard in pool.shards if shard.generated]
+def _held(recipe: Recipe, store: Store, pool: Pool, entry: Generate) -> set[str]:
+    """Return the request keys whose drafts the pool has under the entry's name, masked as the recipe says."""
+    wanted = (entry.name, drafting_key(recipe))
+    shards = [shard for shard in pool.shards if shard.generated and (shard.source, shard.reading) == wanted]
     return {key for shard in shards for key in read_table(store, shard.file, ["source_id"])["source_id"].to_pylist()}
 
 

@@ -1,10 +1,12 @@
 """Guard: compare a candidate with its human reference, and name what a person should look at.
 
 Figures per source: rows and the share lost to duplicates. Figures per synthetic source or generator, against human
-text of the same run, on blocks of equal size: mean document length and trigram entropy.
+text of the same run, on blocks of equal size: mean document length and trigram entropy. The figures of an earlier
+version stand beside them in the report.
 Entropy falls first when generated text collapses; it depends on size, so only equal blocks are compared.
 """
 
+import json
 import math
 from typing import Any
 
@@ -15,6 +17,7 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import GateError
 from cuvee.schemas.records import FileRef, Run
 from cuvee.schemas.report import Finding
+from cuvee.storage.corpus import load_manifest, read_tag
 from cuvee.storage.store import Store, open_store
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import load
@@ -62,7 +65,8 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> Guarded:
             "the guard has findings, and guard.action is block; nothing is published:\n"
             + "\n".join(f"  {finding.message}" for finding in judged)
         )
-    return Guarded(findings=tuple(findings), figures={"duplicates": losses, "diversity": diversity})
+    figures = {"duplicates": losses, "diversity": diversity, "earlier": _earlier(run)}
+    return Guarded(findings=tuple(findings), figures=figures)
 
 
 def duplicate_losses(rows: pl.DataFrame) -> dict[str, tuple[int, float]]:
@@ -81,6 +85,18 @@ def trigram_entropy(words: pl.Series) -> float:
     counts = np.unique(trigrams, return_counts=True)[1]
     shares = counts / counts.sum()
     return round(float(-(shares * np.log2(shares)).sum()), 6)
+
+
+def _earlier(run: Run) -> dict[str, Any] | None:
+    """Return the figures of the version that guard.compare_with names, to stand beside the candidate's."""
+    store, tag = open_store(run.store), run.recipe.guard.compare_with
+    entry = read_tag(store, run.corpus, tag) if tag else None
+    if entry is None:
+        return None
+    reports = load_manifest(store, run.corpus, entry.version).reports
+    report = next(ref for ref in reports if ref.path.endswith("/findings.json"))
+    figures = json.loads(store.get(report.path))["figures"]
+    return {"version": entry.version, "duplicates": figures["duplicates"], "diversity": figures["diversity"]}
 
 
 def _diversity(store: Store, pool: Pool, published: pl.DataFrame) -> dict[str, dict[str, float | int | None]]:

@@ -5,7 +5,8 @@ unreadable rows: file (string), row (int64), line (int64 or null), reason (strin
 What the recipe declares of a source (origin, licence, domain, dates) is applied later, from thin columns.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD
-from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.schemas.errors import InputError, RetryableError
 from cuvee.schemas.recipe import Ingest, Recipe, Source, canonical_sha256
 from cuvee.schemas.records import FileRef, Run, SourceFile, StepRecord, step_key
 from cuvee.storage.corpus import pool_folder, read_record
@@ -28,6 +29,9 @@ STEP = "ingest"
 VERSION = 1
 MB = 10**6
 MOST_FAULTS_TOLD = 5
+PIECE_BYTES = 8 << 20
+# Their ids are their paths, and follow the file when it is renamed.
+ONE_DOCUMENT_A_FILE = ("text", "html")
 
 UNREADABLE = pa.schema(
     [("file", pa.string()), ("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())],
@@ -47,24 +51,31 @@ def reading_key(source: Source, ingest: Ingest) -> str:
     return canonical_sha256([source.format, fields, sorted(ingest.mask), VERSION])
 
 
+def drafting_key(recipe: Recipe) -> str:
+    """Hash what decides the text that is kept of a generator's answer."""
+    return canonical_sha256([sorted(recipe.ingest.mask), VERSION])
+
+
 def batches(recipe: Recipe, files: Sequence[SourceFile], known: frozenset[tuple[str, str, str]]) -> list[Batch]:
     """Group the files that are not in the pool yet, in the order of their content's hash.
 
     known: (source, reading key, SHA-256) of files already ingested. A file listed twice is read once.
     """
-    sources = {source.name: source for source in recipe.sources}
+    readings = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
     groups: list[list[SourceFile]] = []
     seen = set(known)
+    held = 0
     for file in files:
-        name = (file.source, reading_key(sources[file.source], recipe.ingest), file.sha256)
+        name = (file.source, readings[file.source], file.sha256)
         if name in seen:
             continue
         seen.add(name)
-        open_group = groups[-1] if groups and groups[-1][0].source == file.source else None
-        if open_group and sum(f.bytes for f in open_group) + file.bytes <= recipe.ingest.shard_mb * MB:
-            open_group.append(file)
+        held += file.bytes
+        if groups and groups[-1][0].source == file.source and held <= recipe.ingest.shard_mb * MB:
+            groups[-1].append(file)
         else:
             groups.append([file])
+            held = file.bytes
     return [Batch(source=group[0].source, files=tuple(group)) for group in groups]
 
 
@@ -89,40 +100,94 @@ def run(run: Run, batch: Batch) -> StepRecord:
 
 def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
     source, options = _source(run, batch), run.recipe.ingest
-    bad: list[dict[str, Any]] = []
-    files: list[dict[str, Any]] = []
+    reading = _Reading(source)
     masked: dict[str, int] = dict.fromkeys(options.mask, 0)
-
-    def tables() -> Iterator[pa.Table]:
-        for file in batch.files:
-            rows, unreadable = 0, len(bad)
-            try:
-                for read in _read(source, file):
-                    bad.extend(
-                        {"file": file.sha256, "row": b.row, "line": b.line, "reason": b.reason} for b in read.bad
-                    )
-                    rows += read.rows.height
-                    yield _shape(read.rows, file, options, masked)
-            except InputError as error:
-                lost = max(error.rows - rows, 1)
-                bad.extend(
-                    {"file": file.sha256, "row": rows + i, "line": None, "reason": str(error)} for i in range(lost)
-                )
-            files.append({"sha256": file.sha256, "id": file.id, "rows": rows, "unreadable": len(bad) - unreadable})
-
+    pieces = (_shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
     folder = pool_folder(run.corpus, STEP)
-    names = {file.sha256: file.id for file in batch.files}
-    shards = list(_write_shards(store, folder, tables(), options.shard_mb * MB))
+    shards = list(_write_shards(store, folder, pieces, options.shard_mb * MB))
+    bad = reading.bad
     unreadable = [write_table(store, folder, pa.Table.from_pylist(bad, UNREADABLE))] if bad else []
+    names = {file.sha256: file.id for file in batch.files}
     report = {
         "source": source.name,
         "reading": reading_key(source, options),
         "shards": len(shards),
-        "files": files,
+        "files": reading.files,
         "masked": masked,
         "faults": [_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]],
     }
     return [*shards, *unreadable], report
+
+
+class _Reading:
+    """The rows of some files, and on the side what became of each file."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.files: list[dict[str, Any]] = []
+        self.bad: list[dict[str, Any]] = []
+
+    def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
+        """Yield readable rows, with the SHA-256 of their file in the column `file`."""
+        for file in files:
+            rows, bad = 0, len(self.bad)
+            format, compression = self._format(file)
+            try:
+                for read in self._read(file, format, compression):
+                    self._fail(file, ((b.row, b.line, b.reason) for b in read.bad))
+                    rows += read.rows.height
+                    yield read.rows.with_columns(file=pl.lit(file.sha256))
+            except InputError as error:
+                known = rows + len(self.bad) - bad
+                lost = range(known, max(error.rows, known + 1))
+                self._fail(file, ((row, None, str(error)) for row in lost))
+            _check_unchanged(file)
+            self.files.append(
+                {
+                    "sha256": file.sha256,
+                    "id": file.id,
+                    "document": format in ONE_DOCUMENT_A_FILE,
+                    "rows": rows,
+                    "unreadable": len(self.bad) - bad,
+                }
+            )
+
+    def _fail(self, file: SourceFile, faults: Iterable[tuple[int, int | None, str]]) -> None:
+        names = ("row", "line", "reason")
+        self.bad.extend({"file": file.sha256, **dict(zip(names, fault, strict=True))} for fault in faults)
+
+    def _format(self, file: SourceFile) -> tuple[str, str | None]:
+        if self.source.format == "auto":
+            return readers.detect(file.path)
+        return self.source.format, {".gz": "gzip", ".zst": "zstd"}.get(Path(file.path).suffix.lower())
+
+    def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
+        fields = self.source.fields.model_dump()
+        if self.source.origin_field:
+            fields["origin"] = self.source.origin_field
+        with open(file.path, "rb") as stream:
+            yield from readers.read(file.id, stream, format, compression, fields)
+
+
+def _check_unchanged(file: SourceFile) -> None:
+    """Raise RetryableError when a file is not what it was when the run listed it: its rows would have a false name."""
+    with open(file.path, "rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
+            raise RetryableError(f"{file.path} changed while it was read; run again when it is written")
+
+
+def _together(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Put the rows of small files together, up to PIECE_BYTES of text: a thousand files are not a thousand pieces."""
+    waiting: list[pl.DataFrame] = []
+    held = 0
+    for frame in frames:
+        waiting.append(frame)
+        held += int(frame["text"].str.len_bytes().sum())
+        if held >= PIECE_BYTES:
+            yield pl.concat(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield pl.concat(waiting)
 
 
 def _fault(name: str, row: dict[str, Any]) -> str:
@@ -131,20 +196,7 @@ def _fault(name: str, row: dict[str, Any]) -> str:
     return row["reason"] if name in row["reason"] else f"{name}: {place}: {row['reason']}"
 
 
-def _read(source: Source, file: SourceFile) -> Iterator[readers.Batch]:
-    format, compression = source.format, None
-    if format == "auto":
-        format, compression = readers.detect(file.path)  # type: ignore[assignment]
-    else:
-        compression = {".gz": "gzip", ".zst": "zstd"}.get(Path(file.path).suffix.lower())
-    fields = source.fields.model_dump()
-    if source.origin_field:
-        fields["origin"] = source.origin_field
-    with open(file.path, "rb") as stream:
-        yield from readers.read(file.id, stream, format, compression, fields)
-
-
-def _shape(rows: pl.DataFrame, file: SourceFile, options: Ingest, masked: dict[str, int]) -> pa.Table:
+def _shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Table:
     """Give a batch of rows the columns of a shard."""
     clean = normalise.normalise(rows["text"])
     text, counts = mask(clean["text"], options.mask)
@@ -155,7 +207,6 @@ def _shape(rows: pl.DataFrame, file: SourceFile, options: Ingest, masked: dict[s
         text=text,
         doc_id=normalise.doc_ids(text),
         c2pa=clean["c2pa"],
-        file=pl.lit(file.sha256),
         source_id=pl.col("id"),
         # Only a full date is taken: it may become evidence of when the text was written.
         created=pl.col("created").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False),
@@ -192,32 +243,50 @@ def draft_shards(store: Store, folder: str, frame: pl.DataFrame, limit: int) -> 
     return list(_write_shards(store, folder, pieces, limit))
 
 
-def check_bad_rows(recipe: Recipe, records: Sequence[StepRecord]) -> list[str]:
+def check_bad_rows(recipe: Recipe, files: Sequence[SourceFile], records: Sequence[StepRecord]) -> list[str]:
     """Return a warning for each source with unreadable rows, naming the first of them by file, line and reason.
 
-    Raises InputError when their share passes ingest.max_bad_rows in a source; nothing is published then.
+    files: those that exist now; what was unreadable in a file that is gone or mended does not count.
+    Raises InputError when the share of unreadable rows passes ingest.max_bad_rows in a source, and when no source has
+    a readable row; nothing is published then.
     """
-    warnings = []
-    for name in sorted({record.report["source"] for record in records}):
-        own = [record for record in records if record.report["source"] == name]
-        files = [file for record in own for file in record.report["files"]]
-        bad, rows = sum(f["unreadable"] for f in files), sum(f["rows"] for f in files)
-        warnings += [f"source {name}: {file['id']} is empty" for file in files if not file["rows"] + file["unreadable"]]
+    present = {(file.source, file.sha256) for file in files}
+    warnings, readable = [], 0
+    for source in recipe.sources:
+        own = [r for r in records if _reads(recipe, source, r)]
+        found = [file for r in own for file in r.report["files"] if (source.name, file["sha256"]) in present]
+        readable += sum(file["rows"] for r in own for file in r.report["files"])
+        bad, rows = sum(f["unreadable"] for f in found), sum(f["rows"] for f in found)
+        warnings += [
+            f"source {source.name}: {file['id']} is empty" for file in found if not file["rows"] + file["unreadable"]
+        ]
         if not bad:
             continue
-        faults = [fault for record in own for fault in record.report["faults"]][:MOST_FAULTS_TOLD]
-        message = f"source {name}: {bad} of {bad + rows} rows cannot be read:\n  " + "\n  ".join(faults)
+        faults = [fault for r in own if any(f in found for f in r.report["files"]) for fault in r.report["faults"]]
+        message = f"source {source.name}: {bad} of {bad + rows} rows cannot be read:\n  "
+        message += "\n  ".join(faults[:MOST_FAULTS_TOLD])
         if bad / (bad + rows) > recipe.ingest.max_bad_rows:
             raise InputError(
                 f"{message}\nThat is over the limit ingest.max_bad_rows {recipe.ingest.max_bad_rows:g}; nothing is "
                 "published; mend the files or raise the limit"
             )
         warnings.append(message)
+    if not readable:
+        raise InputError(
+            "\n".join(["no source has a readable row; nothing is published; look at the files:", *warnings])
+        )
     return warnings
 
 
+def current_records(recipe: Recipe, records: Iterable[StepRecord]) -> list[StepRecord]:
+    """Choose the records of files that were read as this recipe reads them."""
+    return [record for record in records if any(_reads(recipe, source, record) for source in recipe.sources)]
+
+
+def _reads(recipe: Recipe, source: Source, record: StepRecord) -> bool:
+    same_source = record.report["source"] == source.name
+    return bool(same_source and record.report["reading"] == reading_key(source, recipe.ingest))
+
+
 def _source(run: Run, batch: Batch) -> Source:
-    for source in run.recipe.sources:
-        if source.name == batch.source:
-            return source
-    raise RecipeError(f"the recipe has no source {batch.source!r}")
+    return next(source for source in run.recipe.sources if source.name == batch.source)

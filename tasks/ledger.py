@@ -1,8 +1,8 @@
 """Ledger: where each row ended, and why.
 
-Output columns: source, file, row (int64), source_id, doc_id (null for an unreadable row), outcome ("kept" | "pooled" |
-"dropped" | "unreadable" | "failed"), step, reason, keeper (doc_id), jaccard, detail, provenance, p_synthetic,
-evidence. No text.
+Output columns: source, path (the file's id; null for drafts), file (its SHA-256), row (int64), source_id, doc_id (null
+for an unreadable row), outcome ("kept" | "pooled" | "dropped" | "unreadable" | "failed"), step, reason, keeper (a
+doc_id), jaccard, detail, provenance, p_synthetic, evidence. No text.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,15 @@ import polars as pl
 
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
-from cuvee.schemas.records import StepRecord
 from cuvee.schemas.report import StepReport
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks.generate import Generated
-from cuvee.tasks.ingest import reading_key
+from cuvee.tasks.ingest import current_records
 from cuvee.tasks.pool import Pool, frame_of
 from cuvee.tasks.resolve import STEPS
 
-COLUMNS = ["source", "file", "row", "source_id", "doc_id", "outcome", "step", "reason"]
+COLUMNS = ["source", "path", "file", "row", "source_id", "doc_id", "outcome", "step", "reason"]
 COLUMNS += ["keeper", "jaccard", "detail", "provenance", "p_synthetic", "evidence"]
 
 
@@ -42,9 +41,10 @@ def build(
     readable = (
         rows.join(splits, on=["shard", "position"], how="left", maintain_order="left")
         .with_columns(outcome=outcome, reason=pl.col("verdict"))
-        .select(COLUMNS)
+        .select(name for name in COLUMNS if name != "path")
     )
     ledger = pl.concat([readable, *_lost(recipe, store, pool), _failed(generated)], how="diagonal_relaxed")
+    ledger = ledger.join(_paths(recipe, pool), on=["source", "file"], how="left", maintain_order="left")
     ledger = ledger.select(COLUMNS).sort("source", "file", "row", nulls_last=True)
     _balance(recipe, pool, ledger, generated)
     return ledger
@@ -86,21 +86,22 @@ def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
     return {str(name): int(count) for name, count in counts.iter_rows()}
 
 
-def _records(recipe: Recipe, pool: Pool) -> list[StepRecord]:
-    """List the ingest records that this recipe reads."""
-    readings = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
-    records = [entry.record for entry in pool.entries if entry.record.step == "ingest"]
-    return [record for record in records if readings.get(record.report["source"]) == record.report["reading"]]
-
-
 def _lost(recipe: Recipe, store: Store, pool: Pool) -> list[pl.DataFrame]:
     lost = []
-    for record in _records(recipe, pool):
+    for record in current_records(recipe, pool.ingested):
         for file in record.files[record.report["shards"] :]:
             rows = frame_of(read_table(store, file)).rename({"reason": "detail"}).drop("line")
             names = {"source": record.report["source"], "outcome": "unreadable", "step": "ingest"}
             lost.append(rows.with_columns(pl.lit(value).alias(name) for name, value in names.items()))
     return [frame.with_columns(reason=pl.lit("unreadable")) for frame in lost]
+
+
+def _paths(recipe: Recipe, pool: Pool) -> pl.DataFrame:
+    """Name each file by its id; of several paths with one content the one that was read."""
+    records = current_records(recipe, pool.ingested)
+    names = [(r.report["source"], file["sha256"], file["id"]) for r in records for file in r.report["files"]]
+    frame = pl.DataFrame(names, schema=dict.fromkeys(["source", "file", "path"], pl.String), orient="row")
+    return frame.unique(["source", "file"], keep="first", maintain_order=True)
 
 
 def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
@@ -114,7 +115,7 @@ def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
 def _balance(recipe: Recipe, pool: Pool, ledger: pl.DataFrame, generated: Sequence[Generated]) -> None:
     """Check per source: rows = kept + pooled + dropped + unreadable, and per generator: planned = … + failed."""
     expected = {source.name: 0 for source in recipe.sources}
-    for record in _records(recipe, pool):
+    for record in current_records(recipe, pool.ingested):
         expected[record.report["source"]] += sum(f["rows"] + f["unreadable"] for f in record.report["files"])
     expected |= {g.name: len(g.planned) for g in generated}
     found = dict(ledger.group_by("source").len().iter_rows())

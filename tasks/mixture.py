@@ -22,6 +22,7 @@ from cuvee.tasks.resolve import survivors
 from cuvee.tasks.steps import load, save
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Amounts(NamedTuple):
@@ -35,6 +36,14 @@ class Amounts(NamedTuple):
     def total(self) -> int:
         """All of it."""
         return self.human + self.synthetic + self.held_out
+
+
+class Choice(NamedTuple):
+    """Which documents are taken, bool[n] for each of the three groups, in the order in which they were given."""
+
+    human: Bools
+    synthetic: Bools
+    held_out: Bools
 
 
 def unit_amount(unit: str) -> pl.Expr:
@@ -62,9 +71,10 @@ def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """Choose among the survivors.
 
     rows: one row a surviving document; columns doc_id, provenance, words, bytes.
-    The human share holds in the train split alone, and with the validation split counted; the total counts both.
-    Raises GateError when there is no human text under a floor, when mixture.human.min_amount is not reached, and,
-    with shortage: fail, when less than the recipe asks for could be published; it says what is missing and how much.
+    The human share holds in the train split alone, and with the validation split counted. Under a total, validation
+    takes at most its share of it, and what is held out beyond that is pooled.
+    Raises GateError when nothing could be trained on, when mixture.human.min_amount is not reached, and, with
+    shortage: fail, when less than the recipe asks for could be published; it says what is missing and how much.
     """
     mixture = recipe.mixture
     rows = rows.with_columns(
@@ -74,58 +84,55 @@ def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
         human=counts_as_human(recipe),
         epochs=pl.lit(1, pl.Int8),
     ).sort("priority", "doc_id")
-    train = ~pl.col("held_out")
-    there = Amounts(
-        human=_sum(rows, train & pl.col("human")),
-        synthetic=_sum(rows, train & ~pl.col("human")),
-        held_out=_sum(rows, ~train),
+    human, synthetic, apart = (
+        rows.filter(group)
+        for group in (~pl.col("held_out") & pl.col("human"), ~pl.col("held_out") & ~pl.col("human"), pl.col("held_out"))
     )
-    human, synthetic = _cumulative(rows, train & pl.col("human")), _cumulative(rows, train & ~pl.col("human"))
-    taken = choose(there, human, synthetic, mixture)
-    _check(there, taken, int(rows["amount"].max() or 0) if rows.height else 0, mixture)  # type: ignore[arg-type]
-    chosen = pl.when("human").then(pl.lit(taken.human)).otherwise(pl.lit(taken.synthetic))
-    running = pl.col("amount").cum_sum().over("human", "held_out")
-    split = pl.when("held_out").then(pl.lit("validation")).when(running <= chosen).then(pl.lit("train"))
-    return rows.with_columns(split=split).drop("held_out", "human")
+    amounts: list[Int64s] = [group["amount"].to_numpy() for group in (human, synthetic, apart)]
+    choice = choose(amounts[0], amounts[1], amounts[2], mixture, recipe.holdout.share)
+    there = Amounts(*(int(amount.sum()) for amount in amounts))
+    taken = Amounts(*(_sum(amount, mask) for amount, mask in zip(amounts, choice, strict=True)))
+    _check(there, taken, int(rows["amount"].to_numpy().max(initial=0)), mixture)
+    splits = [
+        group.with_columns(split=pl.when(pl.Series(mask)).then(pl.lit(name)))
+        for group, mask, name in zip((human, synthetic, apart), choice, ("train", "train", "validation"), strict=True)
+    ]
+    return pl.concat(splits).sort("priority", "doc_id").drop("held_out", "human")
 
 
-def choose(there: Amounts, human: Int64s, synthetic: Int64s, mixture: Mixture) -> Amounts:
-    """Work out how much of each to take: as much as the bounds allow, human text first.
+def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, holdout_share: float) -> Choice:
+    """Work out which documents to take: as much as the bounds allow, human text first.
 
-    human, synthetic: cumulative amounts in the order in which documents are taken; the result is a sum of whole
-    documents. The floor always holds. The ceiling holds but for at most one document, where floor and ceiling leave
-    no room for whole documents.
+    human, synthetic, apart: amounts, in the order in which documents are taken; apart is held-out human text.
+    Documents are taken whole, so a bound is used up to the last document that fits. The floor always holds. The
+    ceiling holds but for what one document more or less makes.
     """
-    room = math.inf if mixture.total is None else max(mixture.total - there.held_out, 0.0)
+    total = math.inf if mixture.total is None else mixture.total
     # Exact fractions: with floats a share of 0.3 could come out a hair below its floor.
     low, high = Fraction(str(mixture.human.min)), Fraction(str(mixture.human.max))
+    held = _take(apart, total * holdout_share if mixture.total is not None else math.inf)
+    kept_apart = int(apart[held].sum())
+    room = max(total - kept_apart, 0)
 
     def most_synthetic(human_amount: int) -> float:
         return math.floor(human_amount * (1 - low) / low) if low else math.inf
 
     def most_human(synthetic_amount: int) -> float:
-        return math.inf if high == 1 else max(math.floor(synthetic_amount * high / (1 - high)) - there.held_out, 0)
+        return math.inf if high == 1 else max(math.floor(synthetic_amount * high / (1 - high)) - kept_apart, 0)
 
-    most = min(there.human, room * float(high), most_human(there.synthetic))
-    human_taken = _whole(human, most)
-    synthetic_taken = _whole(synthetic, min(there.synthetic, room - human_taken, most_synthetic(human_taken)))
-    # What the last synthetic document left over may be too little for the ceiling: give human documents back.
-    while human_taken > most_human(synthetic_taken) and low < high:
-        human_taken = _whole(human, most_human(synthetic_taken))
-        bounded = _whole(synthetic, min(synthetic_taken, most_synthetic(human_taken)))
-        if bounded == synthetic_taken:
-            break
-        synthetic_taken = bounded
-    return Amounts(human_taken, synthetic_taken, there.held_out)
+    people = _take(human, min(room * float(high), most_human(int(synthetic.sum()))))
+    machines = _take(synthetic, min(room - _sum(human, people), most_synthetic(_sum(human, people))))
+    fewer = _take(human, min(room * float(high), most_human(_sum(synthetic, machines))))
+    # Whole documents leave less synthetic text than planned: give human text back, unless that would break the floor.
+    if fewer.any() and _sum(synthetic, machines) <= most_synthetic(_sum(human, fewer)):
+        people = fewer
+    return Choice(people, machines, held)
 
 
 def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> None:
     unit, floor = mixture.unit, mixture.human.min
-    if floor > 0 and taken.human == 0:
-        raise GateError(
-            f"mixture.human.min is {floor:g}, and no human text survived ({there.synthetic:,} {unit} of synthetic text "
-            "did); nothing is published; add human sources, or look at what was dropped"
-        )
+    if taken.human + taken.synthetic == 0:
+        raise GateError(f"{_why_nothing(there, mixture)}; nothing is published")
     least = mixture.human.min_amount or 0
     if taken.human < least:
         raise GateError(
@@ -153,15 +160,27 @@ def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> No
     )
 
 
-def _sum(rows: pl.DataFrame, where: pl.Expr) -> int:
-    return int(rows.filter(where)["amount"].sum())
+def _why_nothing(there: Amounts, mixture: Mixture) -> str:
+    """Say why no document could be taken for training, and what to do."""
+    unit = mixture.unit
+    if there.human + there.synthetic == 0:
+        return "no document survived to train on; look at what was dropped, and why"
+    if there.human == 0 and mixture.human.min > 0:
+        return (
+            f"mixture.human.min is {mixture.human.min:g}, and no human text survived ({there.synthetic:,} {unit} of "
+            "synthetic text did); add human sources, or look at what was dropped"
+        )
+    if there.synthetic == 0 and mixture.human.max < 1:
+        return f"mixture.human.max is {mixture.human.max:g}, and there is no synthetic text; generate some, or raise it"
+    return f"no document fits into mixture.total {mixture.total:,.0f} {unit} under its bounds; raise it"
 
 
-def _cumulative(rows: pl.DataFrame, where: pl.Expr) -> Int64s:
-    return rows.filter(where)["amount"].cum_sum().to_numpy()
+def _sum(amounts: Int64s, taken: Bools) -> int:
+    return int(amounts[taken].sum())
 
 
-def _whole(cumulative: Int64s, most: float) -> int:
-    """Return the largest cumulative amount that does not pass `most`."""
-    count = int(np.searchsorted(cumulative, most, side="right"))
-    return int(cumulative[count - 1]) if count else 0
+def _take(amounts: Int64s, most: float) -> Bools:
+    """Take documents in order while their sum stays within `most`; those that are larger than it are passed over."""
+    fits = amounts <= most
+    taken: Bools = fits & (np.where(fits, amounts, 0).cumsum() <= most)
+    return taken

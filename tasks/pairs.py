@@ -11,19 +11,29 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from cuvee.schemas.records import Run, StepRecord, step_key
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.records import PoolState, Run, StepRecord, step_key
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
-from cuvee.tasks.attributes import band_name, division
+from cuvee.tasks.attributes import band_name
 from cuvee.tasks.dedup import PAIRS_VERSION
+from cuvee.tasks.dedup.bands import Bands, choose, found
 from cuvee.tasks.dedup.kernel import Int64s, Uint64s
 from cuvee.tasks.dedup.pairs import near_pairs
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import Outcome, once
 
 STEP = "pairs"
+# Of the pairs at the threshold, the share that is compared at least.
+LEAST_RECALL = 0.999
 SCHEMA = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("jaccard", pa.float64())])
+
+
+def known_pairs(state: PoolState) -> StepRecord | None:
+    """Return the near-duplicates that the standing version knew."""
+    return next((entry.record for entry in state.entries if entry.record.step == STEP), None)
 
 
 def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
@@ -32,7 +42,7 @@ def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
     previous: the pairs known so far; used when they were made with these options and a threshold no higher.
     """
     signed = [record.key for record in pool.attributes["sign"]]
-    options = [run.recipe.dedup.ngram, division(run.recipe).model_dump()]
+    options = pair_options(run.recipe, run.bands)
     if previous is not None and not _usable(previous, run, options, signed):
         previous = None
     covered = previous.report["signed"] if previous else []
@@ -42,13 +52,44 @@ def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
     key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, signed=sorted(signed), covered=sorted(covered))
 
     def build(store: Store) -> Outcome:
-        found, candidates = _near(run, pool, set(covered), floor, store)
+        near, candidates = _near(run, pool, set(covered), floor, store)
         files = list(previous.files) if previous else []
-        if found.num_rows:
-            files.append(write_table(store, pool_folder(run.corpus, STEP), found))
+        if near.num_rows:
+            files.append(write_table(store, pool_folder(run.corpus, STEP), near))
         return files, {"signed": sorted(signed), "floor": floor, "options": options, "candidates": candidates}
 
     return once(run, STEP, key, build)
+
+
+def pair_options(recipe: Recipe, bands: tuple[int, int]) -> list[Any]:
+    """Return all but the threshold that decides which pairs are found."""
+    options = recipe.dedup
+    return [options.ngram, options.permutations, options.seed, list(bands)]
+
+
+def choose_bands(recipe: Recipe, known: StepRecord | None) -> tuple[int, int]:
+    """Decide how signatures are cut.
+
+    known: the pairs of the standing pool. With bands: auto its cut is kept as long as it finds pairs at the threshold
+    as well as a new one would, so that a raised threshold reads no text. Raises RecipeError when the permutations do
+    not suffice.
+    """
+    options = recipe.dedup
+    if options.bands != "auto":
+        bands, rows = options.bands
+        if bands * rows > options.permutations:
+            raise RecipeError(
+                f"dedup.bands: {bands} bands of {rows} need {bands * rows} permutations, and there are "
+                f"{options.permutations}; raise dedup.permutations or use fewer"
+            )
+        return bands, rows
+    if known is not None:
+        bands, rows = known.report["options"][-1]
+        same = known.report["options"] == pair_options(recipe, (bands, rows))
+        if same and found(Bands(bands=bands, rows=rows), options.threshold) >= LEAST_RECALL:
+            return bands, rows
+    chosen = choose(options.threshold, options.permutations, LEAST_RECALL)
+    return chosen.bands, chosen.rows
 
 
 def read_pairs(store: Store, record: StepRecord) -> pl.DataFrame:
@@ -84,7 +125,7 @@ def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -
         def fetch(ids: Int64s) -> pa.ChunkedArray:
             return texts.take(shard[ids], position[ids])["text"]
 
-        bands = division(run.recipe).bands
+        bands = run.bands[0]
         pairs = near_pairs(
             lambda band: column(band_name(band))[first], bands, new, fetch, run.recipe.dedup.ngram, floor
         )

@@ -59,7 +59,7 @@ class Pool(Frozen):
                 file=file,
                 source=entry.record.report["source"],
                 generated=entry.record.step == "generate",
-                reading=entry.record.report.get("reading", ""),
+                reading=entry.record.report["reading"],
                 accepted=entry.accepted,
             )
             for entry in self.entries

@@ -130,7 +130,7 @@ def prove(recipe: Recipe, files: Sequence[DataFile]) -> tuple[Totals, dict[str, 
             raise IntegrityError(
                 f"{name}: the human share is {counted.human_share}, under the floor {human.min:g}; nothing is published"
             )
-    if recipe.mixture.total is not None and everything.amount - splits["validation"].amount > recipe.mixture.total:
+    if recipe.mixture.total is not None and everything.amount > recipe.mixture.total:
         raise IntegrityError(f"{everything.amount} {recipe.mixture.unit} pass mixture.total; nothing is published")
     proof = {
         "unit": recipe.mixture.unit,
@@ -190,7 +190,7 @@ def move_publishing_tag(store: Store, run: Run, version: int) -> str | None:
             f"tag {name} stays at {version_name(entry.version)}, where a rollback put it; "
             f"move it with: cuvee tag {run.corpus}@{version_name(version)} {name}"
         )
-    if entry is None or entry.version != version:
+    if entry is None or entry.version < version:
         move_tag(store, run.corpus, name, TagEntry(version=version, by="publish", created=_now()))
     return None
 

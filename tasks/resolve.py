@@ -10,6 +10,7 @@ Survival is a verdict: it is worked out again in every run, from the stored sign
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
@@ -18,14 +19,17 @@ from cuvee.schemas.licenses import spdx
 from cuvee.schemas.records import FileRef, Run, SourceFile
 from cuvee.storage.store import Store, open_store
 from cuvee.tasks import filters
-from cuvee.tasks.attributes import model_path
+from cuvee.tasks.attributes import filter_kinds, model_path
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
-from cuvee.tasks.ingest import reading_key
+from cuvee.tasks.ingest import drafting_key, reading_key
 from cuvee.tasks.pairs import read_pairs
 from cuvee.tasks.pool import Pool, attribute_rows, thin_rows
 from cuvee.tasks.provenance import model as provenance_model
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.steps import save
+
+# (generator's name, request key)
+Drafts: TypeAlias = Sequence[tuple[str, str]]
 
 # The order in which steps look at a row; the first that objects names the reason.
 STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
@@ -33,18 +37,16 @@ _KEEPER_ORDER = ["provenance_rank", "accepted", "longer_first", "doc_id"]
 _RANK = {"human": 0, "unknown": 1, "synthetic": 2}
 
 
-def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Sequence[str], dates: dict[int, str]) -> FileRef:
+def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> FileRef:
     """Decide over all current rows, and save the table.
 
-    files: the source files that exist now. drafts: request keys that this recipe's generators produce (empty in the
-    first pass). dates: the day on which each pool state was committed.
+    files: the source files that exist now. drafts: (generator's name, request key) of what this recipe's generators
+    produce, none in the first pass. dates: the day on which each pool state was committed.
     """
     return save(run, decide(run, pool, files, drafts, dates))
 
 
-def decide(
-    run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Sequence[str], dates: dict[int, str]
-) -> pl.DataFrame:
+def decide(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> pl.DataFrame:
     """Return the table of all current rows; the arguments are those of `run`."""
     store = open_store(run.store)
     rows = _described(run, store, pool)
@@ -52,9 +54,12 @@ def decide(
     pairs = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
     own_copy = _own_copies(rows, pairs, dates)
     rows = rows.with_columns(
-        own_copy=own_copy, row_accepted=pl.col("accepted"), accepted=pl.col("accepted").min().over("doc_id")
+        own_copy=own_copy,
+        row_accepted="accepted",
+        accepted=pl.col("accepted").min().over("doc_id"),
+        file_accepted=pl.col("accepted").min().over("source", "file"),
     )
-    rows = _current(run, rows, files, drafts)
+    rows = _current(run, rows, pool, files, drafts)
     rows = _judge(run, rows)
     rows = _conclude(run, rows)
     rows = _exact(rows)
@@ -171,33 +176,31 @@ def _own_copies(rows: pl.DataFrame, pairs: pl.DataFrame, dates: dict[int, str]) 
     return rows["index"].is_in(copies["index"].implode())
 
 
-def _current(run: Run, rows: pl.DataFrame, files: Sequence[SourceFile], drafts: Sequence[str]) -> pl.DataFrame:
+def _current(run: Run, rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile], drafts: Drafts) -> pl.DataFrame:
     """Keep the rows of this recipe's sources and generators; object to those that are superseded or gone."""
     recipe = run.recipe
     readings = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
-    read_now = pl.DataFrame({"source": list(readings), "reading": list(readings.values())})
-    ingested = rows.filter(~pl.col("generated")).join(
-        read_now, on=["source", "reading"], how="semi", maintain_order="left"
-    )
-    generated = rows.filter(pl.col("generated") & pl.col("source_id").is_in(list(drafts)))
-    rows = pl.concat([ingested, generated.unique("source_id", keep="first", maintain_order=True)])
+    readings |= {entry.name: drafting_key(recipe) for entry in recipe.generate}
+    now = pl.DataFrame({"source": list(readings), "reading": list(readings.values())})
+    rows = rows.join(now, on=["source", "reading"], how="semi", maintain_order="left")
+    planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")
+    generated = rows.filter("generated").join(planned, on=["source", "source_id"], how="semi", maintain_order="left")
+    generated = generated.unique(["source", "source_id"], keep="first", maintain_order=True)
+    rows = pl.concat([rows.filter(~pl.col("generated")), generated]).drop("reading")
 
-    newest = pl.col("row_accepted").max().over("source", "source_id")
-    superseded = pl.col("source_id").is_not_null() & (pl.col("row_accepted") < newest) & ~pl.col("generated")
+    rows = rows.join(_file_names(pool, files), on=["source", "file"], how="left", maintain_order="left").with_columns(
+        pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id")
+    )
+    # A file on disk is newer than one that is gone; of two on disk, or two gone, the one that came in later.
+    age = pl.struct("present", "file_accepted")
+    older = age.rank("dense").over("source", "source_id") < age.rank("dense").max().over("source", "source_id")
     dropping = [source.name for source in recipe.sources if source.vanished == "drop"]
-    present = pl.DataFrame(
-        [(file.source, file.sha256) for file in files], schema={"source": pl.String, "file": pl.String}, orient="row"
-    )
-    rows = rows.join(
-        present.with_columns(present=pl.lit(value=True)), on=["source", "file"], how="left", maintain_order="left"
-    )
-    vanished = pl.col("source").is_in(dropping) & pl.col("present").is_null()
     too_old = pl.col("created") < recipe.ingest.min_date if recipe.ingest.min_date else pl.lit(value=False)
     reason = (
-        pl.when(superseded)
-        .then(pl.lit("superseded"))
-        .when(vanished)
+        pl.when(~pl.col("generated") & pl.col("source").is_in(dropping) & ~pl.col("present"))
         .then(pl.lit("vanished"))
+        .when(~pl.col("generated") & pl.col("source_id").is_not_null() & older)
+        .then(pl.lit("superseded"))
         .when(too_old)
         .then(pl.lit("min_date"))
         .when(pl.col("words") == 0)
@@ -208,12 +211,34 @@ def _current(run: Run, rows: pl.DataFrame, files: Sequence[SourceFile], drafts: 
     return _object(rows, "ingest", reason)
 
 
+def _file_names(pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
+    """Return source, file, present, and path_id: for a file that is one document the path it has now, or had last."""
+    names: dict[tuple[str, str], tuple[bool, str | None]] = {}
+    documents = set()
+    for record in pool.ingested:
+        for file in record.report["files"]:
+            key = (record.report["source"], file["sha256"])
+            names[key] = (False, file["id"] if file["document"] else None)
+            if file["document"]:
+                documents.add(key)
+    for found in reversed(files):  # of several paths with one content, the first
+        key = (found.source, found.sha256)
+        names[key] = (True, found.id if key in documents else None)
+    schema = {"source": pl.String, "file": pl.String, "present": pl.Boolean, "path_id": pl.String}
+    return pl.DataFrame([(*key, *value) for key, value in names.items()], schema=schema, orient="row")
+
+
 def _judge(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     options = [
         filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
         for position, spec in enumerate(run.recipe.filters)
     ]
-    return _object(rows, "filter", filters.judge(rows, options)) if options else rows
+    if options:
+        rows = _object(rows, "filter", filters.judge(rows, options))
+    # The signals have done their work; of them only the language is published.
+    kinds = filters.kinds()
+    spent = [name for kind in filter_kinds(run.recipe) for name in kinds[kind].SIGNALS if name != "language"]
+    return rows.drop(spent)
 
 
 def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
@@ -235,7 +260,7 @@ def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
 def _exact(rows: pl.DataFrame) -> pl.DataFrame:
     """Object to all but the first, in keeper order, of the rows with one doc_id."""
     alive = pl.col("verdict").is_null()
-    order = ["provenance_rank", "accepted", "source", "file", "row"]
+    order = ["provenance_rank", "suspect", "row_accepted", "source", "file", "row"]
     first = (
         rows.filter(alive).sort(order).unique("doc_id", keep="first", maintain_order=True).select("shard", "position")
     )

@@ -39,14 +39,15 @@ def list_files(recipe: Recipe, folder: str, known: frozenset[str] = frozenset())
 
 def _expand(pattern: str, folder: Path) -> dict[str, str]:
     """Return absolute path → id, the path below the last folder that has no wildcard."""
-    whole = os.path.normpath(folder / os.path.expanduser(pattern))
-    parts = Path(whole).parts
-    fixed = next((i for i, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts) - 1)
-    root = Path(*parts[:fixed])
-    if Path(whole).is_dir():
+    written = Path(os.path.normpath(os.path.expanduser(pattern)))
+    if (folder / written).is_dir():
         raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern.rstrip('/')}/*.jsonl")
-    matches = [whole] if os.path.exists(whole) else glob.glob(whole, recursive=True)
-    return {path: Path(path).relative_to(root).as_posix() for path in matches if os.path.isfile(path)}
+    # Only the pattern has wildcards; a folder's own name may hold brackets.
+    fixed = next((i for i, part in enumerate(written.parts) if _WILDCARDS & set(part)), len(written.parts) - 1)
+    root = Path(os.path.normpath(folder.joinpath(*written.parts[:fixed])))
+    name = os.path.join(*written.parts[fixed:])
+    matches = [name] if (root / name).exists() else glob.glob(name, root_dir=root, recursive=True)
+    return {str(root / match): Path(match).as_posix() for match in matches if (root / match).is_file()}
 
 
 def _identify(source: Source, path: str, name: str) -> SourceFile:

@@ -38,6 +38,8 @@ SUFFIXES = (*JSON_LINES, ".parquet")
 # A block of 4 MB: large enough for the parser and the kernel to run at full speed; the parser takes about ten times it.
 BLOCK_BYTES = 4 << 20
 BLOCK_ROWS = 4096
+# The bound of dedup.ngram in a recipe.
+LONGEST_SHINGLE = 32
 
 Progress = Callable[[str, int, int], None]
 
@@ -71,13 +73,12 @@ def dedup_files(
     """Write kept.parquet and duplicates.parquet to `out`, each at once or not at all.
 
     paths: files, folders (read to any depth) and globs. text: the column to compare. threshold: Jaccard in (0, 1].
+    ngram: words a shingle, 1 to 32.
     progress: called with (phase, done, total); in the phase "read" in files, in "compare" and "write" in steps.
     Raises RecipeError for paths without a file, inputs in `out`, and options out of range; InputError for a line or row
     that cannot be read (naming it) and for columns that cannot be united. The outputs of an earlier call then stay.
     """
-    if not 0 < threshold <= 1:
-        raise RecipeError(f"dedup.threshold: {threshold} is not a Jaccard; give a number above 0, up to 1")
-    division = choose(threshold, permutations)
+    division = _division(threshold, ngram, permutations)
     files = expand_paths(paths)
     for file in files:
         if out.resolve() in file.resolve().parents:
@@ -128,6 +129,21 @@ def dedup_files(
         bytes_on_disk=disk,
         bytes_in_memory=100 * len(length) + 24 * (len(found.a) + found.candidates) + 4 * BLOCK_BYTES,
     )
+
+
+def _division(threshold: float, ngram: int, permutations: int) -> Bands:
+    """Check the options and choose the bands; raises RecipeError naming the option that is out of range."""
+    if not 1 <= ngram <= LONGEST_SHINGLE:
+        raise RecipeError(f"--ngram {ngram}: give the words of a shingle, from 1 to {LONGEST_SHINGLE}")
+    if not 0 < threshold <= 1:
+        raise RecipeError(f"--threshold {threshold}: not a Jaccard; give a number above 0, up to 1")
+    try:
+        return choose(threshold, permutations)
+    except RecipeError:
+        raise RecipeError(
+            f"--threshold {threshold}: {permutations} permutations miss too many pairs that are so little alike; "
+            "give a higher one"
+        ) from None
 
 
 def expand_paths(paths: Sequence[str]) -> list[Path]:

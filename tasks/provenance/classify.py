@@ -4,7 +4,7 @@ Output columns of `score_shard`: p_model (Float64 in [0, 1], null: no evidence),
 Output columns of `classify_files`: id, p_synthetic (Float32 or null), provenance, evidence (list of slugs).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -41,37 +41,53 @@ def classify_files(
     thresholds: Thresholds,
     text_field: str = "text",
     language: Language | None = None,
+    on_bad: Callable[[str], None] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Classify each document of jsonl, Parquet, CSV, HTML and text files by its text alone, in batches, in order.
 
     Declared fields are ignored. A row without an id is named path:row, a text file by its path; a folder stands for
-    the files in it, in byte order of their paths. Raises InputError, naming file and line, at the first row that
-    cannot be read, after what was read before it; RecipeError for a format that is not known.
+    the files in it, in byte order of their paths.
+    on_bad: called, after the rows before it are given, with one line for each row or whole file that cannot be read,
+    naming file and line; the rest is read. None: raises InputError with the first of these lines.
+    Raises RecipeError for a format that is not known, before anything is read.
     """
+    tell = on_bad or _refuse
+    files = [(path, *readers.detect(path)) for path in _expanded(paths)]
     waiting: list[pl.DataFrame] = []
     rows = characters = 0
-    for path in _expanded(paths):
-        for batch in _read(path, text_field):
-            waiting.append(batch.rows.select(id=pl.col("id").fill_null(_row_name(path)), text="text"))
-            rows += len(batch.rows)
-            characters += int(batch.rows["text"].str.len_bytes().sum())
-            if rows >= BATCH_ROWS or characters >= BATCH_CHARACTERS or batch.bad:
+    for path, format, compression in files:
+        for batch, bad in _read(path, format, compression, text_field):
+            waiting.append(batch.select(id=pl.col("id").fill_null(_row_name(path)), text="text"))
+            rows += len(batch)
+            characters += int(batch["text"].str.len_bytes().sum())
+            if rows >= BATCH_ROWS or characters >= BATCH_CHARACTERS or (bad and rows):
                 yield _classified(pl.concat(waiting), model, thresholds, language)
                 waiting, rows, characters = [], 0, 0
-            for bad in batch.bad:
-                where = f"line {bad.line}" if bad.line is not None else f"row {bad.row}"
-                raise InputError(f"{path}, {where}: {bad.reason}")
-    if waiting:
+            for line in bad:
+                tell(line)
+    if rows:
         yield _classified(pl.concat(waiting), model, thresholds, language)
 
 
-def _read(path: str, text_field: str) -> Iterator[readers.Batch]:
-    format, compression = readers.detect(path)
+def _refuse(bad: str) -> None:
+    raise InputError(bad)
+
+
+def _read(
+    path: str, format: str, compression: str | None, text_field: str
+) -> Iterator[tuple[pl.DataFrame, Sequence[str]]]:
+    """Yield readable rows, and a line for each that is not; a whole file that cannot be read is one such line."""
     try:
         with open(path, "rb") as stream:
-            yield from readers.read(path, stream, format, compression, {"text": text_field})
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
+            for batch in readers.read(path, stream, format, compression, {"text": text_field}):
+                yield batch.rows, [f"{path}, {_where(bad)}: {bad.reason}" for bad in batch.bad]
+    except (InputError, OSError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+        yield readers.SCHEMA.to_frame(), [reason if path in reason else f"{path}: {reason}"]
+
+
+def _where(bad: readers.BadRow) -> str:
+    return f"line {bad.line}" if bad.line is not None else f"row {bad.row}"
 
 
 def _expanded(paths: Iterable[str | Path]) -> Iterator[str]:

@@ -1,0 +1,90 @@
+"""The pipeline without Prefect: the steps of flows/curate.py as plain functions, in the order of the DAG."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
+from cuvee.schemas.report import RunReport
+from cuvee.storage.store import open_store
+from cuvee.tasks import assemble, attributes, generate, guard, ingest, ledger, mixture, pairs, publish, resolve
+from cuvee.tasks.begin import begin
+from cuvee.tasks.generate import Generated
+from cuvee.tasks.pool import Pool, pool_of
+from cuvee.tasks.sources import list_files
+
+
+class Described(NamedTuple):
+    """A pool whose shards are measured and compared."""
+
+    run: Run
+    state: PoolState
+    pool: Pool
+    files: list[SourceFile]
+    warnings: list[str]
+
+    def decide(self, drafts: resolve.Drafts = ()) -> pl.DataFrame:
+        return resolve.decide(self.run, self.pool, self.files, drafts, self.state.dates)
+
+
+def recipe_file(folder: Path, text: str) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def ingested(recipe: str, store: str, *overrides: str) -> Described:
+    """Begin a run, and ingest, measure and compare what is new."""
+    run, state = begin(recipe, overrides, store, "plain")
+    pool = pool_of(state)
+    files, warnings = list_files(run.recipe, run.folder, pool.sources)
+    batches = ingest.batches(run.recipe, files, pool.known_files)
+    pool = pool.plus([ingest.run(run, batch) for batch in batches], run.version)
+    warnings += ingest.check_bad_rows(run.recipe, files, pool.ingested)
+    return Described(run, state, described(run, pool, pairs.known_pairs(state)), files, warnings)
+
+
+def described(run: Run, pool: Pool, known: StepRecord | None) -> Pool:
+    shards = pool.shards
+    for step in attributes.steps(run.recipe):
+        pool = pool.with_attributes(step, [attributes.run(run, step, shard) for shard in shards])
+    return pool.with_pairs(pairs.run(run, pool, known))
+
+
+class Candidate(NamedTuple):
+    """All that publish takes."""
+
+    begun: Described
+    rows: pl.DataFrame
+    plan: pl.DataFrame
+    drafts: list[Generated]
+
+    def publish(self) -> RunReport:
+        run, pool = self.begun.run, self.begun.pool
+        decided, planned = resolve.save(run, self.rows), resolve.save(run, self.plan)
+        guarded = guard.run(run, pool, decided, planned)
+        files = assemble.run(run, pool, decided, planned)
+        dates, warnings = self.begun.state.dates, self.begun.warnings
+        return publish.run(run, pool, dates, decided, planned, self.drafts, guarded, files, warnings)
+
+    def ledger(self) -> pl.DataFrame:
+        run = self.begun.run
+        return ledger.build(run.recipe, open_store(run.store), self.begun.pool, self.rows, self.plan, self.drafts)
+
+
+def candidate(recipe: str, store: str, *overrides: str) -> Candidate:
+    """Do all of a run but publish it."""
+    begun = ingested(recipe, store, *overrides)
+    run, pool = begun.run, begun.pool
+    drafts = generate.run(run, pool, resolve.save(run, begun.decide()))
+    if drafts:
+        pool = pool.plus([entry.record for entry in drafts if entry.record], run.version)
+        begun = begun._replace(pool=described(run, pool, pool.pairs))
+    rows = begun.decide([(entry.name, key) for entry in drafts for key in entry.planned])
+    return Candidate(begun, rows, mixture.plan(resolve.survivors(rows), run.recipe), drafts)
+
+
+def publish_plainly(recipe: str, store: str, *overrides: str) -> RunReport:
+    """Run a recipe from its sources to its version."""
+    return candidate(recipe, store, *overrides).publish()
