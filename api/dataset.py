@@ -1,10 +1,8 @@
 """A published version, as its readers see it."""
 
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import DataFile, Manifest
@@ -51,93 +49,50 @@ class Dataset:
 
     def report(self, name: str) -> FileRef:
         """Return the reference of a report such as ledger.parquet; raises IntegrityError when the version has none."""
-        for ref in self.manifest.reports:
-            if ref.path.rsplit("/", 1)[1] == name:
-                return ref
-        raise IntegrityError(f"{self.manifest.ref} has no report {name}; publish it again with this cuvee")
+        ref = self.find_report(name)
+        if ref is None:
+            has = ", ".join(sorted(ref.path.rsplit("/", 1)[-1] for ref in self.manifest.reports)) or "none"
+            raise IntegrityError(
+                f"{self.manifest.ref} has no report {name} (its reports: {has}); read another version, they are listed "
+                f"by: cuvee versions {self.manifest.corpus}"
+            )
+        return ref
+
+    def find_report(self, name: str) -> FileRef | None:
+        """Return the reference of a report, None when the version has none of this name."""
+        return next((ref for ref in self.manifest.reports if ref.path.rsplit("/", 1)[-1] == name), None)
+
+    def read_report(self, name: str) -> bytes:
+        """Return the bytes of a report; raises IntegrityError when the version has none, or when its file is gone."""
+        ref = self.report(name)
+        try:
+            return self.store.get(ref.path)
+        except FileNotFoundError:
+            raise IntegrityError(f"{self.store.location(ref.path)} is missing; restore it from a backup") from None
 
     def pull(self, folder: str | Path) -> list[Path]:
-        """Copy the version into a folder: data/<split>/…, manifest.json, README.md; return the data files.
+        """Copy the version into a folder: data/<split>/…, manifest.json, README.md; return the data files, sorted.
 
-        Files that stand already are kept, files below data/ that the manifest does not name are removed, and the
-        manifest is written last. Raises IntegrityError when a copy does not have its recorded bytes.
+        The folder is new, or was pulled into before: then files that stand already are kept, and files below data/
+        that the manifest does not name are removed. The manifest is written last; an interrupted pull is completed by
+        the next one. Raises RecipeError, and touches nothing, when the folder's data/, manifest.json or README.md is
+        not of a pull; IntegrityError when a copy does not have its recorded bytes.
         """
-        target = Path(folder)
-        names = {target / "data" / file.split / file.path.rsplit("/", 1)[1]: file for file in self.manifest.files}
-        for path, file in names.items():
-            if not (path.is_file() and path.stat().st_size == file.bytes and _sha256(path) == file.sha256):
-                self._copy(file, path)
-        self._copy(self.report("README.md"), target / "README.md")
-        for path in sorted((target / "data").rglob("*.parquet")):
-            if path not in names:
-                path.unlink()
-        part = target / "manifest.json.part"
-        part.write_text(json.dumps(self.manifest.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-        part.replace(target / "manifest.json")
-        return sorted(names)
+        from cuvee.copies import CARD, copy_version
+
+        return copy_version(self.store, self.manifest, self.find_report(CARD), Path(folder))
 
     def verify(self) -> Iterator[str]:
-        """Yield what is wrong with the version: missing or changed files and reports, counts that do not add up."""
-        for ref in [*self.manifest.files, *self.manifest.reports, self.manifest.pool]:
-            yield from self._faults(ref)
-        rows = sum(file.rows for file in self.manifest.files)
-        if rows != self.manifest.totals.documents:
-            yield f"the files have {rows} documents, the manifest counts {self.manifest.totals.documents}"
+        """Yield what is wrong with the version, nothing when it is whole.
+
+        Files and reports are hashed and counted again; the pool's files are only looked for with their sizes.
+        """
+        from cuvee.integrity import faults
+
+        return faults(self.store, self.manifest)
 
     def _chosen(self, split: Split | None) -> list[DataFile]:
         return [file for file in self.manifest.files if split in (None, file.split)]
-
-    def _copy(self, ref: FileRef, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        try:
-            with self.store.open(ref.path) as source, part.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 2**20)
-        except FileNotFoundError:
-            raise IntegrityError(f"{self.store.location(ref.path)} is missing; restore it from a backup") from None
-        if _sha256(part) != ref.sha256:
-            part.unlink()
-            raise IntegrityError(f"{self.store.location(ref.path)} is not what the manifest names; see: cuvee verify")
-        part.replace(path)
-
-    def _faults(self, ref: FileRef) -> Iterator[str]:
-        import hashlib
-
-        place = self.store.location(ref.path)
-        try:
-            with self.store.open(ref.path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        except FileNotFoundError:
-            yield f"{place} is missing"
-            return
-        if digest != ref.sha256:
-            yield f"{place} has changed: its SHA-256 is {digest[:12]}…, published was {ref.sha256[:12]}…"
-        elif isinstance(ref, DataFile):
-            yield from self._miscounts(ref, place)
-
-    def _miscounts(self, file: DataFile, place: str) -> Iterator[str]:
-        """Recount documents and amounts from a file's own columns."""
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        unit = self.manifest.mixture["unit"]
-        columns = ["provenance", "tokens", "epochs", *(["text"] if unit == "bytes" else [])]
-        with self.store.open(file.path) as source:
-            table: Any = pq.ParquetFile(source).read(columns)
-        copies = pc.cast(table["epochs"], "int64")
-        if unit == "bytes":
-            copies = pc.multiply(copies, pc.cast(pc.binary_length(table["text"]), "int64"))
-        elif unit != "documents":
-            copies = pc.multiply(copies, table["tokens"])
-        sums = (
-            table.select(["provenance"])
-            .append_column("amount", copies)
-            .group_by("provenance")
-            .aggregate([("amount", "sum")])
-        )
-        counted = dict(zip(sums["provenance"].to_pylist(), sums["amount_sum"].to_pylist(), strict=True))
-        if counted != file.amounts or table.num_rows != file.rows:
-            yield f"{place} holds {counted} in {table.num_rows} rows, the manifest says {file.amounts} in {file.rows}"
 
 
 def open_dataset(ref: str, store: str | None = None) -> Dataset:
@@ -147,10 +102,3 @@ def open_dataset(ref: str, store: str | None = None) -> Dataset:
     """
     place = open_store(store_uri(store))
     return Dataset(place, resolve(place, ref))
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -254,7 +254,7 @@ def test_verify_names_a_changed_file_and_pull_refuses_it(run: Run, folder: Path)
     dataset = cuvee.open("words", store=str(folder / "store"))
     assert list(dataset.verify()) == []
     target = folder / "pulled"
-    (target / "data/train").mkdir(parents=True)
+    dataset.pull(target)
     (target / "data/train/old.parquet").write_bytes(b"left by an older pull")
     assert len(dataset.pull(target)) == len(dataset.manifest.files)
     assert not (target / "data/train/old.parquet").exists()

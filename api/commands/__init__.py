@@ -35,4 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CuveeError as error:
         click.echo(f"cuvee: {error}", err=True)
         code = error.exit_code
+    except OSError as error:  # a full disk, a folder that may not be written
+        click.echo(f"cuvee: {error}; what was done before is kept: mend that and run it again", err=True)
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)

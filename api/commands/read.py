@@ -1,21 +1,25 @@
 """Commands that read and move what is published: versions, show, files, diff, verify, pull, tag, rollback, explain."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import click
 
 from cuvee.commands.shared import answer, json_option, store_option, table
-from cuvee.dataset import Dataset, open_dataset
+from cuvee.comparison import compare
+from cuvee.copies import CARD
+from cuvee.dataset import open_dataset
+from cuvee.integrity import pool_files
 from cuvee.schemas.errors import IntegrityError, RecipeError
-from cuvee.schemas.manifest import Manifest, TagEntry, parse_version, version_name
+from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, version_name
 from cuvee.storage.corpus import load_manifest, move_tag, read_tag, resolve, tags
 from cuvee.storage.corpus import versions as list_versions
-from cuvee.storage.store import open_store, store_uri
+from cuvee.storage.store import Store, open_store, store_uri
 
-if TYPE_CHECKING:
-    import polars as pl
+# A tag is a folder's name in the store, and a word in commands.
+_TAG = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 @click.command()
@@ -23,25 +27,38 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def versions(corpus: str, store: str | None, as_json: bool) -> None:
-    """List the versions of CORPUS."""
+    """List the versions of CORPUS, oldest first, and the tags that point to them."""
     place = open_store(store_uri(store))
-    resolve(place, corpus)
-    pointing: dict[int, list[str]] = {}
-    for name in tags(place, corpus):
-        if entry := read_tag(place, corpus, name):
-            pointing.setdefault(entry.version, []).append(name)
-    manifests = [load_manifest(place, corpus, number) for number in list_versions(place, corpus)]
-    found = [{**_summary(m), "tags": pointing.get(m.version, [])} for m in manifests]
+    corpus, _ = parse_ref(corpus)
+    numbers = list_versions(place, corpus)
+    if not numbers:
+        resolve(place, corpus)  # raises, naming the corpora that there are
+    pointing = _tags_by_version(place, corpus)
+    found = [
+        {**_summary(m), "tags": pointing.pop(m.version, [])}
+        for m in (load_manifest(place, corpus, number) for number in numbers)
+    ]
     if as_json:
         answer(found)
-        return
-    table(
-        ["version", "created", "documents", "amount", "human share", "tags"],
-        [
-            [f["version"], f["created"], f["documents"], f["amount"], f["human_share"], " ".join(f["tags"])]
-            for f in found
-        ],
-    )
+    else:
+        table(
+            ["version", "created", "documents", "amount", "human share", "tags"],
+            [
+                [
+                    *(f[name] for name in ("version", "created", "documents", "amount")),
+                    _share(f["human_share"]),
+                    " ".join(f["tags"]),
+                ]
+                for f in found
+            ],
+        )
+    for number, names in pointing.items():
+        for name in names:
+            click.echo(
+                f"cuvee: {corpus}@{name} points to {version_name(number)}, which is missing; restore its manifest, or "
+                f"move the tag: cuvee tag {corpus}@{version_name(numbers[-1])} {name}",
+                err=True,
+            )
 
 
 @click.command()
@@ -49,28 +66,37 @@ def versions(corpus: str, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def show(ref: str, store: str | None, as_json: bool) -> None:
-    """Show what REF is: totals, strata, proof of the mixture, reports."""
+    """Show the card of REF: amounts by split and stratum, what each step dropped, findings, limits.
+
+    REF is corpus, corpus@latest or another tag, or corpus@v0007. --json prints the whole manifest.
+    """
     dataset = open_dataset(ref, store)
+    card = dataset.find_report(CARD)
     if as_json:
         answer(dataset.manifest.model_dump(mode="json"))
-        return
-    with dataset.store.open(dataset.report("README.md").path) as card:
-        text = card.read().decode()
-    click.echo(text.split("---\n\n", 1)[-1])
+    elif card is None:
+        click.echo(f"{_line(dataset.manifest)}\n(this version has no card; all that is known of it: --json)")
+    else:
+        text = dataset.read_report(CARD).decode()
+        click.echo(text.split("---\n\n", 1)[-1])
 
 
 @click.command()
 @click.argument("ref")
-@click.option("--split", type=click.Choice(["train", "validation"]), help="Only this split.")
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Only this split; default: both.")
 @store_option
 @json_option
 def files(ref: str, split: Any, store: str | None, as_json: bool) -> None:
-    """Print the files of REF, one path a line."""
+    """Print the Parquet files of REF, one absolute path a line; nothing when there are none.
+
+    The list stays right: published files never change, and versions share those that did not.
+    """
     found = open_dataset(ref, store).files(split)
     if as_json:
         answer(found)
     else:
-        click.echo("\n".join(found))
+        for path in found:
+            click.echo(path)
 
 
 @click.command()
@@ -79,41 +105,23 @@ def files(ref: str, split: Any, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def diff(old: str, new: str, store: str | None, as_json: bool) -> None:
-    """Compare two versions: documents, amounts by source, files, recipe."""
+    """Compare the versions OLD and NEW: documents, amounts by source, files, recipe.
+
+    Only files that the two do not share are read, and of them only the column doc_id.
+    """
     before, after = open_dataset(old, store), open_dataset(new, store)
-    ids_before, ids_after = _doc_ids(before), _doc_ids(after)
-    kept_files = {file.sha256 for file in before.manifest.files} & {file.sha256 for file in after.manifest.files}
-    tree = {
-        "from": _summary(before.manifest),
-        "to": _summary(after.manifest),
-        "documents": {
-            "added": len(ids_after - ids_before),
-            "removed": len(ids_before - ids_after),
-            "same": len(ids_after & ids_before),
-        },
-        "files": {
-            "shared": len(kept_files),
-            "bytes_shared": sum(file.bytes for file in after.manifest.files if file.sha256 in kept_files),
-            "bytes_new": sum(file.bytes for file in after.manifest.files if file.sha256 not in kept_files),
-        },
-        "amounts": _changes(_by_source(before.manifest), _by_source(after.manifest)),
-        "recipe": _changes(_flat(before.manifest.recipe), _flat(after.manifest.recipe)),
-    }
+    tree = {"from": _summary(before.manifest), "to": _summary(after.manifest), **compare(before, after)}
     if as_json:
         answer(tree)
         return
-    for name in ("from", "to"):
-        summary: Any = tree[name]
-        click.echo(
-            f"{before.manifest.corpus}@{summary['version']}: {summary['documents']:,} documents, {summary['amount']:,} "
-            f"{summary['unit']}, human share {summary['human_share']}"
-        )
+    click.echo(_line(before.manifest))
+    click.echo(_line(after.manifest))
     click.echo("documents: {added:,} added, {removed:,} removed, {same:,} the same".format(**tree["documents"]))
     click.echo("files: {shared} shared, {bytes_new:,} bytes new".format(**tree["files"]))
     for name in ("amounts", "recipe"):
         changes: Any = tree[name]
         for key, (was, becomes) in changes.items():
-            click.echo(f"  {name[:-1] if name == 'amounts' else name} {key}: {was} → {becomes}")
+            click.echo(f"  {name[:-1] if name == 'amounts' else name} {key}: {_shown(was)} → {_shown(becomes)}")
 
 
 @click.command()
@@ -121,7 +129,11 @@ def diff(old: str, new: str, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def verify(ref: str, store: str | None, as_json: bool) -> None:
-    """Check every byte and count of REF against its manifest."""
+    """Check REF against its manifest: every published byte, every count, and the files of its pool.
+
+    Published files and reports are read whole, hashed and counted again. The pool, which readers do without, is not
+    hashed: its files must stand with their recorded sizes. Exit 1 when anything is wrong, with a line for each fault.
+    """
     dataset = open_dataset(ref, store)
     faults = list(dataset.verify())
     manifest = dataset.manifest
@@ -130,12 +142,14 @@ def verify(ref: str, store: str | None, as_json: bool) -> None:
     elif not faults:
         click.echo(
             f"{manifest.ref} is whole: {len(manifest.files)} files, {manifest.totals.documents:,} documents, "
-            f"{sum(file.bytes for file in manifest.files):,} bytes, human share {manifest.totals.human_share}"
+            f"{sum(file.bytes for file in manifest.files):,} bytes, human share {_share(manifest.totals.human_share)}; "
+            f"the {len(pool_files(dataset.store, manifest))} files of its pool stand with their sizes (not hashed)"
         )
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise IntegrityError(
-            f"{manifest.ref} is damaged:\n{lines}\nrestore these files, or roll back to another version"
+            f"{manifest.ref} is damaged:\n{lines}\nrestore these files from a backup, or go back to a whole version: "
+            f"cuvee rollback {manifest.corpus} VERSION"
         )
 
 
@@ -145,13 +159,18 @@ def verify(ref: str, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def pull(ref: str, folder: Path, store: str | None, as_json: bool) -> None:
-    """Copy REF into FOLDER: data/, manifest.json, README.md."""
+    """Copy REF into FOLDER: data/, manifest.json, README.md.
+
+    FOLDER is new or an earlier pull, whose files below data/ that REF does not name are removed. A folder with a data/,
+    manifest.json or README.md of your own is refused and left as it is. An interrupted pull is completed by the next.
+    """
     dataset = open_dataset(ref, store)
     paths = dataset.pull(folder)
     if as_json:
         answer({"version": dataset.manifest.ref, "files": [str(path) for path in paths]})
     else:
-        click.echo(f"{dataset.manifest.ref}: {len(paths)} files in {folder / 'data'}, with manifest.json and README.md")
+        beside = "manifest.json and README.md" if dataset.find_report(CARD) else "manifest.json; it has no card"
+        click.echo(f"{dataset.manifest.ref}: {len(paths)} files in {folder / 'data'}, with {beside}")
 
 
 @click.command()
@@ -159,33 +178,48 @@ def pull(ref: str, folder: Path, store: str | None, as_json: bool) -> None:
 @click.argument("name")
 @store_option
 def tag(ref: str, name: str, store: str | None) -> None:
-    """Point the tag NAME at REF."""
-    if parse_version(name) is not None or not name.replace("-", "").replace("_", "").isalnum():
-        raise RecipeError(f"{name!r} is not a tag; use letters, digits, - and _, and not the form of a version")
-    _move(ref, name, store, "tag")
+    """Point the tag NAME, new or not, at the version REF; readers then find it as corpus@NAME."""
+    place = open_store(store_uri(store))
+    _move(place, resolve(place, ref), name, "tag")
 
 
 @click.command()
 @click.argument("corpus")
 @click.argument("version")
-@click.option("--tag", "name", default="latest", show_default=True, help="The tag to move.")
+@click.option("--tag", "name", default="latest", show_default=True, help="The tag to move; it must exist.")
 @store_option
 def rollback(corpus: str, version: str, name: str, store: str | None) -> None:
-    """Move a tag of CORPUS back to VERSION; it stays there until `cuvee tag` moves it."""
-    _move(f"{corpus}@{version}", name, store, "rollback")
+    """Move a tag of CORPUS back to VERSION (written v0007).
+
+    Runs go on publishing versions, but the tag stays there until `cuvee tag` moves it.
+    """
+    place = open_store(store_uri(store))
+    plain, _ = parse_ref(corpus)
+    known = [version_name(number) for number in list_versions(place, plain)]
+    if plain != corpus or (known and parse_version(version) is None):
+        raise RecipeError(
+            f"rollback {corpus} {version}: give the name of a corpus, then a version of it as it is listed; "
+            f"versions of {plain}: {', '.join(known) or 'none'}"
+        )
+    _move(place, resolve(place, f"{plain}@{version}"), name, "rollback")
+    click.echo(f"  it stays there; to follow new versions again: cuvee tag {plain}@{known[-1]} {name}")
 
 
 @click.command()
 @click.argument("corpus")
-@click.argument("doc_id")
+@click.argument("name", metavar="DOC_ID")
 @store_option
 @json_option
-def explain(corpus: str, doc_id: str, store: str | None, as_json: bool) -> None:
-    """Tell what became of a document: CORPUS (or a REF), DOC_ID (or its first digits, or a source's own id)."""
+def explain(corpus: str, name: str, store: str | None, as_json: bool) -> None:
+    """Tell what became of rows of CORPUS (or of a REF): kept, pooled, dropped or unreadable, at which step, and why.
+
+    DOC_ID may also be a source's own id, the name of a source file, which finds its unreadable rows too, or the SHA-256
+    of a source file; of a doc_id and a SHA-256 the first 6 digits do. At most 20 rows are told; --json gives all.
+    """
     from cuvee.commands.story import rows_of, tell
 
     dataset = open_dataset(corpus, store)
-    rows = rows_of(dataset, doc_id)
+    rows = rows_of(dataset, name)
     if as_json:
         answer({"version": dataset.manifest.ref, "rows": rows})
     else:
@@ -193,16 +227,35 @@ def explain(corpus: str, doc_id: str, store: str | None, as_json: bool) -> None:
             click.echo(line)
 
 
-def _move(ref: str, name: str, store: str | None, by: Any) -> None:
-    place = open_store(store_uri(store))
-    manifest = resolve(place, ref)
+def _move(place: Store, manifest: Manifest, name: str, by: Literal["tag", "rollback"]) -> None:
+    """Move a tag; raises RecipeError for a name that is no tag, and for a rollback of a tag that does not exist."""
+    if parse_version(name) is not None or not _TAG.fullmatch(name):
+        raise RecipeError(
+            f"{name!r} is not a tag; use up to 63 letters, digits, - and _, a letter or digit first, and not the "
+            "form of a version"
+        )
+    known = tags(place, manifest.corpus)
+    if by == "rollback" and name not in known:
+        raise RecipeError(
+            f"{manifest.corpus} has no tag {name!r} to roll back; tags: {', '.join(known) or 'none'} (--tag); "
+            f"a new one is made by: cuvee tag {manifest.ref} {name}"
+        )
     created = datetime.now(UTC).isoformat(timespec="seconds")
     move_tag(place, manifest.corpus, name, TagEntry(version=manifest.version, by=by, created=created))
     click.echo(f"{manifest.corpus}@{name} is {version_name(manifest.version)} now")
 
 
+def _tags_by_version(place: Store, corpus: str) -> dict[int, list[str]]:
+    pointing: dict[int, list[str]] = {}
+    for name in tags(place, corpus):
+        if entry := read_tag(place, corpus, name):
+            pointing.setdefault(entry.version, []).append(name)
+    return pointing
+
+
 def _summary(manifest: Manifest) -> dict[str, Any]:
     return {
+        "corpus": manifest.corpus,
         "version": version_name(manifest.version),
         "created": manifest.created,
         "documents": manifest.totals.documents,
@@ -212,28 +265,20 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _doc_ids(dataset: Dataset) -> set[str]:
-    ids: pl.DataFrame = dataset.scan(None).select("doc_id").collect()
-    return set(ids["doc_id"])
+def _line(manifest: Manifest) -> str:
+    totals = manifest.totals
+    return (
+        f"{manifest.ref}: {totals.documents:,} documents, {totals.amount:,} {manifest.mixture['unit']}, "
+        f"human share {_share(totals.human_share)}, published {manifest.created}"
+    )
 
 
-def _by_source(manifest: Manifest) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for file in manifest.files:
-        sums[file.stratum.source] = sums.get(file.stratum.source, 0) + file.amount
-    return sums
+def _share(share: float | None) -> str:
+    return "none counted" if share is None else f"{share:g}"
 
 
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict | list) and tree:
-        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return {key: value for name, node in pairs for key, value in _flat(node, f"{path}.{name}".lstrip(".")).items()}
-    return {path: tree}
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    names = sorted(old.keys() | new.keys())
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+def _shown(value: object) -> str:
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 COMMANDS = [versions, show, files, diff, verify, pull, tag, rollback, explain]

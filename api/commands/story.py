@@ -1,6 +1,7 @@
 """The story of a document, from the ledger of a version."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import Any
 
 import polars as pl
@@ -8,40 +9,61 @@ import polars as pl
 from cuvee.dataset import Dataset
 from cuvee.schemas.errors import RecipeError
 
-_STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
+STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
 # Fewer digits of an id could name many documents.
 _FEWEST_DIGITS = 6
+# A screen or two; a name of a file may find millions.
+MOST_ROWS_TOLD = 20
 
 
 def rows_of(dataset: Dataset, name: str) -> list[dict[str, Any]]:
-    """Return the ledger's rows of a document; raises RecipeError when there are none."""
-    with dataset.store.open(dataset.report("ledger.parquet").path) as file:
-        ledger = pl.read_parquet(file)
-    named = pl.col("source_id") == name
+    """Return the ledger's rows that a name finds, in the ledger's order; raises RecipeError when there are none.
+
+    name: a source's own id, the name of a source file, or the first digits (6 or more) of a doc_id or of the SHA-256
+    of a source file.
+    """
+    ledger = pl.read_parquet(BytesIO(dataset.read_report("ledger.parquet")))
+    if "path" not in ledger.columns:
+        # A ledger need not have it: what is published is never written again.
+        ledger = ledger.with_columns(path=pl.lit(None, pl.String))
+    named = (pl.col("source_id") == name) | (pl.col("path") == name)
     if len(name) >= _FEWEST_DIGITS:
-        named |= pl.col("doc_id").str.starts_with(name)
-    rows = ledger.filter(named.fill_null(value=False))
+        named |= pl.col("doc_id").str.starts_with(name) | pl.col("file").str.starts_with(name)
+    rows = ledger.filter(named)
     if rows.is_empty():
         raise RecipeError(
-            f"{name!r} is in no row of {dataset.manifest.ref}; give a doc_id (or its first {_FEWEST_DIGITS} digits or "
-            "more) or a source's own id; published doc_ids: cuvee files, then the column doc_id"
+            f"{name!r} is in no row of {dataset.manifest.ref}; give a doc_id or the SHA-256 of a source file (the "
+            f"first {_FEWEST_DIGITS} digits do), a source's own id, or a file below the recipe's pattern, such as "
+            "part-1.jsonl; all rows are in the report ledger.parquet, named by: cuvee show --json"
         )
     return rows.to_dicts()
 
 
-def tell(dataset: Dataset, rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the story of each row."""
-    for row in rows:
-        place = f"row {row['row']} of file {(row['file'] or '')[:12]}" if row["row"] is not None else row["source_id"]
-        yield f"{row['doc_id'] or 'no document'} from source {row['source']}, {place}, id {row['source_id']}"
-        if row["provenance"]:
-            p = row["p_synthetic"]
-            probability = "not scored" if p is None else f"P(synthetic) {p:.3f}"
-            yield f"  provenance     {row['provenance']} ({row['evidence'] or 'no evidence'}; {probability})"
-        last = row["step"] if row["outcome"] == "dropped" else "mixture"
-        for step in _STEPS[: _STEPS.index(last)] if last in _STEPS else ():
-            yield f"  {step:<14} passed"
-        yield f"  {row['step'] or 'mixture':<14} {_end(dataset, row)}"
+def tell(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the story of each row, of 20 rows at most, then how many more there are."""
+    for row in rows[:MOST_ROWS_TOLD]:
+        yield from _story(dataset, row)
+    if len(rows) > MOST_ROWS_TOLD:
+        yield f"{len(rows) - MOST_ROWS_TOLD:,} more rows; all of them: --json"
+
+
+def _story(dataset: Dataset, row: dict[str, Any]) -> Iterator[str]:
+    yield f"{row['doc_id'] or 'no document'} from source {row['source']}{_place(row)}"
+    if row["provenance"]:
+        p = row["p_synthetic"]
+        probability = "not scored" if p is None else f"P(synthetic) {p:.3f}"
+        yield f"  provenance     {row['provenance']} ({row['evidence'] or 'no evidence'}; {probability})"
+    last = "mixture" if row["outcome"] in ("kept", "pooled") else row["step"]
+    for step in STEPS[: STEPS.index(last)] if last in STEPS else ():
+        yield f"  {step:<14} passed"
+    yield f"  {row['step'] or 'mixture':<14} {_end(dataset, row)}"
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Say where a row stood: in a file, counted from 0, or for a draft in the answers to its request."""
+    file = row["path"] or f"file {(row['file'] or '')[:12]}"
+    stood = "" if row["row"] is None else f", row {row['row']} of {file}"
+    return stood + (f", id {row['source_id']}" if row["source_id"] else "")
 
 
 def _end(dataset: Dataset, row: dict[str, Any]) -> str:
@@ -53,5 +75,6 @@ def _end(dataset: Dataset, row: dict[str, Any]) -> str:
         return f"{row['outcome']}: {row['detail']}"
     because = f"dropped: {row['reason']}"
     if row["keeper"]:
-        because += f", in favour of {row['keeper']} (Jaccard {row['jaccard']:.3f})"
+        because += f", in favour of {row['keeper']}"
+        because += "" if row["jaccard"] is None else f" (Jaccard {row['jaccard']:.3f})"
     return because + (f", {row['detail']}" if row["detail"] else "")

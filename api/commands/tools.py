@@ -7,6 +7,7 @@ import click
 
 from cuvee.commands.progress import display
 from cuvee.commands.shared import answer, json_option, table
+from cuvee.schemas.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,16 +19,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the two files."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the two files.",
 )
 @click.option("--text", default="text", show_default=True, help="Column of the text.")
-@click.option("--threshold", default=0.8, show_default=True, help="Jaccard from which a copy is removed.")
-@click.option("--ngram", default=5, show_default=True, help="Words a shingle.")
+@click.option("--threshold", default=0.8, show_default=True, help="Jaccard from which a copy is removed, above 0 to 1.")
+@click.option("--ngram", default=5, show_default=True, help="Words a shingle, 1 to 32.")
 @json_option
 def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram: int, as_json: bool) -> None:
-    """Remove near-duplicates from jsonl and Parquet PATHS (files, folders, globs).
+    """Remove near-duplicates from jsonl and Parquet PATHS (files, folders, globs); the longer text stays.
 
-    Writes kept.parquet (the input's columns, in order) and duplicates.parquet (row, keeper_row, jaccard) to --out.
+    Writes kept.parquet (the input's columns, in order) and duplicates.parquet (row, keeper_row, jaccard; rows are
+    counted from 0 over all inputs, sorted by path) to --out.
     """
     from cuvee.tasks.dedup.files import dedup_files
     from cuvee.tasks.steps import progress
@@ -49,16 +54,35 @@ def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram:
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--model", default="builtin", show_default=True, help="builtin, or the folder of a trained model.")
 @click.option("--text", default="text", show_default=True, help="Column of the text.")
-@click.option("--max-false-positive-rate", "rate", default=0.005, show_default=True)
+@click.option(
+    "--max-false-positive-rate",
+    "rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.005,
+    show_default=True,
+    help="Share of human texts that may be called synthetic.",
+)
 @json_option
 def classify(paths: tuple[str, ...], model: str, text: str, rate: float, as_json: bool) -> None:
-    """Tell who wrote the documents of PATHS, from their text alone; declared fields are ignored."""
+    """Tell who wrote the documents of PATHS, from their text alone; declared fields are ignored.
+
+    PATHS are jsonl, Parquet, CSV, HTML and text files, or folders of them. A line a document: provenance, P(synthetic)
+    (- where the text is too short or in another language), id, evidence. Rows that cannot be read are named on stderr,
+    the rest goes on, and the exit code is 1.
+    """
     from cuvee.tasks.provenance.classify import classify_files
     from cuvee.tasks.provenance.model import load
 
     loaded = load(model)
     counts: dict[str, int] = {}
-    for found in classify_files(paths, loaded, _thresholds(loaded, rate), text, _language):
+    bad = 0
+
+    def tell(line: str) -> None:
+        nonlocal bad
+        bad += 1
+        click.echo(line, err=True)
+
+    for found in classify_files(paths, loaded, _thresholds(loaded, rate), text, _language, tell):
         for row in found.iter_rows(named=True):
             counts[row["provenance"]] = counts.get(row["provenance"], 0) + 1
             if as_json:
@@ -68,11 +92,13 @@ def classify(paths: tuple[str, ...], model: str, text: str, rate: float, as_json
                 click.echo(f"{row['provenance']:<9} {p}  {row['id']}  {', '.join(row['evidence'])}")
     summary = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "no documents"
     click.echo(f"{summary} (model {loaded.name} {loaded.version})", err=True)
+    if bad:
+        raise InputError(f"{bad:,} rows or files cannot be read; they are named above, all others are classified")
 
 
 @click.group()
 def provenance() -> None:
-    """Train and measure provenance models."""
+    """Train provenance models on labelled texts, and measure them."""
 
 
 @provenance.command()
@@ -80,7 +106,7 @@ def provenance() -> None:
     "--data", "paths", multiple=True, required=True, help="Parquet with text, label, and group, domain, generator."
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the model.")
-@click.option("--name", default="model", show_default=True)
+@click.option("--name", default="model", show_default=True, help="Name of the model, for its card and its answers.")
 @click.option("--leave-out", is_flag=True, help="Also train without each domain and generator, for the card; minutes.")
 @json_option
 def train(paths: tuple[str, ...], out: Path, name: str, leave_out: bool, as_json: bool) -> None:
@@ -138,8 +164,6 @@ def fetch() -> None:
 
 def _labelled(paths: tuple[str, ...]) -> "pl.DataFrame":
     import polars as pl
-
-    from cuvee.schemas.errors import RecipeError
 
     try:
         return pl.concat([pl.read_parquet(path) for path in paths], how="diagonal_relaxed")

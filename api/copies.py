@@ -1,0 +1,89 @@
+"""Copies: a version in a folder of its own, apart from the store.
+
+The folder is claimed before the first copy by `manifest.json.part`, and `manifest.json` is written last, by rename:
+without it the copy is not whole.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from cuvee.schemas.errors import CuveeError, IntegrityError, RecipeError
+from cuvee.schemas.manifest import Manifest, read_manifest
+from cuvee.schemas.records import FileRef
+from cuvee.storage.store import Store
+
+MANIFEST, CLAIM, CARD = "manifest.json", "manifest.json.part", "README.md"
+
+
+def copy_version(store: Store, manifest: Manifest, card: FileRef | None, target: Path) -> list[Path]:
+    """Copy a version into a folder: data/<split>/…, README.md, manifest.json; return the data files, sorted.
+
+    card: the report that becomes README.md; None leaves none. Files that stand already are kept, files below data/
+    that the manifest does not name are removed. An interrupted copy is completed by the next one.
+    Raises RecipeError, and touches nothing, when the folder holds what no pull wrote; IntegrityError when a copy does
+    not have its recorded bytes.
+    """
+    _check_is_ours(target)
+    target.mkdir(parents=True, exist_ok=True)
+    claim = target / CLAIM
+    claim.write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    names = {target / "data" / file.split / file.path.rsplit("/", 1)[-1]: file for file in manifest.files}
+    for path, file in names.items():
+        if not (path.is_file() and path.stat().st_size == file.bytes and _sha256(path) == file.sha256):
+            _copy(store, file, path)
+    if card is None:
+        (target / CARD).unlink(missing_ok=True)
+    else:
+        _copy(store, card, target / CARD)
+    for path in _files_below(target / "data"):
+        if path not in names:
+            path.unlink()
+    claim.replace(target / MANIFEST)
+    return sorted(names)
+
+
+def _check_is_ours(target: Path) -> None:
+    """Raise RecipeError when a pull would replace or remove files that no pull wrote."""
+    if target.exists() and not target.is_dir():
+        raise RecipeError(f"{target} is a file; choose another folder")
+    if any(_is_manifest(target / name) for name in (MANIFEST, CLAIM)):
+        return
+    own = [path for path in (target / MANIFEST, target / CARD) if path.exists()] or _files_below(target / "data")[:1]
+    if own:
+        raise RecipeError(
+            f"{own[0]} was not written by a pull (no manifest of cuvee beside it), and a pull would replace or remove "
+            "it; choose another folder, or move your files away"
+        )
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        read_manifest(path.read_bytes(), str(path))
+    except (OSError, ValueError, TypeError, CuveeError):
+        return False
+    return True
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _copy(store: Store, ref: FileRef, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with store.open(ref.path) as source, part.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 2**20)
+    except FileNotFoundError:
+        raise IntegrityError(f"{store.location(ref.path)} is missing; restore it from a backup") from None
+    if _sha256(part) != ref.sha256:
+        part.unlink()
+        raise IntegrityError(f"{store.location(ref.path)} is not what the manifest names; see: cuvee verify")
+    part.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,114 @@
+"""Integrity: what is wrong with a published version, if anything."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cuvee.schemas.manifest import DataFile, Manifest, Totals
+from cuvee.schemas.records import FileRef, PoolState
+from cuvee.storage.store import Store
+
+
+def faults(store: Store, manifest: Manifest) -> Iterator[str]:
+    """Yield one line for each fault of a version; a whole version yields none.
+
+    Published files, reports and the pool state are read whole and hashed, and the amounts of each file are counted
+    again from its columns. Totals and splits are added up from the manifest's files. The pool's files are not hashed,
+    only looked for with their recorded sizes: they hold every row ever ingested, and readers do without them.
+    """
+    for ref in [*manifest.files, *manifest.reports]:
+        fault = _changed(store, ref)
+        if fault:
+            yield fault
+        elif isinstance(ref, DataFile):
+            yield from _miscounts(store, ref, manifest.mixture["unit"])
+    yield from _wrong_sums(manifest)
+    fault = _changed(store, manifest.pool)
+    if fault:
+        yield fault
+    else:
+        yield from _pool_faults(store, manifest)
+
+
+def pool_files(store: Store, manifest: Manifest) -> list[FileRef]:
+    """Return the files that the version's pool state names, each once; raises FileNotFoundError without the state."""
+    state = PoolState.model_validate_json(store.get(manifest.pool.path))
+    return list({file.path: file for entry in state.entries for file in entry.record.files}.values())
+
+
+def _changed(store: Store, ref: FileRef) -> str | None:
+    import hashlib
+
+    place = store.location(ref.path)
+    try:
+        with store.open(ref.path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except FileNotFoundError:
+        return f"{place} is missing"
+    if digest != ref.sha256:
+        return f"{place} has changed: its SHA-256 is {digest[:12]}…, published was {ref.sha256[:12]}…"
+    return None
+
+
+def _miscounts(store: Store, file: DataFile, unit: str) -> Iterator[str]:
+    """Recount documents and amounts from a file's own columns."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    columns = ["provenance", "tokens", "epochs", *(["text"] if unit == "bytes" else [])]
+    with store.open(file.path) as source:
+        table: Any = pq.ParquetFile(source).read(columns)
+    copies = pc.cast(table["epochs"], "int64")
+    if unit == "bytes":
+        copies = pc.multiply(copies, pc.cast(pc.binary_length(table["text"]), "int64"))
+    elif unit != "documents":
+        copies = pc.multiply(copies, table["tokens"])
+    sums = (
+        table.select(["provenance"])
+        .append_column("amount", copies)
+        .group_by("provenance")
+        .aggregate([("amount", "sum")])
+    )
+    counted = dict(zip(sums["provenance"].to_pylist(), sums["amount_sum"].to_pylist(), strict=True))
+    if counted != file.amounts or table.num_rows != file.rows:
+        place = store.location(file.path)
+        yield f"{place} holds {counted} in {table.num_rows} rows, the manifest says {file.amounts} in {file.rows}"
+
+
+def _wrong_sums(manifest: Manifest) -> Iterator[str]:
+    recorded = {"totals": (manifest.totals, manifest.files)}
+    for name in sorted({"train", "validation", *manifest.splits}):
+        own = tuple(file for file in manifest.files if file.split == name)
+        empty = _sums((), "exclude")
+        recorded[f"splits.{name}"] = (manifest.splits.get(name, empty), own)
+    for name, (said, files) in recorded.items():
+        added = _sums(files, manifest.mixture.get("unknown_as", "exclude"))
+        for figure, value in added.model_dump().items():
+            if value != getattr(said, figure):
+                yield f"{name}.{figure}: the manifest says {getattr(said, figure)}, its files add up to {value}"
+
+
+def _sums(files: Sequence[DataFile], unknown_as: str) -> Totals:
+    """Add up files; unknown_as: what documents of unknown provenance count as (exclude: none are published)."""
+    amounts: dict[str, int] = {}
+    for file in files:
+        for provenance, amount in file.amounts.items():
+            amounts[provenance] = amounts.get(provenance, 0) + amount
+    counted = sum(amounts.values())
+    human = sum(amounts.get(name, 0) for name in ("human", *(["unknown"] if unknown_as == "human" else [])))
+    return Totals(
+        documents=sum(file.rows for file in files),
+        amount=counted,
+        counted_human=human,
+        by_provenance=amounts,
+        human_share=round(human / counted, 6) if counted else None,
+    )
+
+
+def _pool_faults(store: Store, manifest: Manifest) -> Iterator[str]:
+    for file in pool_files(store, manifest):
+        size = store.size(file.path)
+        place = store.location(file.path)
+        if size is None:
+            yield f"{place} is missing; readers do without it, the next run of {manifest.corpus} does not"
+        elif size != file.bytes:
+            yield f"{place} has {size} bytes, the pool recorded {file.bytes}"
