@@ -100,7 +100,7 @@ def parse_version(text: str) -> int | None:
 def parse_ref(ref: str) -> tuple[str, str]:
     """Split `corpus`, `corpus@latest` or `corpus@v0007`; the name after @ defaults to latest."""
     corpus, _, name = ref.partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*(@[A-Za-z0-9][A-Za-z0-9_-]*)?", ref):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*(@([A-Za-z0-9][A-Za-z0-9_-]*)?)?", ref):
         raise RecipeError(f"{ref!r} is not a reference; write corpus, corpus@latest or corpus@v0007")
     return corpus, name or "latest"
 

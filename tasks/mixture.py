@@ -113,6 +113,7 @@ def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, ho
     held = _take(apart, total * holdout_share if mixture.total is not None else math.inf)
     kept_apart = int(apart[held].sum())
     room = max(total - kept_apart, 0)
+    share_of_room = room * float(high) if high else 0.0  # without a total, 0 times infinity is no number
 
     def most_synthetic(human_amount: int) -> float:
         return math.floor(human_amount * (1 - low) / low) if low else math.inf
@@ -120,9 +121,12 @@ def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, ho
     def most_human(synthetic_amount: int) -> float:
         return math.inf if high == 1 else max(math.floor(synthetic_amount * high / (1 - high)) - kept_apart, 0)
 
-    people = _take(human, min(room * float(high), most_human(int(synthetic.sum()))))
-    machines = _take(synthetic, min(room - _sum(human, people), most_synthetic(_sum(human, people))))
-    fewer = _take(human, min(room * float(high), most_human(_sum(synthetic, machines))))
+    budget = min(share_of_room, most_human(int(synthetic.sum())), int(human.sum()))
+    people = _take(human, budget)
+    # Synthetic text fills what human text cannot, not what its last whole document leaves over: so a larger total keeps
+    # every document of a smaller one.
+    machines = _take(synthetic, min(room - budget, most_synthetic(_sum(human, people))))
+    fewer = _take(human, min(share_of_room, most_human(_sum(synthetic, machines))))
     # Whole documents leave less synthetic text than planned: give human text back, unless that would break the floor.
     if fewer.any() and _sum(synthetic, machines) <= most_synthetic(_sum(human, fewer)):
         people = fewer
@@ -142,8 +146,8 @@ def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> No
     if mixture.shortage != "fail":
         return
     wanted = mixture.total if mixture.total is not None else there.total if floor < 1 else there.human + there.held_out
-    # Whole documents only: less than one document short is not a shortage.
-    if taken.total + largest > wanted:
+    # Whole documents only: less than one document short is not a shortage, one of each kind under a ceiling.
+    if taken.total + largest * (2 if mixture.human.max < 1 else 1) > wanted:
         return
     if floor < 1 and taken.synthetic < there.synthetic:
         needed = math.ceil(floor * min(wanted, there.total) if mixture.total is None else floor * wanted)
@@ -172,6 +176,9 @@ def _why_nothing(there: Amounts, mixture: Mixture) -> str:
         )
     if there.synthetic == 0 and mixture.human.max < 1:
         return f"mixture.human.max is {mixture.human.max:g}, and there is no synthetic text; generate some, or raise it"
+    if mixture.total is None:
+        bounds = f"mixture.human.min {mixture.human.min:g} and max {mixture.human.max:g}"
+        return f"no choice of whole documents has a human share between {bounds}; widen them, or add sources"
     return f"no document fits into mixture.total {mixture.total:,.0f} {unit} under its bounds; raise it"
 
 
