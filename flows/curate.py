@@ -22,8 +22,8 @@ from cuvee.tasks.begin import begin
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.sources import list_files
 
-ingest_task = task(name="ingest", cache_policy=NO_CACHE)(ingest.run)
-measure_task = task(name="measure", cache_policy=NO_CACHE)(attributes.run)
+ingest_task = task(name="ingest", task_run_name="ingest {batch.source}", cache_policy=NO_CACHE)(ingest.run)
+measure_task = task(name="measure", task_run_name="{step} {shard.source}", cache_policy=NO_CACHE)(attributes.run)
 pairs_task = task(name="pairs", cache_policy=NO_CACHE)(pairs.run)
 resolve_task = task(name="resolve", cache_policy=NO_CACHE)(resolve.run)
 generate_task = task(name="generate", cache_policy=NO_CACHE)(generate.run)

@@ -119,7 +119,8 @@ def _balance(recipe: Recipe, pool: Pool, ledger: pl.DataFrame, generated: Sequen
         expected[record.report["source"]] += sum(f["rows"] + f["unreadable"] for f in record.report["files"])
     expected |= {g.name: len(g.planned) for g in generated}
     found = dict(ledger.group_by("source").len().iter_rows())
-    for name, count in expected.items():
+    for name in sorted(expected.keys() | found.keys()):
+        count = expected.get(name, 0)
         if found.get(name, 0) != count:
             raise IntegrityError(
                 f"the accounts of {name} do not balance: {count} rows came in, {found.get(name, 0)} are accounted for; "

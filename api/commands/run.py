@@ -1,5 +1,6 @@
 """Commands that make versions: init, demo, run."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def init(path: Path) -> None:
     """Write a starter recipe to PATH (default recipe.yaml)."""
     if path.exists():
         raise RecipeError(f"{path} exists; give another path, or edit it")
-    corpus = "".join(c if c.isalnum() else "-" for c in path.absolute().parent.name.lower()).strip("-") or "corpus"
+    corpus = re.sub("[^a-z0-9]+", "-", path.absolute().parent.name.lower()).strip("-") or "corpus"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(STARTER.format(corpus=corpus[:60]), encoding="utf-8")
     click.echo(f"wrote {path}; name your files in `sources`, then: cuvee run {path}")
