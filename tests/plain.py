@@ -8,11 +8,12 @@ import polars as pl
 from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
 from cuvee.schemas.report import RunReport
 from cuvee.storage.store import open_store
-from cuvee.tasks import assemble, attributes, generate, guard, ingest, ledger, mixture, pairs, publish, resolve
+from cuvee.tasks import assemble, attributes, current, generate, guard, ingest, ledger, mixture, pairs, publish, resolve
 from cuvee.tasks.begin import begin
 from cuvee.tasks.generate import Generated
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.sources import list_files
+from cuvee.tasks.steps import save
 
 
 class Described(NamedTuple):
@@ -24,7 +25,7 @@ class Described(NamedTuple):
     files: list[SourceFile]
     warnings: list[str]
 
-    def decide(self, drafts: resolve.Drafts = ()) -> pl.DataFrame:
+    def decide(self, drafts: current.Drafts = ()) -> pl.DataFrame:
         return resolve.decide(self.run, self.pool, self.files, drafts, self.state.dates)
 
 
@@ -62,7 +63,7 @@ class Candidate(NamedTuple):
 
     def publish(self) -> RunReport:
         run, pool = self.begun.run, self.begun.pool
-        decided, planned = resolve.save(run, self.rows), resolve.save(run, self.plan)
+        decided, planned = save(run, self.rows), save(run, self.plan)
         guarded = guard.run(run, pool, decided, planned)
         files = assemble.run(run, pool, decided, planned)
         dates, warnings = self.begun.state.dates, self.begun.warnings
@@ -77,7 +78,7 @@ def candidate(recipe: str, store: str, *overrides: str) -> Candidate:
     """Do all of a run but publish it."""
     begun = ingested(recipe, store, *overrides)
     run, pool = begun.run, begun.pool
-    drafts = generate.run(run, pool, resolve.save(run, begun.decide()))
+    drafts = generate.run(run, pool, save(run, begun.decide()))
     if drafts:
         pool = pool.plus([entry.record for entry in drafts if entry.record], run.version)
         begun = begun._replace(pool=described(run, pool, pool.pairs))
