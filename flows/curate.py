@@ -62,7 +62,7 @@ def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None)
     guarded = one("guard", guard_task, run, pool, rows, plan)
     published = one("assemble", assemble_task, run, pool, rows, plan)
     report: RunReport = one(
-        "publish", publish_task, run, pool, state.dates, rows, plan, drafts, guarded, published, warnings
+        "publish", publish_task, run, pool, files, state.dates, rows, plan, drafts, guarded, published, warnings
     )
     step_table(run.corpus, [{"step": name, **figures.as_json()} for name, figures in report.steps.items()])
     mixture_markdown(run.corpus, report.as_markdown())
@@ -83,6 +83,8 @@ def each(
 ) -> list[StepRecord]:
     """Run a task for every shard that has no record yet; return all records in order."""
     todo = [position for position, record in enumerate(found) if record is None]
+    if not todo:
+        return [record for record in found if record is not None]
     done = dict(zip(todo, gather(step, [work.submit(*arguments[position]) for position in todo]), strict=True))
     return [done[position] if record is None else record for position, record in enumerate(found)]
 

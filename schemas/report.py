@@ -27,7 +27,10 @@ class Finding(Frozen):
 
 
 class RunReport(Frozen):
-    """How a run ended. version: the one that stands now, 0 for none; published: whether this run made it."""
+    """How a run ended. version: the one that stands now; published: whether this run made it.
+
+    example: a document whose story is worth a look; seconds: how long the run took.
+    """
 
     corpus: str
     version: int
@@ -41,6 +44,7 @@ class RunReport(Frozen):
     findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     store: str = ""
+    example: str | None = None
     seconds: float = 0.0
 
     def as_markdown(self) -> str:

@@ -68,7 +68,9 @@ def resolve(store: Store, ref: str) -> Manifest:
         known = corpora(store)
         close = difflib.get_close_matches(corpus, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(known) or 'no corpus yet'}"
-        raise RecipeError(f"no corpus {corpus!r} in the store {store.uri}; {hint} (another store: --store)")
+        raise RecipeError(
+            f"no corpus {corpus!r} in the store {store.uri}; {hint} (another store: --store, or store= in Python)"
+        )
     version = parse_version(name)
     if version is None:
         entry = read_tag(store, corpus, name)

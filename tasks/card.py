@@ -39,9 +39,11 @@ def card(manifest: Manifest, steps: dict[str, StepReport], findings: Sequence[Fi
         "",
         "## Limits",
         "",
-        "Provenance is concluded from declarations, lineage, dates, phrases and a classifier; the classifier errs at",
-        "the rate its card states, and says nothing of texts under 80 words. Personal data is masked by pattern, so",
-        "some may be left. Licences are as declared by the sources.",
+        "Provenance is concluded from declarations, lineage, dates, phrases and a classifier. The classifier is set to",
+        f"suspect at most {manifest.recipe['provenance']['max_false_positive_rate']:.1%} of human text of the kinds it "
+        "was calibrated on; on other kinds it may err more",
+        "often, and it says nothing of texts under 80 words. Personal data is masked by pattern, so some may be left.",
+        "Licences are as declared by the sources.",
         "",
         f"Recipe {manifest.recipe_sha256[:12]}, run {manifest.run_id}, "
         + ", ".join(f"{name} model {value[:12]}" for name, value in sorted(manifest.models.items()))

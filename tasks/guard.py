@@ -56,6 +56,7 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> Guarded:
         for source, (count, share) in losses.items()
         if share > MOST_LOST_TO_DUPLICATES and count >= FEWEST_ROWS
     ]
+    findings += _suspects(run, rows)
     published = plan.filter(pl.col("split") == "train")
     diversity = _diversity(open_store(run.store), pool, published)
     findings += _low_entropy(diversity)
@@ -67,6 +68,27 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> Guarded:
         )
     figures = {"duplicates": losses, "diversity": diversity, "earlier": _earlier(run)}
     return Guarded(findings=tuple(findings), figures=figures)
+
+
+def _suspects(run: Run, rows: pl.DataFrame) -> list[Finding]:
+    """Name the sources with more suspects than the classifier's rate explains."""
+    options = run.recipe.provenance
+    judged = rows.filter((pl.col("origin") == "human") & pl.col("p_synthetic").is_not_null())
+    counted = judged.group_by("source").agg(pl.len(), pl.col("suspect").sum().alias("suspects")).sort("source")
+    treated = {"relabel": "they count as synthetic", "drop": "they are dropped", "keep": "they count as human"}
+    return [
+        Finding(
+            kind="suspects",
+            subject=source,
+            message=f"source {source}: {suspects} of {count} documents declared human look machine-written, where "
+            f"the classifier's rate explains {count * options.max_false_positive_rate:.0f}; "
+            f"{treated[options.suspects]} (provenance.suspects); look at some (cuvee explain): it may be a "
+            "kind of text that the model does not know",
+            figures={"suspects": suspects, "documents": count},
+        )
+        for source, count, suspects in counted.iter_rows()
+        if suspects > max(1, count * options.max_false_positive_rate)
+    ]
 
 
 def duplicate_losses(rows: pl.DataFrame) -> dict[str, tuple[int, float]]:
@@ -138,7 +160,8 @@ def _low_entropy(diversity: dict[str, dict[str, Any]]) -> list[Finding]:
         figures = {"entropy_mean": own["entropy_mean"], "human_lowest": human.get("entropy_lowest")}
         if own["entropy_mean"] is None or (human.get("blocks") or 0) < REFERENCE_BLOCKS:
             message = (
-                f"{name}: not judged for diversity; it takes {BLOCK_WORDS} words of it and 20 times that of human text"
+                f"{name}: its diversity was not judged; that takes {BLOCK_WORDS:,} words of it, and "
+                f"{BLOCK_WORDS * REFERENCE_BLOCKS:,} words of human text to compare with"
             )
             findings.append(Finding(kind="not_judged", subject=name, message=message, figures=figures))
         elif own["entropy_mean"] < human["entropy_lowest"]:

@@ -11,6 +11,7 @@ import polars as pl
 
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.records import SourceFile
 from cuvee.schemas.report import StepReport
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
@@ -24,10 +25,18 @@ COLUMNS += ["keeper", "jaccard", "detail", "provenance", "p_synthetic", "evidenc
 
 
 def build(
-    recipe: Recipe, store: Store, pool: Pool, rows: pl.DataFrame, plan: pl.DataFrame, generated: Sequence[Generated]
+    recipe: Recipe,
+    store: Store,
+    pool: Pool,
+    files: Sequence[SourceFile],
+    rows: pl.DataFrame,
+    plan: pl.DataFrame,
+    generated: Sequence[Generated],
 ) -> pl.DataFrame:
-    """Write down every row's end. rows: all current rows with verdicts; plan: the survivors with their split.
+    """Write down every row's end.
 
+    files: the source files that exist now; what was unreadable in a file that is gone is no row of anything.
+    rows: all current rows with verdicts; plan: the survivors with their split.
     Raises IntegrityError when the accounts do not balance: that is a fault of cuvee, and nothing is published.
     """
     splits = plan.select("shard", "position", "split", kept=pl.col("split").is_not_null())
@@ -43,10 +52,10 @@ def build(
         .with_columns(outcome=outcome, reason=pl.col("verdict"))
         .select(name for name in COLUMNS if name != "path")
     )
-    ledger = pl.concat([readable, *_lost(recipe, store, pool), _failed(generated)], how="diagonal_relaxed")
+    ledger = pl.concat([readable, _lost(recipe, store, pool, files), _failed(generated)], how="diagonal_relaxed")
     ledger = ledger.join(_paths(recipe, pool), on=["source", "file"], how="left", maintain_order="left")
     ledger = ledger.select(COLUMNS).sort("source", "file", "row", nulls_last=True)
-    _balance(recipe, pool, ledger, generated)
+    _balance(recipe, pool, files, ledger, generated)
     return ledger
 
 
@@ -86,14 +95,15 @@ def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
     return {str(name): int(count) for name, count in counts.iter_rows()}
 
 
-def _lost(recipe: Recipe, store: Store, pool: Pool) -> list[pl.DataFrame]:
-    lost = []
+def _lost(recipe: Recipe, store: Store, pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
+    lost = [pl.DataFrame(schema={"source": pl.String, "file": pl.String, "row": pl.Int64, "detail": pl.String})]
     for record in current_records(recipe, pool.ingested):
         for file in record.files[record.report["shards"] :]:
-            rows = frame_of(read_table(store, file)).rename({"reason": "detail"}).drop("line")
-            names = {"source": record.report["source"], "outcome": "unreadable", "step": "ingest"}
-            lost.append(rows.with_columns(pl.lit(value).alias(name) for name, value in names.items()))
-    return [frame.with_columns(reason=pl.lit("unreadable")) for frame in lost]
+            rows = frame_of(read_table(store, file)).with_columns(source=pl.lit(record.report["source"]))
+            lost.append(rows.select("source", "file", "row", detail="reason"))
+    present = pl.DataFrame([(f.source, f.sha256) for f in files], schema=["source", "file"], orient="row")
+    rows = pl.concat(lost).join(present, on=["source", "file"], how="semi", maintain_order="left")
+    return rows.with_columns(outcome=pl.lit("unreadable"), step=pl.lit("ingest"), reason=pl.lit("unreadable"))
 
 
 def _paths(recipe: Recipe, pool: Pool) -> pl.DataFrame:
@@ -112,11 +122,16 @@ def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
     return frame.with_columns(outcome=pl.lit("failed"), step=pl.lit("generate"), reason=pl.lit("failed"))
 
 
-def _balance(recipe: Recipe, pool: Pool, ledger: pl.DataFrame, generated: Sequence[Generated]) -> None:
+def _balance(
+    recipe: Recipe, pool: Pool, files: Sequence[SourceFile], ledger: pl.DataFrame, generated: Sequence[Generated]
+) -> None:
     """Check per source: rows = kept + pooled + dropped + unreadable, and per generator: planned = … + failed."""
     expected = {source.name: 0 for source in recipe.sources}
+    present = {(file.source, file.sha256) for file in files}
     for record in current_records(recipe, pool.ingested):
-        expected[record.report["source"]] += sum(f["rows"] + f["unreadable"] for f in record.report["files"])
+        source = record.report["source"]
+        for file in record.report["files"]:
+            expected[source] += file["rows"] + file["unreadable"] * ((source, file["sha256"]) in present)
     expected |= {g.name: len(g.planned) for g in generated}
     found = dict(ledger.group_by("source").len().iter_rows())
     for name in sorted(expected.keys() | found.keys()):

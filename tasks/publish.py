@@ -12,7 +12,7 @@ import polars as pl
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import DataFile, Manifest, TagEntry, Totals, version_name
 from cuvee.schemas.recipe import Recipe
-from cuvee.schemas.records import FileRef, PoolState, Run
+from cuvee.schemas.records import FileRef, PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport, StepReport
 from cuvee.storage.corpus import commit, load_manifest, move_tag, read_tag, write_report, write_state
 from cuvee.storage.store import Store, open_store
@@ -41,6 +41,7 @@ STEP_VERSIONS = {
 def run(
     run: Run,
     pool: Pool,
+    sources: Sequence[SourceFile],
     dates: dict[int, str],
     decided: FileRef,
     planned: FileRef,
@@ -54,7 +55,7 @@ def run(
     Raises IntegrityError when accounts or bounds do not hold, ConflictError when another run published first.
     """
     store = open_store(run.store)
-    ledger = build(run.recipe, store, pool, load(run, decided), load(run, planned), generated)
+    ledger = build(run.recipe, store, pool, sources, load(run, decided), load(run, planned), generated)
     steps = step_reports(run.recipe, ledger)
     parent = standing(store, run, files)
     manifest = parent or _commit(run, store, files, pool.state(run, dates), ledger, guarded, steps)
@@ -72,7 +73,14 @@ def run(
         findings=guarded.findings,
         warnings=(*warnings, *([held] if held else [])),
         store=store.uri,
+        example=_example(ledger),
     )
+
+
+def _example(ledger: pl.DataFrame) -> str | None:
+    """Choose a document to explain: a near-duplicate where there is one, for its keeper."""
+    ended = ledger.drop_nulls("doc_id").sort(pl.col("reason") == "duplicate_near", descending=True, nulls_last=True)
+    return ended["doc_id"].head(1).to_list()[0] if ended.height else None
 
 
 def _commit(

@@ -41,7 +41,7 @@ def _expand(pattern: str, folder: Path) -> dict[str, str]:
     """Return absolute path → id, the path below the last folder that has no wildcard."""
     written = Path(os.path.normpath(os.path.expanduser(pattern)))
     if (folder / written).is_dir():
-        raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern.rstrip('/')}/*.jsonl")
+        raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern.rstrip('/')}/*")
     # Only the pattern has wildcards; a folder's own name may hold brackets.
     fixed = next((i for i, part in enumerate(written.parts) if _WILDCARDS & set(part)), len(written.parts) - 1)
     root = Path(os.path.normpath(folder.joinpath(*written.parts[:fixed])))

@@ -67,11 +67,11 @@ class Candidate(NamedTuple):
         guarded = guard.run(run, pool, decided, planned)
         files = assemble.run(run, pool, decided, planned)
         dates, warnings = self.begun.state.dates, self.begun.warnings
-        return publish.run(run, pool, dates, decided, planned, self.drafts, guarded, files, warnings)
+        return publish.run(run, pool, self.begun.files, dates, decided, planned, self.drafts, guarded, files, warnings)
 
     def ledger(self) -> pl.DataFrame:
-        run = self.begun.run
-        return ledger.build(run.recipe, open_store(run.store), self.begun.pool, self.rows, self.plan, self.drafts)
+        run, pool, files = self.begun.run, self.begun.pool, self.begun.files
+        return ledger.build(run.recipe, open_store(run.store), pool, files, self.rows, self.plan, self.drafts)
 
 
 def candidate(recipe: str, store: str, *overrides: str) -> Candidate:

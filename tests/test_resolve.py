@@ -539,7 +539,15 @@ def test_every_table_of_the_pool_matches_its_shards(accounted: Candidate) -> Non
 def test_the_ledger_can_be_built_again_from_the_same_tables(accounted: Candidate) -> None:
     begun = accounted.begun
     ledgers = [
-        build(begun.run.recipe, open_store(begun.run.store), begun.pool, rows, accounted.plan, accounted.drafts)
+        build(
+            begun.run.recipe,
+            open_store(begun.run.store),
+            begun.pool,
+            begun.files,
+            rows,
+            accounted.plan,
+            accounted.drafts,
+        )
         for rows in (accounted.rows, accounted.rows.sample(fraction=1.0, shuffle=True, seed=1))
     ]
     assert ledgers[0].equals(ledgers[1])

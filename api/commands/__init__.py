@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = cli.main(arguments, prog_name="cuvee", standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("cuvee: stopped; a run that was under way published nothing, and goes on when repeated", err=True)
         code = 130
     except click.ClickException as error:
         error.show()

@@ -1,7 +1,11 @@
 """Commands that make versions: init, demo, run."""
 
+import os
 import re
 import shlex
+import shutil
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +52,7 @@ def init(path: Path) -> None:
 @click.command()
 @click.argument("recipe")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as mixture.human.min=0.7.")
-@click.option("--plan", is_flag=True, help="Show what generation would ask for, and send nothing.")
+@click.option("--plan", is_flag=True, hidden=True, help="Not built yet: show what generation would ask for.")
 @click.option(
     "--runner", type=click.Choice(["threads", "processes", "dask", "ray"]), default="threads", show_default=True
 )
@@ -92,7 +96,7 @@ def demo(folder: Path, store: str | None, as_json: bool) -> None:
     report = execute(str(folder / "demo.yaml"), (), store, "threads", None, False, as_json)
     _tell(report, as_json)
     if not as_json:
-        click.echo(f"  change and repeat  cuvee run {folder / 'demo.yaml'} --set mixture.human.min=0.9")
+        click.echo(f"  change and repeat  {_program()} run {folder / 'demo.yaml'} --set mixture.human.min=0.9")
 
 
 def execute(
@@ -105,22 +109,27 @@ def execute(
     quiet: bool,
 ) -> "RunReport":
     """Check the recipe, then run the flow on an embedded Prefect API, or on the one that is configured."""
+    started = time.monotonic()
     from cuvee.flows import embedded
     from cuvee.schemas.report import RunReport
 
     embedded.prepare(verbose)
-    from cuvee.tasks.begin import load_recipe
+    from cuvee.tasks.begin import begin
 
-    load_recipe(recipe, overrides)
-    with embedded.api(verbose) as ready, display(quiet):
+    begin(recipe, overrides, store, "check")
+    if not quiet:
+        click.echo("Starting Prefect …", err=True)
+    with embedded.api(verbose) as ready:
         from cuvee.flows.curate import curate
         from cuvee.flows.runner import task_runner
 
         flow = curate.with_options(task_runner=task_runner(runner, workers))  # type: ignore[arg-type]
         ready()
-        report = flow(recipe=recipe, overrides=list(overrides), store=store)
+        # Prefect's import closes all logging handlers: the display comes after it.
+        with display(quiet):
+            report = flow(recipe=recipe, overrides=list(overrides), store=store)
     assert isinstance(report, RunReport)
-    return report
+    return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
 
 
 def _tell(report: "RunReport", as_json: bool) -> None:
@@ -140,14 +149,14 @@ def _tell(report: "RunReport", as_json: bool) -> None:
             }
         )
         return
-    for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
     rows = [
         [step, figures.into, figures.out, ", ".join(f"{reason} {count:,}" for reason, count in figures.dropped.items())]
         for step, figures in report.steps.items()
     ]
     table(["step", "in", "out", "dropped by reason"], rows)
     click.echo()
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
     for finding in report.findings:
         click.echo(f"finding: {finding.message}")
     ref = f"{report.corpus}@{name}"
@@ -158,10 +167,15 @@ def _tell(report: "RunReport", as_json: bool) -> None:
         f"{state}: {report.documents:,} documents, {report.amount:,} {report.unit}, human share {share} "
         f"(floor {report.floor:g}), {report.seconds:.1f} s"
     )
-    click.echo(f"  its files          cuvee files {ref}{at}    (in {report.store}/corpora/{report.corpus}/data)")
-    click.echo(f"  check every byte   cuvee verify {ref}{at}")
-    click.echo(f"  what is in it      cuvee show {ref}{at}")
-    click.echo(f"  why, by document   cuvee explain {report.corpus} DOC_ID{at}")
+    click.echo(f"  its files          {_program()} files {ref}{at}    (in {report.store}/corpora/{report.corpus}/data)")
+    click.echo(f"  check every byte   {_program()} verify {ref}{at}")
+    click.echo(f"  what is in it      {_program()} show {ref}{at}")
+    click.echo(f"  why, by document   {_program()} explain {report.corpus} {report.example or 'DOC_ID'}{at}")
+
+
+def _program() -> str:
+    """Return what to type for this command: its name, or the path it was called by where the shell does not know it."""
+    return "cuvee" if shutil.which("cuvee") else os.path.relpath(sys.argv[0])
 
 
 COMMANDS = [init, demo, run]
