@@ -32,12 +32,16 @@ VERSION = 1
 
 
 class Generated(Frozen):
-    """What one generator did. planned: its request keys in order; failed: request key → reason."""
+    """What one generator did.
+
+    planned: its request keys in order; failed: request key → reason; warning: why it could plan nothing, or null.
+    """
 
     name: str
     planned: tuple[str, ...]
     failed: dict[str, str]
     record: StepRecord | None
+    warning: str | None = None
 
 
 def run(run: Run, pool: Pool, decided: FileRef) -> list[Generated]:
@@ -110,7 +114,13 @@ def _generate(
         record, failed = _draft(run, store, pool, entry, seeds, todo, key)
     elif record is not None:
         failed = record.report["failed"]
-    return Generated(name=entry.name, planned=planned, failed=failed, record=record)
+    warning = None
+    if wanted and not planned and entry.budget.requests != 0:
+        warning = (
+            f"generator {entry.name}: {wanted:,} words are wanted, {seeds.height:,} documents may be seeds: nothing "
+            "is planned; add human sources whose licence allows derivatives, or set seeds.allow_unlicensed"
+        )
+    return Generated(name=entry.name, planned=planned, failed=failed, record=record, warning=warning)
 
 
 def _draft(

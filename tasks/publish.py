@@ -71,7 +71,7 @@ def run(
         floor=run.recipe.mixture.human.min,
         steps=steps,
         findings=guarded.findings,
-        warnings=(*warnings, *([held] if held else [])),
+        warnings=(*warnings, *(entry.warning for entry in generated if entry.warning), *([held] if held else [])),
         store=store.uri,
         example=_example(ledger),
     )

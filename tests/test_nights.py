@@ -176,3 +176,10 @@ def test_grouping_files_takes_time_linear_in_their_number(tmp_path: Path) -> Non
     files = [SourceFile(source="a", path=f"{n}", id=f"{n}", sha256=f"{n:064x}", bytes=10**6) for n in range(20_000)]
     groups = batches(parse_recipe(RECIPE), files, frozenset())
     assert [len(group.files) for group in groups] == [64] * 312 + [32]
+
+
+def test_a_generator_without_a_seed_says_so(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a/x.jsonl", documents(10))
+    entry = "generate=[{name: drafts, generator: ngram, allow_baseline: true}]"
+    report = publish_plainly(recipe_file(tmp_path, RECIPE), str(tmp_path / "store"), "mixture.human.min=0.7", entry)
+    assert any("generator drafts" in warning and "0 documents may be seeds" in warning for warning in report.warnings)
