@@ -60,7 +60,3 @@ PUBLISHED = pa.schema(
 )
 
 STRATUM = ["source", "domain", "language", "provenance", "depth"]
-PROVENANCES = ("human", "synthetic", "unknown")
-
-# The day after which text on the web may be machine-made: ChatGPT was released on 2022-11-30.
-MACHINE_TEXT_FROM = "2022-11-30"

@@ -16,13 +16,13 @@ from cuvee.schemas.records import FileRef, Run, StepRecord, step_key
 from cuvee.storage.corpus import data_folder, read_record, write_record
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import read_table, write_table
+from cuvee.tasks.ingest import MB
 from cuvee.tasks.mixture import unit_amount
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import load, progress
 
 STEP = "assemble"
 VERSION = 1
-MB = 10**6
 _FILE = [*STRATUM, "accepted", "split", "part"]
 _READ_AGAIN = ["text", "url", "title"]
 
@@ -63,7 +63,7 @@ def parts(recipe: Recipe, rows: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFr
 
 def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> DataFile:
     documents = documents.sort("priority", "doc_id")
-    thin = _columns(run.recipe, documents)
+    thin = _columns(documents)
     key = step_key(STEP, VERSION, content=_digest(documents, thin), unit=run.recipe.mixture.unit, corpus=run.corpus)
     record = read_record(store, STEP, key)
     if record is None:
@@ -83,15 +83,13 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
     )
 
 
-def _columns(recipe: Recipe, documents: pl.DataFrame) -> pl.DataFrame:
+def _columns(documents: pl.DataFrame) -> pl.DataFrame:
     """Return all published columns but those that are read again from the shards."""
-    tokens = pl.col("words")  # a tokens unit would put its own count here
     return documents.with_columns(
         source_id=pl.coalesce("source_id", pl.concat_str("file", pl.lit(":"), "row")),
-        tokens=tokens,
+        tokens="words",
         grade=pl.lit(None, pl.Float32),
         groundedness=pl.lit(None, pl.Float32),
-        kind=pl.col("kind"),
         seed_ids=pl.col("seed_ids").fill_null([]),
     ).select(name for name in PUBLISHED.names if name not in _READ_AGAIN)
 
