@@ -5,6 +5,7 @@ guard → assemble → publish. What a step does stands in the file of cuvee.tas
 shard is one task, and what was done before is not done again.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +16,11 @@ from prefect.runtime import flow_run
 
 from cuvee.flows.artifacts import mixture_markdown, step_table
 from cuvee.flows.runner import gather
-from cuvee.schemas.records import Run, StepRecord
+from cuvee.schemas.errors import ConflictError
+from cuvee.schemas.manifest import version_name
+from cuvee.schemas.records import PoolState, Run, StepRecord
 from cuvee.schemas.report import RunReport
-from cuvee.tasks import assemble, attributes, generate, guard, ingest, mixture, pairs, publish, resolve
+from cuvee.tasks import assemble, attributes, foresee, generate, guard, ingest, mixture, pairs, publish, resolve
 from cuvee.tasks.begin import begin
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.sources import list_files
@@ -32,17 +35,54 @@ guard_task = task(name="guard", cache_policy=NO_CACHE)(guard.run)
 assemble_task = task(name="assemble", cache_policy=NO_CACHE)(assemble.run)
 publish_task = task(name="publish", cache_policy=NO_CACHE)(publish.run)
 
+# Each attempt is lost to a version that somebody else published: after this many, a person should look.
+MOST_ATTEMPTS = 8
+
+_logger = logging.getLogger("cuvee.flows")
+
 
 @flow(name="curate")
-def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None) -> RunReport:
+def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None, plan: bool = False) -> RunReport:
     """Run a recipe.
 
     recipe: path of the YAML file. overrides: `key.path=value` strings. store: overrides the recipe's.
+    plan: work everything out, send no request to a generator and publish nothing.
+    """
+    return carry_out(recipe, overrides, store, plan)
+
+
+def carry_out(recipe: str, overrides: Sequence[str], store: str | None, plan: bool) -> RunReport:
+    """Run a recipe inside a flow; where another run publishes first, take its pool and decide again.
+
+    What this run has read and measured is found as done, so only what follows from the joined pool is repeated.
+    Raises ConflictError when MOST_ATTEMPTS runs in turn were faster, and what `begin` and the steps raise.
     """
     started = time.monotonic()
-    run, state = begin(recipe, overrides, store, str(flow_run.get_id() or "local"))
-    pool = pool_of(state)
+    lost: list[str] = []
+    while True:
+        run, state = begin(recipe, overrides, store, str(flow_run.get_id() or "local"))
+        try:
+            report = follow(run, state, plan)
+        except ConflictError as conflict:
+            lost.append(f"{conflict}; its rows were taken, and the mixture was planned again")
+            if len(lost) == MOST_ATTEMPTS:
+                raise
+            _logger.warning(
+                "%s@%s was published by another run meanwhile: taking its pool, and planning again",
+                run.corpus,
+                version_name(run.version),
+            )
+            continue
+        break
+    step_table(run.corpus, [{"step": name, **figures.as_json()} for name, figures in report.steps.items()])
+    mixture_markdown(run.corpus, report.as_markdown())
+    seconds = round(time.monotonic() - started, 1)
+    return report.model_copy(update={"seconds": seconds, "warnings": (*lost, *report.warnings)})
 
+
+def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
+    """Lead the documents of a run from their sources into a version, or into a plan of one."""
+    pool = pool_of(state)
     files, warnings = list_files(run.recipe, run.folder, pool.sources)
     batches = ingest.batches(run.recipe, files, pool.known_files)
     records = each("ingest", ingest_task, ingest.found(run, batches), [(run, batch) for batch in batches])
@@ -52,21 +92,21 @@ def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None)
     pool = describe(run, pool, pairs.known_pairs(state))
     rows = one("resolve", resolve_task, run, pool, files, (), state.dates)
 
-    drafts = one("generate", generate_task, run, pool, rows)
+    drafts = one("generate", generate_task, run, pool, rows, not plan_only)
     planned = [(entry.name, key) for entry in drafts for key in entry.planned]
     drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
     pool = describe(run, drafted, pool.pairs)
     rows = one("resolve", resolve_task, run, pool, files, planned, state.dates)
 
     plan = one("mixture", mixture_task, run, rows)
+    if plan_only:
+        return foresee.run(run, pool, files, rows, plan, drafts, warnings)
     guarded = one("guard", guard_task, run, pool, rows, plan)
     published = one("assemble", assemble_task, run, pool, rows, plan)
     report: RunReport = one(
         "publish", publish_task, run, pool, files, state.dates, rows, plan, drafts, guarded, published, warnings
     )
-    step_table(run.corpus, [{"step": name, **figures.as_json()} for name, figures in report.steps.items()])
-    mixture_markdown(run.corpus, report.as_markdown())
-    return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+    return report
 
 
 def describe(run: Run, pool: Pool, known: StepRecord | None) -> Pool:

@@ -29,7 +29,8 @@ class Finding(Frozen):
 class RunReport(Frozen):
     """How a run ended. version: the one that stands now; published: whether this run made it.
 
-    example: a document whose story is worth a look; seconds: how long the run took.
+    plan: nothing was sent or published, the figures are what a run would start from; requests: of each generator,
+    those that it would send. example: a document whose story is worth a look; seconds: how long the run took.
     """
 
     corpus: str
@@ -44,6 +45,8 @@ class RunReport(Frozen):
     findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     store: str = ""
+    plan: bool = False
+    requests: dict[str, int] = Field({})
     example: str | None = None
     seconds: float = 0.0
 
@@ -52,8 +55,11 @@ class RunReport(Frozen):
         share = "none counted" if self.human_share is None else f"{self.human_share:.4f}"
         state = "published" if self.published else "nothing new, the standing version"
         lines = [
-            f"**{self.corpus}@v{self.version:04d}**: {state}",
+            f"**{self.corpus}**: a plan; nothing was sent or published"
+            if self.plan
+            else f"**{self.corpus}@v{self.version:04d}**: {state}",
             f"{self.documents:,} documents, {self.amount:,} {self.unit}, human share {share} (floor {self.floor:g})",
+            *(f"- generator {name} would send {count:,} requests" for name, count in self.requests.items()),
             *(f"- finding: {finding.message}" for finding in self.findings),
             *(f"- warning: {warning}" for warning in self.warnings),
         ]

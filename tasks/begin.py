@@ -30,7 +30,19 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, PoolState]:
-    """Open the store, and return what the run starts from: the highest version's pool state.
+    """Check everything, and return what the run starts from: the highest version's pool state.
+
+    The arguments and errors are those of `check`; what the store's work folder lacks or has too much is mended.
+    """
+    run, state = check(path, overrides, store, run_id)
+    place = open_store(run.store)
+    restore(place, state)
+    sweep(place)
+    return run, state
+
+
+def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, PoolState]:
+    """Read the recipe and the store's standing state, and write nothing.
 
     store: overrides the recipe's; a relative path in the recipe is below the recipe's folder.
     Raises RecipeError for anything wrong in the recipe or its filters, generators, bands, model and benchmarks.
@@ -52,13 +64,11 @@ def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
         day=datetime.now(UTC).date().isoformat(),
         bands=choose_bands(recipe, known_pairs(state)),
     )
-    _check(run, Path(path).name)
-    restore(place, state)
-    sweep(place)
+    _check_parts(run, Path(path).name)
     return run, state
 
 
-def _check(run: Run, name: str) -> None:
+def _check_parts(run: Run, name: str) -> None:
     recipe = run.recipe
     for position, spec in enumerate(recipe.filters):
         filters.parse(spec.model_dump(), f"{name}: filters.{position}", Path(run.folder))

@@ -29,6 +29,7 @@ from cuvee.tasks.steps import load, progress
 
 STEP = "generate"
 VERSION = 1
+NOT_SENT = "not_sent"
 
 
 class Generated(Frozen):
@@ -44,14 +45,18 @@ class Generated(Frozen):
     warning: str | None = None
 
 
-def run(run: Run, pool: Pool, decided: FileRef) -> list[Generated]:
-    """Plan and carry out every generator of the recipe. decided: all current rows after the first pass."""
+def run(run: Run, pool: Pool, decided: FileRef, send: bool = True) -> list[Generated]:
+    """Plan and carry out every generator of the recipe.
+
+    decided: all current rows after the first pass. send: False only plans; a request without a draft then fails with
+    the reason NOT_SENT.
+    """
     store, rows = open_store(run.store), survivors(load(run, decided))
     found = []
     for entry in run.recipe.generate:
         wanted = wanted_words(run.recipe, entry, rows)
         seeds = choose_seeds(run.recipe, entry, rows)
-        found.append(_generate(run, store, pool, entry, seeds, wanted))
+        found.append(_generate(run, store, pool, entry, seeds, wanted, send))
     return found
 
 
@@ -99,6 +104,7 @@ def _generate(
     entry: Generate,
     seeds: pl.DataFrame,
     wanted: int,
+    send: bool,
 ) -> Generated:
     generator = generators.find(entry.generator)
     plan = generator.plan(entry, seeds, wanted)
@@ -109,7 +115,9 @@ def _generate(
     key = step_key(STEP, VERSION, options=options, requests=missing)
     record = read_record(store, STEP, key) if missing else None
     failed: dict[str, str] = {}
-    if missing and record is None:
+    if missing and record is None and not send:
+        failed = dict.fromkeys(missing, NOT_SENT)
+    elif missing and record is None:
         todo = plan.filter(pl.col("request_key").is_in(missing))
         record, failed = _draft(run, store, pool, entry, seeds, todo, key)
     elif record is not None:

@@ -15,7 +15,7 @@ from cuvee.schemas.records import SourceFile
 from cuvee.schemas.report import StepReport
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
-from cuvee.tasks.generate import Generated
+from cuvee.tasks.generate import NOT_SENT, Generated
 from cuvee.tasks.ingest import current_records
 from cuvee.tasks.pool import Pool, frame_of
 from cuvee.tasks.resolve import STEPS
@@ -119,7 +119,8 @@ def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
     frame = pl.DataFrame(
         failed, schema=dict.fromkeys(["source", "file", "source_id", "detail"], pl.String), orient="row"
     )
-    return frame.with_columns(outcome=pl.lit("failed"), step=pl.lit("generate"), reason=pl.lit("failed"))
+    reason = pl.when(pl.col("detail") == NOT_SENT).then(pl.lit(NOT_SENT)).otherwise(pl.lit("failed"))
+    return frame.with_columns(outcome=pl.lit("failed"), step=pl.lit("generate"), reason=reason)
 
 
 def _balance(

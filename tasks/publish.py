@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from cuvee.schemas.errors import IntegrityError
+from cuvee.schemas.errors import ConflictError, IntegrityError
 from cuvee.schemas.manifest import DataFile, Manifest, TagEntry, Totals, version_name
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import FileRef, PoolState, Run, SourceFile
@@ -192,15 +192,20 @@ def move_publishing_tag(store: Store, run: Run, version: int) -> str | None:
     Also mends the tag of a run that ended between its manifest and its tag.
     """
     name = run.recipe.publish.tag
-    entry = read_tag(store, run.corpus, name)
-    if entry is not None and entry.by == "rollback":
-        return (
-            f"tag {name} stays at {version_name(entry.version)}, where a rollback put it; "
-            f"move it with: cuvee tag {run.corpus}@{version_name(version)} {name}"
-        )
-    if entry is None or entry.version < version:
-        move_tag(store, run.corpus, name, TagEntry(version=version, by="publish", created=_now()))
-    return None
+    while True:
+        entry = read_tag(store, run.corpus, name)
+        if entry is not None and entry.by == "rollback":
+            return (
+                f"tag {name} stays at {version_name(entry.version)}, where a rollback put it; "
+                f"move it with: cuvee tag {run.corpus}@{version_name(version)} {name}"
+            )
+        if entry is not None and entry.version >= version:
+            return None
+        try:
+            move_tag(store, run.corpus, name, TagEntry(version=version, by="publish", created=_now()))
+        except ConflictError:  # somebody moved it at the same moment: see whereto
+            continue
+        return None
 
 
 def _json(store: Store, run: Run, name: str, tree: Any) -> FileRef:

@@ -188,7 +188,6 @@ def test_errors_end_with_the_code_of_their_kind() -> None:
         (["run", "{recipe}", "--set", "mixture.human.mni=1"], "mixture.human.mni: unknown key; did you mean 'min'?"),
         (["run", "{recipe}", "--set", "mixture.human.min=2"], "mixture.human.min: 2"),
         (["run", "{recipe}", "--set", "mixture.shortage=repeat"], "not built yet"),
-        (["run", "{recipe}", "--plan"], "--plan is not built yet"),
         (["versions", "libary", "--store", "{store}"], "did you mean library?"),
         (["show", "library@v0009", "--store", "{store}"], "it has: v0001, v0002"),
         (["files", "library@nightly", "--store", "{store}"], "tags: latest"),

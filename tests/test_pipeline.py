@@ -55,8 +55,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(folder: Path) -> Run:
-    def run_with(*overrides: str, store: str = "store") -> RunReport:
-        report = curate(recipe=str(folder / "recipe.yaml"), overrides=list(overrides), store=str(folder / store))
+    def run_with(*overrides: str, store: str = "store", plan: bool = False) -> RunReport:
+        recipe = str(folder / "recipe.yaml")
+        report = curate(recipe=recipe, overrides=list(overrides), store=str(folder / store), plan=plan)
         assert isinstance(report, RunReport)
         return report
 
@@ -126,6 +127,20 @@ def test_the_human_share_counted_from_the_files_meets_the_floor(run: Run, folder
         assert set(frame["provenance"]) == {"human"}
     if floor == 0.9:
         assert share(train) < 0.95, "the floor should be used, not passed by far"
+
+
+def test_a_plan_publishes_nothing_and_counts_the_requests_that_the_run_then_makes(run: Run, folder: Path) -> None:
+    plan = run(plan=True)
+    assert (plan.plan, plan.published, plan.version) == (True, False, 0)
+    assert versions(open_store(str(folder / "store")), "words") == []
+    wanted = plan.requests["baseline"]
+    assert wanted > 0
+    assert plan.steps["generate"].dropped == {"not_sent": wanted}
+    assert plan.human_share == 1.0
+    report = run()
+    assert report.steps["generate"].into == wanted
+    assert report.steps["ingest"] == plan.steps["ingest"]
+    assert run(plan=True).requests == {"baseline": 0}
 
 
 def test_a_shortage_that_must_fail_stops_at_the_gate_and_says_how_much_is_missing(run: Run, folder: Path) -> None:

@@ -52,7 +52,7 @@ def init(path: Path) -> None:
 @click.command()
 @click.argument("recipe")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as mixture.human.min=0.7.")
-@click.option("--plan", is_flag=True, hidden=True, help="Not built yet: show what generation would ask for.")
+@click.option("--plan", is_flag=True, help="Work everything out; send no request, publish nothing.")
 @click.option(
     "--runner", type=click.Choice(["threads", "processes", "dask", "ray"]), default="threads", show_default=True
 )
@@ -71,9 +71,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the recipe at path RECIPE, and publish a version if it says something new."""
-    if plan:
-        raise RecipeError("--plan is not built yet; a run with --set generate.0.budget.requests=0 sends nothing")
-    report = execute(recipe, overrides, store, runner, workers, verbose, as_json)
+    report = execute(recipe, overrides, store, plan, runner, workers, verbose, as_json)
     _tell(report, as_json)
 
 
@@ -93,7 +91,7 @@ def demo(folder: Path, store: str | None, as_json: bool) -> None:
         table(["source", "documents", "words"], [[s.name, s.documents, s.words] for s in gathered.sources])
         click.echo()
     texts.recipe(folder, gathered)
-    report = execute(str(folder / "demo.yaml"), (), store, "threads", None, False, as_json)
+    report = execute(str(folder / "demo.yaml"), (), store, False, "threads", None, False, as_json)
     _tell(report, as_json)
     if not as_json:
         click.echo(f"  change and repeat  {_program()} run {folder / 'demo.yaml'} --set mixture.human.min=0.9")
@@ -103,6 +101,7 @@ def execute(
     recipe: str,
     overrides: tuple[str, ...],
     store: str | None,
+    plan: bool,
     runner: str,
     workers: int | None,
     verbose: bool,
@@ -114,9 +113,9 @@ def execute(
     from cuvee.schemas.report import RunReport
 
     embedded.prepare(verbose)
-    from cuvee.tasks.begin import begin
+    from cuvee.tasks.begin import check
 
-    begin(recipe, overrides, store, "check")
+    check(recipe, overrides, store, "check")
     if not quiet:
         click.echo("Starting Prefect …", err=True)
     with embedded.api(verbose) as ready:
@@ -127,18 +126,19 @@ def execute(
         ready()
         # Prefect's import closes all logging handlers: the display comes after it.
         with display(quiet):
-            report = flow(recipe=recipe, overrides=list(overrides), store=store)
+            report = flow(recipe=recipe, overrides=list(overrides), store=store, plan=plan)
     assert isinstance(report, RunReport)
     return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
 
 
 def _tell(report: "RunReport", as_json: bool) -> None:
-    name = version_name(report.version)
+    name = version_name(report.version) if report.version else None
     if as_json:
         answer(
             {
                 "corpus": report.corpus,
                 "version": name,
+                **({"plan": True, "requests": report.requests} if report.plan else {}),
                 "published": report.published,
                 "documents": report.documents,
                 "amount": report.amount,
@@ -159,14 +159,17 @@ def _tell(report: "RunReport", as_json: bool) -> None:
         click.echo(f"warning: {warning}", err=True)
     for finding in report.findings:
         click.echo(f"finding: {finding.message}")
+    share = "none counted" if report.human_share is None else f"{report.human_share:.4f}"
+    amounts = f"{report.documents:,} documents, {report.amount:,} {report.unit}, human share {share}"
+    if report.plan:
+        for generator, count in report.requests.items():
+            click.echo(f"generator {generator}: {count:,} requests to send")
+        click.echo(f"a plan, nothing was sent or published: without new drafts {amounts} (floor {report.floor:g})")
+        return
     ref = f"{report.corpus}@{name}"
     at = "" if report.store == open_store(store_uri(None)).uri else f" --store {shlex.quote(report.store)}"
-    share = "none counted" if report.human_share is None else f"{report.human_share:.4f}"
     state = f"{ref} published" if report.published else f"nothing new; {ref} stands"
-    click.echo(
-        f"{state}: {report.documents:,} documents, {report.amount:,} {report.unit}, human share {share} "
-        f"(floor {report.floor:g}), {report.seconds:.1f} s"
-    )
+    click.echo(f"{state}: {amounts} (floor {report.floor:g}), {report.seconds:.1f} s")
     click.echo(f"  its files          {_program()} files {ref}{at}    (in {report.store}/corpora/{report.corpus}/data)")
     click.echo(f"  check every byte   {_program()} verify {ref}{at}")
     click.echo(f"  what is in it      {_program()} show {ref}{at}")

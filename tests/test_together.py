@@ -1,0 +1,154 @@
+"""Two runs of one corpus at one time: both publish, one after the other, and the pool holds what both read."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from texts import documents, write_jsonl
+
+from cuvee.dataset import open_dataset
+from cuvee.flows import curate as flow
+from cuvee.flows.curate import curate
+from cuvee.schemas.errors import ConflictError
+from cuvee.schemas.manifest import Manifest
+from cuvee.schemas.report import RunReport
+from cuvee.storage import corpus
+from cuvee.storage.store import Store, open_store
+from cuvee.tasks import publish
+from cuvee.tasks.begin import begin
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+RECIPE = """
+corpus: library
+sources:
+  - {{name: {name}, uri: {name}/*.jsonl, license: PSF-2.0}}
+filters:
+  - {{kind: length, min_words: 20}}
+holdout: {{share: 0}}
+"""
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store") if request.param == "local" else request.getfixturevalue("s3"))
+
+
+def recipe(folder: Path, name: str, count: int, seed: int) -> str:
+    write_jsonl(folder / name / "a.jsonl", documents(count, seed))
+    path = folder / f"{name}.yaml"
+    path.write_text(RECIPE.format(name=name))
+    return str(path)
+
+
+def at_once(works: list[Callable[[], RunReport]]) -> list[RunReport]:
+    gate = threading.Barrier(len(works))
+    ends: list[RunReport | None] = [None] * len(works)
+
+    def work(number: int) -> None:
+        gate.wait()
+        ends[number] = works[number]()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [end for end in ends if end is not None]
+
+
+def sources_in_pool(store: Store) -> set[str]:
+    return {
+        str(entry.record.report["source"])
+        for entry in corpus.read_state(store, "library").entries
+        if entry.record.step == "ingest"
+    }
+
+
+def test_of_two_runs_at_once_the_loser_takes_the_winners_pool_and_publishes_the_next_version(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [recipe(tmp_path, name, 30, seed) for seed, name in enumerate(["first", "second"])]
+    # Both have decided before one of them publishes.
+    gate = threading.Barrier(2)
+    commit = corpus.commit
+
+    def meet(store: Store, manifest: Manifest) -> None:
+        if manifest.version == 1:
+            gate.wait(120)
+        commit(store, manifest)
+
+    monkeypatch.setattr(publish, "commit", meet)
+    reports = at_once([lambda path=path: curate(recipe=path, store=store.uri) for path in paths])  # type: ignore[misc]
+    assert sorted(report.version for report in reports) == [1, 2]
+    assert all(report.published and report.documents == 30 for report in reports)
+    loser = max(reports, key=lambda report: report.version)
+    assert "library@v0001 was published by another run meanwhile" in loser.warnings[0]
+    assert corpus.versions(store, "library") == [1, 2]
+    assert corpus.load_manifest(store, "library", 2).parent == 1
+    assert sources_in_pool(store) == {"first", "second"}
+    assert corpus.resolve(store, "library").version == 2
+    for version in (1, 2):
+        dataset = open_dataset(f"library@v{version:04d}", store.uri)
+        assert list(dataset.verify()) == []
+        assert dataset.scan(None).collect().height == 30
+
+
+def test_a_run_that_repeats_what_another_published_meanwhile_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, place = recipe(tmp_path, "first", 30, 0), str(tmp_path / "store")
+    gate = threading.Barrier(2)
+    commit = corpus.commit
+
+    def meet(store: Store, manifest: Manifest) -> None:
+        gate.wait(120)
+        commit(store, manifest)
+
+    monkeypatch.setattr(publish, "commit", meet)
+    reports = at_once([lambda: curate(recipe=path, store=place)] * 2)
+    assert [report.version for report in reports] == [1, 1]
+    assert sorted(report.published for report in reports) == [False, True]
+    assert corpus.versions(open_store(place), "library") == [1]
+
+
+def test_a_run_that_loses_every_time_stops_with_the_conflict_and_keeps_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, place = recipe(tmp_path, "first", 30, 0), str(tmp_path / "store")
+
+    def lose(store: Store, manifest: Manifest) -> None:
+        corpus.commit(store, manifest.model_copy(update={"run_id": "rival", "recipe_sha256": "0" * 64}))
+        corpus.commit(store, manifest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "commit", lose)
+        patched.setattr(flow, "MOST_ATTEMPTS", 2)
+        with pytest.raises(ConflictError, match="library@v0002 was published by another run meanwhile"):
+            curate(recipe=path, store=place)
+    report = curate(recipe=path, store=place)
+    assert (report.version, report.published) == (3, True)
+
+
+def test_of_many_tags_moved_at_once_the_highest_version_stays(store: Store, tmp_path: Path) -> None:
+    run, _ = begin(recipe(tmp_path, "first", 3, 0), (), store.uri, "tags")
+    gate = threading.Barrier(8)
+    faults: list[Exception] = []
+
+    def move(version: int) -> None:
+        gate.wait()
+        try:
+            publish.move_publishing_tag(store, run, version)
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=move, args=(version,)) for version in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    entry = corpus.read_tag(store, "library", "latest")
+    assert entry is not None
+    assert entry.version == 8
