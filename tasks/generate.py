@@ -8,7 +8,6 @@ Failures: request_key, reason, permanent.
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import polars as pl
 
@@ -20,6 +19,7 @@ from cuvee.storage.corpus import pool_folder, read_record, write_record
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import read_table
 from cuvee.tasks import generators, normalise
+from cuvee.tasks.generators._journal import fetch_journal, keep_journal
 from cuvee.tasks.ingest import MB, draft_shards, drafting_key
 from cuvee.tasks.mask import mask
 from cuvee.tasks.mixture import counts_as_human, held_out, unit_amount
@@ -140,21 +140,22 @@ def _draft(
     plan: pl.DataFrame,
     key: str,
 ) -> tuple[StepRecord, dict[str, str]]:
-    places = seeds.select("doc_id", "shard", "position")
+    where = seeds.select("doc_id", "shard", "position")
     with Texts(store, pool.shards) as texts:
 
         def fetch(doc_ids: Sequence[str]) -> pl.DataFrame:
-            wanted = pl.DataFrame({"doc_id": doc_ids}).join(places, on="doc_id", how="inner", maintain_order="left")
+            wanted = pl.DataFrame({"doc_id": doc_ids}).join(where, on="doc_id", how="inner", maintain_order="left")
             table = texts.take(wanted["shard"].to_numpy(), wanted["position"].to_numpy())
             return wanted.select("doc_id").hstack(frame_of(table))
 
         generator = generators.find(entry.generator)
-        journal = _journal(store, entry)
+        place = f"generation/{_endpoint(entry)}"
+        journal, merged = fetch_journal(store, place)
         try:
             drafts = generator.run(entry, seeds, plan, fetch, journal, partial(progress, f"generate {entry.name}"))
         finally:
             # Answers are paid for, also those before a fault.
-            _keep_journal(store, entry, journal)
+            keep_journal(store, place, journal, merged)
     failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
     frame = _shape(run.recipe, entry, drafts.rows, seeds, plan)
     files = draft_shards(store, pool_folder(run.corpus, STEP), frame, run.recipe.ingest.shard_mb * MB)
@@ -196,24 +197,6 @@ def _shape(
             origin=pl.lit("synthetic"),
         )
     )
-
-
-def _journal(store: Store, entry: Generate) -> Path:
-    """Return the local journal of an endpoint, fetched from the store when it is not here."""
-    path = store.scratch().parent / "journal" / f"{_endpoint(entry)}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() and store.size(_kept(entry)) is not None:
-        path.write_bytes(store.get(_kept(entry)))
-    return path
-
-
-def _keep_journal(store: Store, entry: Generate, journal: Path) -> None:
-    if journal.exists():
-        store.put(_kept(entry), journal.read_bytes())
-
-
-def _kept(entry: Generate) -> str:
-    return f"generation/{_endpoint(entry)}/journal.jsonl"
 
 
 def _endpoint(entry: Generate) -> str:

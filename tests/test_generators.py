@@ -19,9 +19,10 @@ import pytest
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import IntegrityError, RecipeError, RetryableError
+from cuvee.storage.memory import MemoryStore
 from cuvee.tasks.generators import _prompts, find, names, openai
 from cuvee.tasks.generators._client import Fault, read_answer
-from cuvee.tasks.generators._journal import Journal, Outcome
+from cuvee.tasks.generators._journal import Journal, Outcome, fetch_journal, keep_journal
 from cuvee.tasks.generators._pace import Policy, Slots, retry_after_s
 from cuvee.tasks.generators._types import DRAFT_SCHEMA, PLAN_SCHEMA
 
@@ -760,9 +761,44 @@ def test_a_journal_with_a_foreign_line_in_it_is_not_trusted(tmp_path: Path) -> N
         journal.read(pl.Series(["a"]))
 
 
-def test_two_runs_cannot_write_one_journal(tmp_path: Path) -> None:
-    with Journal(tmp_path / "journal"), pytest.raises(RetryableError, match="another run"):
-        Journal(tmp_path / "journal")
+def test_of_two_runs_with_one_journal_the_second_waits_and_finds_the_answers_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    found: list[int] = []
+
+    def second() -> None:
+        with Journal(path) as journal:
+            found.append(journal.read(pl.Series(["a"])).height)
+
+    waiting = threading.Thread(target=second)
+    with Journal(path) as journal:
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        journal.append(Outcome("a", text="An answer."))
+    waiting.join(60)
+    assert found == [1]
+
+
+def test_journals_of_two_machines_are_put_together_and_lose_no_answer(tmp_path: Path) -> None:
+    store = MemoryStore()
+    ends = {}
+    for machine in ("one", "two"):
+        ends[machine] = tmp_path / f"{machine}.jsonl"
+        with Journal(ends[machine]) as journal:
+            journal.append(Outcome("both", text="The same."))
+            journal.append(Outcome(machine, text="An answer."))
+    _, none = fetch_journal(store, "generation/endpoint")
+    for path in ends.values():
+        keep_journal(store, "generation/endpoint", path, none)
+    assert len(store.keys("generation/endpoint/")) == 2
+    local, merged = fetch_journal(store, "generation/endpoint")
+    with local.open("ab") as file:
+        file.write(b'{"request_key": "cut off by a cra')
+    local, merged = fetch_journal(store, "generation/endpoint")
+    with Journal(local) as journal:
+        assert sorted(journal.read(pl.Series(["one", "two", "both"]))["request_key"]) == ["both", "one", "two"]
+    keep_journal(store, "generation/endpoint", local, merged)
+    assert [store.get(key) for key in store.keys("generation/endpoint/")] == [local.read_bytes()]
 
 
 def test_slots_shrink_once_a_burst_and_grow_with_every_25_answers() -> None:

@@ -6,8 +6,11 @@ One file may hold answers to many plans; they are told apart by request key.
 
 import asyncio
 import fcntl
+import hashlib
 import json
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +18,8 @@ from typing import Self
 
 import polars as pl
 
-from cuvee.schemas.errors import IntegrityError, RetryableError
+from cuvee.schemas.errors import IntegrityError
+from cuvee.storage.store import Store
 
 # At 400 answers a second one sync serves 20; a machine that loses power loses at most these.
 SYNC_S = 0.05
@@ -59,10 +63,7 @@ JOURNAL_SCHEMA = pl.Schema(
 
 
 class Journal:
-    """An open journal, held by one run at a time.
-
-    Raises RetryableError on opening if another run holds it.
-    """
+    """An open journal, held by one run at a time: a second one waits, and then finds the first one's answers."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +71,9 @@ class Journal:
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise RetryableError(f"{path}: another run is writing this journal; wait for it to end") from error
+        except BlockingIOError:
+            logging.getLogger("cuvee.tasks").warning("%s: another run asks this endpoint; waiting for its end", path)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
         self._cut_torn_line()
 
     def __enter__(self) -> Self:
@@ -100,6 +101,14 @@ class Journal:
         """Append one line. From here on it survives the end of the process; after `sync`, of the machine."""
         self._file.write((json.dumps(asdict(outcome), ensure_ascii=False) + "\n").encode())
         self._file.flush()
+
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Append lines of other journals, without their line ends, unless they are here; return when on the disk."""
+        self._file.seek(0)
+        held = set(self._file.read().splitlines())
+        self._file.write(b"".join(line + b"\n" for line in dict.fromkeys(lines) if line not in held))
+        self._file.flush()
+        self.sync()
 
     def sync(self) -> None:
         """Return when every line is on the disk."""
@@ -158,3 +167,30 @@ class Writer:
                 await asyncio.sleep(SYNC_S)
             self._arrived.clear()
             await asyncio.to_thread(self._journal.sync)
+
+
+def fetch_journal(store: Store, place: str) -> tuple[Path, list[str]]:
+    """Return the local journal of `place`, with all lines of the store's journals in it, and the keys of those."""
+    path = store.scratch().parent / "journal" / f"{place.rpartition('/')[2]}.jsonl"
+    kept = store.keys(f"{place}/")
+    if kept:
+        with Journal(path) as journal:
+            journal.add([line for key in kept for line in store.get(key).splitlines()])
+    return path, kept
+
+
+def keep_journal(store: Store, place: str, path: Path, merged: Sequence[str]) -> None:
+    """Put the local journal into the store, under its content's hash, instead of those that it holds whole.
+
+    merged: their keys. Of two machines that ask one endpoint at a time each leaves a journal, and the next run puts
+    them together.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    if not content:
+        return
+    key = f"{place}/{hashlib.sha256(content).hexdigest()}.jsonl"
+    if key not in merged:
+        store.put(key, content)
+    for old in merged:
+        if old != key:
+            store.delete(old)
