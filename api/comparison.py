@@ -48,7 +48,9 @@ def _doc_ids(dataset: Dataset, shared: set[str]) -> "pl.LazyFrame":
     import polars as pl
 
     own = [dataset.store.location(file.path) for file in dataset.manifest.files if file.sha256 not in shared]
-    return pl.scan_parquet(own).select("doc_id") if own else pl.LazyFrame(schema={"doc_id": pl.String})
+    if not own:
+        return pl.LazyFrame(schema={"doc_id": pl.String})
+    return pl.scan_parquet(own, **dataset.store.access().polars).select("doc_id")
 
 
 def _by_source(manifest: Manifest) -> dict[str, int]:

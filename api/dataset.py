@@ -31,21 +31,26 @@ class Dataset:
         return [self.store.location(file.path) for file in self._chosen(split)]
 
     def scan(self, split: Split | None = "train") -> "pl.LazyFrame":
-        """Return a polars LazyFrame over a split (None: all)."""
+        """Return a polars LazyFrame over a split (None: all), with the store's credentials."""
         import polars as pl
 
         from cuvee.schemas.document import PUBLISHED
 
         files = self.files(split)
-        return pl.scan_parquet(files) if files else pl.DataFrame(PUBLISHED.empty_table()).lazy()
+        if not files:
+            return pl.DataFrame(PUBLISHED.empty_table()).lazy()
+        return pl.scan_parquet(files, **self.store.access().polars)
 
     def dataset(self, split: Split | None = "train") -> "pads.Dataset":
-        """Return a pyarrow dataset over a split (None: all)."""
+        """Return a pyarrow dataset over a split (None: all), with the store's credentials."""
         import pyarrow.dataset as pads
 
         from cuvee.schemas.document import PUBLISHED
 
-        return pads.dataset(self.files(split), schema=PUBLISHED, format="parquet")
+        files, system = self.files(split), self.store.access().arrow
+        if system is not None:
+            files = [url.partition("://")[2] for url in files]
+        return pads.dataset(files, schema=PUBLISHED, format="parquet", filesystem=system)
 
     def report(self, name: str) -> FileRef:
         """Return the reference of a report such as ledger.parquet; raises IntegrityError when the version has none."""
@@ -96,8 +101,9 @@ class Dataset:
 
 
 def open_dataset(ref: str, store: str | None = None) -> Dataset:
-    """Open a version. ref: corpus, corpus@latest or corpus@v0007. store: a folder; default $CUVEE_STORE, ./cuvee-store.
+    """Open a version. ref: corpus, corpus@latest or corpus@v0007.
 
+    store: a folder or s3://bucket/prefix; default $CUVEE_STORE, else ./cuvee-store.
     Raises RecipeError when there is no such corpus, tag or version, saying what there is.
     """
     place = open_store(store_uri(store))

@@ -5,6 +5,7 @@ from typing import Any
 
 from cuvee.schemas.manifest import DataFile, Manifest, Totals
 from cuvee.schemas.records import FileRef, PoolState
+from cuvee.storage.corpus import sizes_of
 from cuvee.storage.store import Store
 
 
@@ -56,7 +57,7 @@ def _miscounts(store: Store, file: DataFile, unit: str) -> Iterator[str]:
 
     columns = ["provenance", "tokens", "epochs", *(["text"] if unit == "bytes" else [])]
     with store.open(file.path) as source:
-        table: Any = pq.ParquetFile(source).read(columns)
+        table: Any = pq.ParquetFile(source, pre_buffer=True).read(columns)
     copies = pc.cast(table["epochs"], "int64")
     if unit == "bytes":
         copies = pc.multiply(copies, pc.cast(pc.binary_length(table["text"]), "int64"))
@@ -105,8 +106,10 @@ def _sums(files: Sequence[DataFile], unknown_as: str) -> Totals:
 
 
 def _pool_faults(store: Store, manifest: Manifest) -> Iterator[str]:
-    for file in pool_files(store, manifest):
-        size = store.size(file.path)
+    files = pool_files(store, manifest)
+    sizes = sizes_of(store, [file.path for file in files])
+    for file in files:
+        size = sizes[file.path]
         place = store.location(file.path)
         if size is None:
             yield f"{place} is missing; readers do without it, the next run of {manifest.corpus} does not"

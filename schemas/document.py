@@ -26,11 +26,15 @@ SHARD = pa.schema(
         ("depth", pa.int8()),  # drafts only
         ("domain", pa.string()),  # drafts only: the seed's
         ("seed_ids", pa.list_(pa.string())),  # drafts only
+        ("content_type", pa.string()),  # of web pages, without parameters
+        ("opt_out", pa.string()),  # of web pages: JSON of the raw signals, null where there are none
+        ("date_trusted", pa.bool_()),  # whether the reader vouches for `created`, as for the date of a capture
     ]
 )
 
-# The thin columns of a shard: all that decisions need. Text, title and url are read again only when published.
-THIN = [name for name in SHARD.names if name not in ("text", "title", "url")]
+# The thin columns of a shard: all that decisions need. Text, title and url are read again only when published; of
+# opt-outs the filter's signals are kept, where a recipe has the filter.
+THIN = [name for name in SHARD.names if name not in ("text", "title", "url", "content_type", "opt_out")]
 
 PUBLISHED = pa.schema(
     [

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from cuvee.schemas import address
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe, Review
 
@@ -177,17 +178,6 @@ def _kind(node: Any) -> str:
 
 
 _NOT_BUILT: list[tuple[str, Callable[[Recipe], bool], str]] = [
-    ("sources[].format: warc", lambda r: any(s.format == "warc" for s in r.sources), "convert to jsonl or Parquet"),
-    (
-        "sources[].uri: s3:// and http(s)://",
-        lambda r: any("://" in uri for s in r.sources for uri in s.uri),
-        "copy the files to a local folder",
-    ),
-    (
-        "store: s3://",
-        lambda r: "://" in (r.store or "") and not (r.store or "").startswith("memory://"),
-        "use a folder",
-    ),
     (
         "generate[].grade",
         lambda r: any(
@@ -217,6 +207,14 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
     for what, used, instead in _NOT_BUILT:
         if used(recipe):
             raise RecipeError(f"{name}: {what}: not built yet; {instead}")
+    scheme, separator, place = (recipe.store or "").partition("://")
+    if separator and (scheme not in ("s3", "memory") or (scheme == "s3" and not place.partition("/")[0])):
+        raise RecipeError(f"{name}: store: {recipe.store!r}: name a folder, or a bucket as s3://bucket/prefix")
+    for position, source in enumerate(recipe.sources):
+        for uri in source.uri:
+            reason = address.fault(uri)
+            if reason:
+                raise RecipeError(f"{name}: sources.{position}.uri: {address.shown(uri)!r}: {reason}")
     for position, entry in enumerate(recipe.generate):
         where = f"{name}: generate.{position}"
         if entry.generator == "ngram" and not entry.allow_baseline:

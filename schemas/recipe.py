@@ -37,12 +37,22 @@ class Fields(Frozen):
     model: str = "model"
 
 
+class Fetch(Frozen):
+    """How a source's files come from the web or a bucket. These limits decide nothing of what is published."""
+
+    # Ten times a WARC file of Common Crawl; a page that never ends does not fill the disk.
+    max_mb: int = Field(10_000, ge=1, description="size of one file, MB")
+    # 10 GB in an hour are 2.8 MB a second.
+    timeout_s: int = Field(3600, ge=1, description="time for one file, with all attempts, seconds")
+    private_addresses: bool = Field(False, description="whether a redirect may lead to a private address")
+
+
 class Source(Frozen):
     """One declared input: which files, how to read them, and what is claimed of them."""
 
     name: Name
     uri: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    format: Literal["auto", "jsonl", "parquet", "csv", "text", "html", "warc"] = "auto"
+    format: Literal["auto", "jsonl", "parquet", "csv", "text", "html", "warc", "stackexchange"] = "auto"
     fields: Fields = Fields()
     origin: Origin = Field("human", description="who wrote the rows, as declared")
     origin_field: str | None = Field(None, description="column that declares the origin row by row")
@@ -52,6 +62,7 @@ class Source(Frozen):
     language: str = Field("auto", description="auto, or the ISO 639 code of all rows")
     dates: Literal["claimed", "trusted"] = Field("claimed", description="whether `created` is evidence")
     vanished: Literal["keep", "drop"] = Field("keep", description="rows whose source file is gone")
+    fetch: Fetch = Fetch()
 
     @field_validator("license")
     @classmethod
@@ -278,8 +289,10 @@ class Recipe(Frozen):
         return self
 
     def sha256(self) -> str:
-        """Hash what decides the result: all but the place of the store."""
-        return canonical_sha256(self.model_dump(mode="json", exclude={"store"}))
+        """Hash what decides the result: all but the place of the store, and how files are fetched."""
+        return canonical_sha256(
+            self.model_dump(mode="json", exclude={"store": True, "sources": {"__all__": {"fetch"}}})
+        )
 
 
 def canonical_json(value: Any) -> str:

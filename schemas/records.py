@@ -17,14 +17,42 @@ class FileRef(Frozen):
     rows: int
 
 
+class Content(Frozen):
+    """What was found at a place. validator: tells without reading whether it is still the same, empty if nothing does;
+    media_type: as the web declares it.
+    """
+
+    sha256: str
+    bytes: int
+    validator: str = ""
+    media_type: str = ""
+
+
+class Place(Frozen):
+    """Where a source file is or was. source: its name in the recipe; path: absolute, or an address; id: path below the
+    part of the pattern without wildcards; listed: the validator it has now, where a listing tells it; content: null
+    until it is known.
+    """
+
+    source: str
+    path: str
+    id: str
+    listed: str = ""
+    content: Content | None = None
+
+
 class SourceFile(Frozen):
-    """A source file as found. source: its name in the recipe; id: path below the part of the glob without wildcards."""
+    """A source file as found. source, path, id: as of its place; fetched: key of a remote file's copy in the store,
+    which stands until the file is ingested.
+    """
 
     source: str
     path: str
     id: str
     sha256: str
     bytes: int
+    media_type: str = ""
+    fetched: str = ""
 
 
 class StepRecord(Frozen):

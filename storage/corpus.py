@@ -5,17 +5,27 @@ corpora/<corpus>/tags/<name>/000012.json   a create-only series, the highest win
 corpora/<corpus>/data/<aa>/<sha256>.parquet
 corpora/<corpus>/reports/v0007/…
 corpora/<corpus>/pool/<step>/<aa>/<sha256>.parquet
+corpora/<corpus>/probes/<random>              made and removed before the first version
 work/<step>/<key>.json
 """
 
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from uuid import uuid4
 
 from cuvee.schemas.errors import ConflictError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, read_manifest, version_name
 from cuvee.schemas.records import FileRef, PoolState, StepRecord
 from cuvee.storage.store import Store
+
+# Requests wait for answers; more at a time than this gain little against one server.
+_REQUESTS_AT_ONCE = 16
+# Up to so many files are asked for by name; a listing costs a request a thousand files of the whole folder.
+_ASKED_ONE_BY_ONE = 4
 
 
 def data_folder(corpus: str) -> str:
@@ -82,14 +92,18 @@ def resolve(store: Store, ref: str) -> Manifest:
 
 
 def commit(store: Store, manifest: Manifest) -> None:
-    """Publish: one create-only put; raises ConflictError when the number is taken."""
+    """Publish: one create-only put; raises ConflictError when the number is taken.
+
+    Before a corpus's first version: raises RecipeError when the store lets two runs take the same number.
+    """
+    if manifest.version == 1:
+        # A name of its own: another run that probes the same key would remove it meanwhile.
+        _check_creation(store, f"corpora/{manifest.corpus}/probes/{uuid4().hex}")
     key = f"corpora/{manifest.corpus}/manifests/{version_name(manifest.version)}.json"
     try:
         store.create(key, _pretty(manifest.model_dump(mode="json")))
     except ConflictError:
-        raise ConflictError(
-            f"{manifest.ref} was published by another run meanwhile; nothing of this run is lost: run it again"
-        ) from None
+        raise ConflictError(f"{manifest.ref} was published by another run meanwhile") from None
 
 
 def tags(store: Store, corpus: str) -> list[str]:
@@ -129,16 +143,38 @@ def read_state(store: Store, corpus: str) -> PoolState:
 
 def read_record(store: Store, step: str, key: str) -> StepRecord | None:
     """Return the record of finished work if its files still stand with their sizes, else None."""
+    return read_records(store, step, [key])[0]
+
+
+def read_records(store: Store, step: str, keys: Sequence[str]) -> list[StepRecord | None]:
+    """Return the record of each piece of work, None where there is none or a file of it does not stand."""
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as readers:
+        records = list(readers.map(partial(_record, store, step), keys))
+    sizes = sizes_of(store, [file.path for record in records if record for file in record.files])
+    return [
+        record if record and all(sizes.get(file.path) == file.bytes for file in record.files) else None
+        for record in records
+    ]
+
+
+def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
+    """Return the bytes under each of the paths, None where one is absent; many are looked up by listing their folders.
+
+    paths: content-addressed, as folder/<aa>/<name>.
+    """
+    distinct = sorted(set(paths))
+    if len(distinct) > _ASKED_ONE_BY_ONE:
+        folders = {path.rsplit("/", 2)[0] for path in distinct}
+        found = {path: size for folder in sorted(folders) for path, size in store.sizes(f"{folder}/").items()}
+        return {path: found.get(path) for path in distinct}
+    return {path: store.size(path) for path in distinct}
+
+
+def _record(store: Store, step: str, key: str) -> StepRecord | None:
     try:
-        record = StepRecord.model_validate_json(store.get(f"work/{step}/{key}.json"))
+        return StepRecord.model_validate_json(store.get(f"work/{step}/{key}.json"))
     except (FileNotFoundError, ValueError):  # ValueError: another cuvee's form of a record, or a damaged one
         return None
-    return record if stands(store, record) else None
-
-
-def stands(store: Store, record: StepRecord) -> bool:
-    """Tell whether every file of a record is in the store with its recorded size."""
-    return all(store.size(file.path) == file.bytes for file in record.files)
 
 
 def write_record(store: Store, record: StepRecord) -> None:
@@ -152,6 +188,21 @@ def write_report(store: Store, corpus: str, version: int, name: str, content: by
     key = f"{reports_folder(corpus, version)}/{sha256[:12]}/{name}"
     store.put(key, content)
     return FileRef(path=key, sha256=sha256, bytes=len(content), rows=rows)
+
+
+def _check_creation(store: Store, key: str) -> None:
+    """Create a key twice, and remove it; raises RecipeError when the second does not fail."""
+    try:
+        store.create(key, b"first")
+        store.create(key, b"second")
+    except ConflictError:
+        return
+    finally:
+        store.delete(key)
+    raise RecipeError(
+        f"the server of {store.uri} ignores If-None-Match, so that two runs could publish the same version and one "
+        "would be lost; nothing is published: use a server with conditional puts (docs/storage.md)"
+    )
 
 
 def _pretty(tree: object) -> bytes:

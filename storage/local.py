@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.schemas.errors import ConflictError
+from cuvee.storage.store import Access
 
 
 class LocalStore:
@@ -59,6 +60,11 @@ class LocalStore:
         found = (Path(folder, name) for folder, _, names in os.walk(self.root / prefix) for name in names)
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes under each key below a prefix."""
+        found = ((key, self.size(key)) for key in self.keys(prefix))
+        return {key: size for key, size in found if size is not None}
+
     def delete(self, key: str) -> None:
         """Remove the key; absent is no error."""
         (self.root / key).unlink(missing_ok=True)
@@ -66,6 +72,10 @@ class LocalStore:
     def location(self, key: str) -> str:
         """Return the absolute path."""
         return str(self.root / key)
+
+    def access(self) -> Access:
+        """Return that nothing is needed."""
+        return Access({}, None)
 
     def scratch(self) -> Path:
         """Return the folder for files under construction."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from cuvee.schemas.errors import ConflictError
+from cuvee.storage.store import Access
 
 
 class MemoryStore:
@@ -62,6 +63,10 @@ class MemoryStore:
         """List the keys below a prefix, sorted."""
         return sorted(key for key in list(self.content) if key.startswith(prefix))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes under each key below a prefix."""
+        return {key: len(content) for key, content in list(self.content.items()) if key.startswith(prefix)}
+
     def delete(self, key: str) -> None:
         """Remove the key; absent is no error."""
         self.content.pop(key, None)
@@ -69,6 +74,10 @@ class MemoryStore:
     def location(self, key: str) -> str:
         """Return the key under the store's name; other tools cannot read it."""
         return f"{self.uri}/{key}"
+
+    def access(self) -> Access:
+        """Return that nothing is needed."""
+        return Access({}, None)
 
     def scratch(self) -> Path:
         """Return a temporary folder, in one of this store's own."""

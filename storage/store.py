@@ -2,11 +2,22 @@
 
 import os
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cuvee.schemas.errors import RecipeError
 
 DEFAULT_STORE = "./cuvee-store"
+
+
+class Access(NamedTuple):
+    """What other readers need beside locations.
+
+    polars: keyword arguments of `scan_parquet`. arrow: a pyarrow file system, whose paths are the locations without
+    s3://; None where locations are paths.
+    """
+
+    polars: dict[str, Any]
+    arrow: Any
 
 
 class Store(Protocol):
@@ -35,24 +46,37 @@ class Store(Protocol):
     def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix that ends with a slash, sorted."""
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes under each key below a prefix that ends with a slash, without opening any."""
+
     def delete(self, key: str) -> None:
         """Remove the key; absent is no error."""
 
     def location(self, key: str) -> str:
         """Return what other tools read: an absolute path or a URL."""
 
+    def access(self) -> Access:
+        """Return what polars and pyarrow need to read the locations."""
+
     def scratch(self) -> Path:
         """Return a local folder for files under construction, on the store's own file system where it has one."""
 
 
 def open_store(uri: str) -> Store:
-    """Open a store: a folder, or memory://NAME for tests. The folder is made at the first write."""
+    """Open a store: a folder, s3://bucket/prefix, or memory://NAME for tests. Nothing is made before the first write.
+
+    Raises RecipeError for another scheme, and for an s3:// address without a bucket.
+    """
     if uri.startswith("memory://"):
         from cuvee.storage.memory import MemoryStore
 
         return MemoryStore.named(uri)
+    if uri.startswith("s3://"):
+        from cuvee.storage.s3_store import S3Store
+
+        return S3Store(uri)
     if "://" in uri:
-        raise RecipeError(f"store {uri}: only folders are built yet; name a folder")
+        raise RecipeError(f"store {uri}: {uri.partition('://')[0]}:// is no store; name a folder or s3://bucket/prefix")
     from cuvee.storage.local import LocalStore
 
     return LocalStore(Path(uri))

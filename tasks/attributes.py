@@ -18,7 +18,7 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, StepRecord, step_key
-from cuvee.storage.corpus import pool_folder, read_record
+from cuvee.storage.corpus import pool_folder, read_records
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import decontaminate, filters
@@ -48,14 +48,14 @@ def _key(step: str, shard: Shard, options: Any) -> str:
 def found(run: Run, step: str, shards: Sequence[Shard]) -> list[StepRecord | None]:
     """Return what is known of each shard already, None where the step has to measure it."""
     store, options = open_store(run.store), _options(run, step)
-    return [read_record(store, step, _key(step, shard, options)) for shard in shards]
+    return read_records(store, step, [_key(step, shard, options) for shard in shards])
 
 
 def run(run: Run, step: str, shard: Shard) -> StepRecord:
     """Measure one shard for one step."""
 
     def build(store: Store) -> Outcome:
-        columns = ["doc_id", "text", *(["url", "words", "chars", "bytes"] if step == "filter" else [])]
+        columns = ["doc_id", "text", *(["url", "words", "chars", "bytes", "opt_out"] if step == "filter" else [])]
         measure = _MEASURES[step](run)
         # Row group by row group: 8 MiB of text and its copies, not a whole shard's.
         groups = map(frame_of, iterate_table(store, shard.file, columns))

@@ -15,7 +15,7 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
 from cuvee.schemas.records import FileRef, PoolEntry, PoolState, Run, StepRecord
 from cuvee.storage.store import Store
-from cuvee.storage.tables import iterate_table, read_table
+from cuvee.storage.tables import iterate_table, read_tables
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
@@ -125,8 +125,9 @@ def thin_rows(store: Store, pool: Pool) -> pl.DataFrame:
     (int32), generated (boolean), reading (string). About 200 bytes a row; no text is read.
     """
     frames = []
-    for number, shard in enumerate(pool.shards):
-        frame = frame_of(read_table(store, shard.file, THIN))
+    tables = read_tables(store, [shard.file for shard in pool.shards], THIN)
+    for number, (shard, table) in enumerate(zip(pool.shards, tables, strict=True)):
+        frame = frame_of(table)
         frames.append(
             frame.with_columns(
                 shard=pl.lit(number, pl.Int32),
@@ -137,12 +138,13 @@ def thin_rows(store: Store, pool: Pool) -> pl.DataFrame:
                 reading=pl.lit(shard.reading),
             )
         )
-    return pl.concat(frames) if frames else pl.DataFrame()
+    # Shards written before a column was added have it as null.
+    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
 
 
 def attribute_rows(store: Store, pool: Pool, step: str) -> pl.DataFrame:
     """Read one step's columns for every row of the pool, in the order of `thin_rows`."""
-    return pl.concat([frame_of(read_table(store, record.files[0])) for record in pool.attributes[step]])
+    return pl.concat(map(frame_of, read_tables(store, [record.files[0] for record in pool.attributes[step]])))
 
 
 class Texts:

@@ -1,4 +1,4 @@
-"""Stored bytes: both stores through one set of tests, Parquet files, and the commit of a version."""
+"""Stored bytes: all stores through one set of tests, Parquet files, and the commit of a version."""
 
 import hashlib
 import json
@@ -25,14 +25,18 @@ from cuvee.schemas.records import FileRef, PoolState, StepRecord
 from cuvee.storage import corpus
 from cuvee.storage.local import LocalStore
 from cuvee.storage.memory import MemoryStore
+from cuvee.storage.s3_store import S3Store
 from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.storage.tables import iterate_table, read_table, table_file, write_table
 
 _numbers = count()
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(params=["local", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("CUVEE_SCRATCH", str(tmp_path / "scratch"))
+    if request.param == "s3":
+        return S3Store(f"{request.getfixturevalue('s3')}/below/a prefix")
     return LocalStore(tmp_path / "store") if request.param == "local" else MemoryStore(f"memory://{next(_numbers)}")
 
 
@@ -92,6 +96,9 @@ def test_keys_are_sorted_and_are_those_below_the_prefix(store: Store) -> None:
         store.put(name, b"x")
     assert store.keys("a/") == ["a/10.json", "a/2.json", "a/b.json", "a/b/c/d"]
     assert store.keys("a/b/") == ["a/b/c/d"]
+    store.put("a/b/c/d", b"1234")
+    assert store.sizes("a/b/") == {"a/b/c/d": 4}
+    assert sorted(store.sizes("a/")) == store.keys("a/")
     assert [key for key in store.keys("") if not key.startswith("work/")] == sorted(names)
 
 
@@ -193,7 +200,7 @@ def test_a_store_is_named_by_option_then_environment_then_default(monkeypatch: p
     assert (store_uri("given"), store_uri(None)) == ("given", "from-environment")
     monkeypatch.delenv("CUVEE_STORE")
     assert store_uri(None) == "./cuvee-store"
-    with pytest.raises(RecipeError, match="only folders"):
+    with pytest.raises(RecipeError, match="ftp:// is no store"):
         open_store("ftp://host/store")
 
 
@@ -484,6 +491,20 @@ def test_a_record_counts_only_while_its_files_stand(store: Store) -> None:
     for rubbish in (b"", b"{}", b'{"step": "sign", "key": "k", "unheard_of": 1}'):
         store.put("work/sign/k.json", rubbish)
         assert corpus.read_record(store, "sign", "k") is None
+
+
+def test_of_many_records_only_those_whose_files_stand_count(store: Store) -> None:
+    refs = [write_table(store, f"pool/{'ab'[number % 2]}", TEXTS.slice(number, 5)) for number in range(9)]
+    records = [StepRecord(step="sign", key=f"k{number}", files=(ref,)) for number, ref in enumerate(refs)]
+    for record in records:
+        corpus.write_record(store, record)
+    keys = [*(record.key for record in records), "never made"]
+    assert corpus.read_records(store, "sign", keys) == [*records, None]
+    store.put(refs[2].path, b"cut")
+    store.delete(refs[5].path)
+    expected = [None if number in (2, 5) else record for number, record in enumerate(records)]
+    assert corpus.read_records(store, "sign", keys) == [*expected, None]
+    assert corpus.read_records(store, "sign", []) == []
 
 
 RECIPE = """

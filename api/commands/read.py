@@ -87,7 +87,7 @@ def show(ref: str, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def files(ref: str, split: Any, store: str | None, as_json: bool) -> None:
-    """Print the Parquet files of REF, one absolute path a line; nothing when there are none.
+    """Print the Parquet files of REF, one absolute path or s3:// URL a line; nothing when there are none.
 
     The list stays right: published files never change, and versions share those that did not.
     """

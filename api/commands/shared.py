@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 store_option = click.option(
-    "--store", metavar="PLACE", help="The store: a folder. Default $CUVEE_STORE, ./cuvee-store."
+    "--store", metavar="PLACE", help="A folder or s3://bucket/prefix. Default $CUVEE_STORE, ./cuvee-store."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
