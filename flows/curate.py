@@ -15,16 +15,30 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from cuvee.flows.artifacts import mixture_markdown, step_table
+from cuvee.flows.names import run_name
 from cuvee.flows.runner import gather
 from cuvee.schemas.errors import ConflictError
 from cuvee.schemas.manifest import version_name
-from cuvee.schemas.records import PoolState, Run, StepRecord
+from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
 from cuvee.schemas.report import RunReport
-from cuvee.tasks import assemble, attributes, foresee, generate, guard, ingest, mixture, pairs, publish, resolve
+from cuvee.tasks import (
+    assemble,
+    attributes,
+    fetch,
+    foresee,
+    generate,
+    guard,
+    ingest,
+    mixture,
+    pairs,
+    publish,
+    resolve,
+    sources,
+)
 from cuvee.tasks.begin import begin
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.sources import list_files
 
+fetch_task = task(name="fetch", task_run_name="fetch {errand.source}", cache_policy=NO_CACHE)(fetch.run)
 ingest_task = task(name="ingest", task_run_name="ingest {batch.source}", cache_policy=NO_CACHE)(ingest.run)
 measure_task = task(name="measure", task_run_name="{step} {shard.source}", cache_policy=NO_CACHE)(attributes.run)
 pairs_task = task(name="pairs", cache_policy=NO_CACHE)(pairs.run)
@@ -41,7 +55,7 @@ MOST_ATTEMPTS = 8
 _logger = logging.getLogger("cuvee.flows")
 
 
-@flow(name="curate")
+@flow(name="curate", flow_run_name=run_name)
 def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None, plan: bool = False) -> RunReport:
     """Run a recipe.
 
@@ -83,9 +97,10 @@ def carry_out(recipe: str, overrides: Sequence[str], store: str | None, plan: bo
 def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
     """Lead the documents of a run from their sources into a version, or into a plan of one."""
     pool = pool_of(state)
-    files, warnings = list_files(run.recipe, run.folder, pool.sources)
+    files, warnings = find(run, pool)
     batches = ingest.batches(run.recipe, files, pool.known_files)
     records = each("ingest", ingest_task, ingest.found(run, batches), [(run, batch) for batch in batches])
+    fetch.clear(run)
     pool = pool.plus(records, run.version)
     warnings += ingest.check_bad_rows(run.recipe, files, pool.ingested)
 
@@ -107,6 +122,14 @@ def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
         "publish", publish_task, run, pool, files, state.dates, rows, plan, drafts, guarded, published, warnings
     )
     return report
+
+
+def find(run: Run, pool: Pool) -> tuple[list[SourceFile], list[str]]:
+    """List the source files, fetching those of the web and of buckets that are new; return them with warnings."""
+    listing = sources.look(run, pool)
+    errands = fetch.errands(listing.places)
+    fetched = gather("fetch", [fetch_task.submit(run, errand) for errand in errands]) if errands else []
+    return sources.settle(run, pool, listing, fetched)
 
 
 def describe(run: Run, pool: Pool, known: StepRecord | None) -> Pool:

@@ -9,29 +9,42 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 import pyarrow as pa
 
+from cuvee.schemas.address import is_web
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD
-from cuvee.schemas.errors import InputError, RetryableError
+from cuvee.schemas.errors import InputError, RecipeError, RetryableError
 from cuvee.schemas.recipe import Ingest, Recipe, Source, canonical_sha256
 from cuvee.schemas.records import FileRef, Run, SourceFile, StepRecord, step_key
-from cuvee.storage.corpus import pool_folder, read_record
+from cuvee.storage.corpus import pool_folder, read_records
 from cuvee.storage.store import Store, open_store
 from cuvee.storage.tables import table_file, write_table
-from cuvee.tasks import normalise, readers
+from cuvee.tasks import fetch, normalise, readers
 from cuvee.tasks.mask import mask
 from cuvee.tasks.steps import Outcome, once
 
 STEP = "ingest"
-VERSION = 1
+VERSION = 2
 MB = 10**6
 MOST_FAULTS_TOLD = 5
 PIECE_BYTES = 8 << 20
 # Their ids are their paths, and follow the file when it is renamed.
 ONE_DOCUMENT_A_FILE = ("text", "html")
+# What the web declares, for addresses whose path has no suffix.
+MEDIA_TYPES = {
+    "application/jsonl": "jsonl",
+    "application/vnd.apache.parquet": "parquet",
+    "application/warc": "warc",
+    "application/x-ndjson": "jsonl",
+    "application/xhtml+xml": "html",
+    "text/csv": "csv",
+    "text/html": "html",
+    "text/plain": "text",
+}
 
 UNREADABLE = pa.schema(
     [("file", pa.string()), ("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())],
@@ -90,17 +103,19 @@ def key(run: Run, batch: Batch) -> str:
 def found(run: Run, batches: Sequence[Batch]) -> list[StepRecord | None]:
     """Return what an earlier, unfinished run read already, None for the batches that are to be read."""
     store = open_store(run.store)
-    return [read_record(store, STEP, key(run, batch)) for batch in batches]
+    return read_records(store, STEP, [key(run, batch) for batch in batches])
 
 
 def run(run: Run, batch: Batch) -> StepRecord:
     """Ingest one batch of files; a file or row that cannot be read is recorded, and does not stop the rest."""
-    return once(run, STEP, key(run, batch), lambda store: _ingest(run, batch, store))
+    record = once(run, STEP, key(run, batch), lambda store: _ingest(run, batch, store))
+    fetch.drop(run, batch.files)
+    return record
 
 
 def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
     source, options = _source(run, batch), run.recipe.ingest
-    reading = _Reading(source)
+    reading = _Reading(run, source)
     masked: dict[str, int] = dict.fromkeys(options.mask, 0)
     pieces = (_shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
     folder = pool_folder(run.corpus, STEP)
@@ -122,8 +137,8 @@ def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
 class _Reading:
     """The rows of some files, and on the side what became of each file."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, run: Run, source: Source) -> None:
+        self.run, self.source = run, source
         self.files: list[dict[str, Any]] = []
         self.bad: list[dict[str, Any]] = []
 
@@ -131,11 +146,14 @@ class _Reading:
         """Yield readable rows, with the SHA-256 of their file in the column `file`."""
         for file in files:
             rows, bad = 0, len(self.bad)
+            skipped: dict[str, int] = {}
             format, compression = self._format(file)
             try:
                 for read in self._read(file, format, compression):
                     self._fail(file, ((b.row, b.line, b.reason) for b in read.bad))
                     rows += read.rows.height
+                    for kind, count in read.skipped.items():
+                        skipped[kind] = skipped.get(kind, 0) + count
                     yield read.rows.with_columns(file=pl.lit(file.sha256))
             except InputError as error:
                 known = rows + len(self.bad) - bad
@@ -149,6 +167,7 @@ class _Reading:
                     "document": format in ONE_DOCUMENT_A_FILE,
                     "rows": rows,
                     "unreadable": len(self.bad) - bad,
+                    "skipped": dict(sorted(skipped.items())),
                 }
             )
 
@@ -157,20 +176,31 @@ class _Reading:
         self.bad.extend({"file": file.sha256, **dict(zip(names, fault, strict=True))} for fault in faults)
 
     def _format(self, file: SourceFile) -> tuple[str, str | None]:
-        if self.source.format == "auto":
+        path = urlsplit(file.path).path if is_web(file.path) else file.path
+        if self.source.format != "auto":
+            return self.source.format, {".gz": "gzip", ".zst": "zstd"}.get(Path(path).suffix.lower())
+        try:
             return readers.detect(file.path)
-        return self.source.format, {".gz": "gzip", ".zst": "zstd"}.get(Path(file.path).suffix.lower())
+        except RecipeError:
+            if file.media_type not in MEDIA_TYPES:
+                raise
+            return MEDIA_TYPES[file.media_type], None
 
     def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
         fields = self.source.fields.model_dump()
         if self.source.origin_field:
             fields["origin"] = self.source.origin_field
-        with open(file.path, "rb") as stream:
+        with fetch.opened(self.run, file) as stream:
             yield from readers.read(file.id, stream, format, compression, fields)
 
 
 def _check_unchanged(file: SourceFile) -> None:
-    """Raise RetryableError when a file is not what it was when the run listed it: its rows would have a false name."""
+    """Raise RetryableError when a file is not what it was when the run listed it: its rows would have a false name.
+
+    A fetched file was verified before it was read.
+    """
+    if file.fetched:
+        return
     with open(file.path, "rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
             raise RetryableError(f"{file.path} changed while it was read; run again when it is written")
@@ -258,8 +288,11 @@ def check_bad_rows(recipe: Recipe, files: Sequence[SourceFile], records: Sequenc
         readable += sum(file["rows"] for r in own for file in r.report["files"])
         bad, rows = sum(f["unreadable"] for f in found), sum(f["rows"] for f in found)
         warnings += [
-            f"source {source.name}: {file['id']} is empty" for file in found if not file["rows"] + file["unreadable"]
+            f"source {source.name}: {file['id']} is empty"
+            for file in found
+            if not file["rows"] + file["unreadable"] + sum(file.get("skipped", {}).values())
         ]
+        warnings += _without_documents(source, found)
         if not bad:
             continue
         faults = [fault for r in own if any(f in found for f in r.report["files"]) for fault in r.report["faults"]]
@@ -276,6 +309,21 @@ def check_bad_rows(recipe: Recipe, files: Sequence[SourceFile], records: Sequenc
             "\n".join(["no source has a readable row; nothing is published; look at the files:", *warnings])
         )
     return warnings
+
+
+def _without_documents(source: Source, files: Sequence[dict[str, Any]]) -> list[str]:
+    """Count the records of archives that hold no document, by kind, the most frequent first."""
+    kinds: dict[str, int] = {}
+    for file in files:
+        for kind, count in file.get("skipped", {}).items():
+            kinds[kind] = kinds.get(kind, 0) + count
+    if not kinds:
+        return []
+    records = sum(file["rows"] + file["unreadable"] for file in files) + sum(kinds.values())
+    told = ", ".join(
+        f"{kind} {count:,}" for kind, count in sorted(kinds.items(), key=lambda entry: (-entry[1], entry[0]))
+    )
+    return [f"source {source.name}: {sum(kinds.values()):,} of {records:,} records hold no document: {told}"]
 
 
 def current_records(recipe: Recipe, records: Iterable[StepRecord]) -> list[StepRecord]:

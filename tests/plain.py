@@ -8,11 +8,24 @@ import polars as pl
 from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
 from cuvee.schemas.report import RunReport
 from cuvee.storage.store import open_store
-from cuvee.tasks import assemble, attributes, current, generate, guard, ingest, ledger, mixture, pairs, publish, resolve
+from cuvee.tasks import (
+    assemble,
+    attributes,
+    current,
+    fetch,
+    generate,
+    guard,
+    ingest,
+    ledger,
+    mixture,
+    pairs,
+    publish,
+    resolve,
+    sources,
+)
 from cuvee.tasks.begin import begin
 from cuvee.tasks.generate import Generated
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.sources import list_files
 from cuvee.tasks.steps import save
 
 
@@ -39,9 +52,12 @@ def ingested(recipe: str, store: str, *overrides: str) -> Described:
     """Begin a run, and ingest, measure and compare what is new."""
     run, state = begin(recipe, overrides, store, "plain")
     pool = pool_of(state)
-    files, warnings = list_files(run.recipe, run.folder, pool.sources)
+    listing = sources.look(run, pool)
+    fetched = [fetch.run(run, errand) for errand in fetch.errands(listing.places)]
+    files, warnings = sources.settle(run, pool, listing, fetched)
     batches = ingest.batches(run.recipe, files, pool.known_files)
     pool = pool.plus([ingest.run(run, batch) for batch in batches], run.version)
+    fetch.clear(run)
     warnings += ingest.check_bad_rows(run.recipe, files, pool.ingested)
     return Described(run, state, described(run, pool, pairs.known_pairs(state)), files, warnings)
 
