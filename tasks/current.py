@@ -48,7 +48,8 @@ def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
         license=pl.coalesce("license_spdx", "license_declared", pl.lit("unknown")),
         domain=pl.coalesce("domain", "domain_declared", pl.lit("unknown")),
         language=pl.coalesce("language_declared", "language"),
-        trusted_date=pl.col("trusted_date").fill_null(value=False),
+        # Trusted as the source declares, or as the reader of the row vouches.
+        trusted_date=(pl.col("trusted_date") | pl.col("date_trusted")).fill_null(value=False),
     )
 
 

@@ -26,6 +26,7 @@ needs_model = pytest.mark.skipif(MODEL is None, reason="the language model is no
 
 TEXT_KINDS = ["c4", "fineweb", "gopher_quality", "gopher_repetition"]
 ALL_KINDS = ["blocklist", "c4", "fineweb", "gopher_quality", "gopher_repetition", "language", "length", "license"]
+ALL_KINDS += ["opt_out"]
 SPACE = "".join(chr(code) for code in (10, *_characters.SPACES))
 
 

@@ -38,7 +38,7 @@ class Kind(Protocol):
     def signals(self, shard: pl.DataFrame) -> pl.DataFrame:
         """Return exactly SIGNALS, a row for each row of the shard, in its order.
 
-        shard columns: doc_id, text, url (null possible), license, words, chars, bytes.
+        shard columns: doc_id, text, url and opt_out (null possible), license, words, chars, bytes.
         """
 
     def verdict(self, options: Any) -> pl.Expr:

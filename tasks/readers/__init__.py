@@ -59,7 +59,8 @@ def read(
 
     path: for messages, and the id of a document that is a whole file; stream: the bytes, open for reading.
     fields: column → name of the field in the file; every column but origin defaults to the field of its own name, and
-    only text must be there. The rows have the columns `SCHEMA`; `row` counts from 0 and counts bad rows too.
+    only text must be there. The rows have the columns `SCHEMA`; `row` counts from 0 and counts bad rows too, and in
+    archives the records that hold no document, which `skipped` counts by kind.
     Values that are no strings are rendered: numbers and lists as JSON, dates and timestamps as ISO 8601; text must be a
     string. Blank cells are null, except in text. An empty file gives nothing.
     Raises RecipeError for an unknown format, compression or column at once, and InputError, at the first batch, when

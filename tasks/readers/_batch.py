@@ -10,7 +10,11 @@ from cuvee.schemas.errors import RecipeError
 
 # The columns beside `row`, in their order; each may be mapped to a field of the file.
 FIELDS = ("text", "id", "url", "title", "created", "license", "generator", "model", "origin")
-SCHEMA = pl.Schema({"row": pl.Int64, **dict.fromkeys(FIELDS, pl.String)})
+# What a reader sees beside the fields. content_type: without parameters; opt_out: JSON of the raw signals (see
+# `_signals`); date_trusted: whether the reader vouches for `created`. Null where a format has no such thing.
+SEEN: dict[str, type[pl.DataType]] = {"content_type": pl.String, "opt_out": pl.String, "date_trusted": pl.Boolean}
+_TYPES: dict[str, type[pl.DataType]] = {"row": pl.Int64, **dict.fromkeys(FIELDS, pl.String), **SEEN}
+SCHEMA = pl.Schema(_TYPES)
 
 # One record may hold this much; a longer one is a bad row, so that one broken file cannot take the memory.
 MAX_RECORD_BYTES = 64 << 20
@@ -29,10 +33,14 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Batch:
-    """Readable rows (columns of `SCHEMA`, in file order) and the bad rows between them."""
+    """Readable rows (columns of `SCHEMA`, in file order) and the bad rows between them.
+
+    skipped: how many records hold no document, by kind; they are neither rows nor bad rows.
+    """
 
     rows: pl.DataFrame
     bad: list[BadRow] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 class InvalidRowError(Exception):
@@ -60,7 +68,7 @@ def clean(rows: pl.DataFrame) -> pl.DataFrame:
         for name in FIELDS[1:]
         if name in rows.columns
     ]
-    missing = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in rows.columns]
+    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA.items() if name not in rows.columns]
     return rows.with_columns(*blank, *missing).select(SCHEMA.names())
 
 
@@ -77,6 +85,7 @@ class Collector:
     def __init__(self, names: Iterable[str], batch_bytes: int):
         self._columns: dict[str, list[object]] = {"row": [], **{name: [] for name in names}}
         self._bad: list[BadRow] = []
+        self._skipped: dict[str, int] = {}
         self._bytes = 0
         self._batch_bytes = batch_bytes
 
@@ -85,7 +94,7 @@ class Collector:
         """Whether the batch has reached its size."""
         return self._bytes >= self._batch_bytes
 
-    def add(self, row: int, values: Iterable[str | None], size_bytes: int) -> None:
+    def add(self, row: int, values: Iterable[object], size_bytes: int) -> None:
         """Add a readable record; values: one for each name, in the order given at the start."""
         for column, value in zip(self._columns.values(), (row, *values), strict=True):
             column.append(value)
@@ -96,13 +105,18 @@ class Collector:
         self._bad.append(BadRow(row, line, reason))
         self._bytes += ROW_OVERHEAD_BYTES
 
+    def skip(self, kind: str) -> None:
+        """Count a record that holds no document."""
+        self._skipped[kind] = self._skipped.get(kind, 0) + 1
+        self._bytes += 1
+
     def take(self) -> Batch | None:
         """Give what was collected and start anew; None when there is nothing."""
         if not self._bytes:
             return None
         schema = {name: SCHEMA[name] for name in self._columns}
-        batch = Batch(clean(pl.DataFrame(self._columns, schema=schema)), self._bad)
-        self._columns, self._bad, self._bytes = {name: [] for name in self._columns}, [], 0
+        batch = Batch(clean(pl.DataFrame(self._columns, schema=schema)), self._bad, self._skipped)
+        self._columns, self._bad, self._skipped, self._bytes = {name: [] for name in self._columns}, [], {}, 0
         return batch
 
 

@@ -1,39 +1,21 @@
 """HTML: the main text of a page, without menus, footers and comments; tables are kept.
 
-One file is one document, row 0; its id is the path given. trafilatura finds the text and the character set.
+One file is one document, row 0; its id is the path given. A page without main text is a row without text, which is
+dropped as empty: it could be read.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from cuvee.tasks.readers import _signals
 from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
 from cuvee.tasks.readers._bytes import whole
+from cuvee.tasks.readers._charset import decode_page
+from cuvee.tasks.readers._page import read_page
 
-SUFFIXES = (".html", ".htm")
+SUFFIXES = (".html", ".htm", ".xhtml")
 COMPRESSIBLE = True
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What a page holds. date: as ISO 8601 (YYYY-MM-DD); url: of the canonical link; both as the page claims."""
-
-    text: str
-    title: str | None
-    date: str | None
-    url: str | None
-
-
-def html_to_text(html: bytes) -> Extracted | None:
-    """Extract the main text of a page, or give None where there is none."""
-    # Imported here: it costs 0.6 s, and most runs read no HTML.
-    from trafilatura import bare_extraction
-
-    page = bare_extraction(html, include_comments=False, include_tables=True, with_metadata=True)
-    if page is None or isinstance(page, dict) or not (page.text or "").strip():
-        return None
-    return Extracted(page.text or "", page.title, page.date, page.url)
 
 
 def read(
@@ -41,14 +23,20 @@ def read(
 ) -> Iterator[Batch]:
     """Read one page; see `cuvee.tasks.readers.read`. The fields and the batch size do not apply."""
     try:
-        html = whole(stream, compression)
-        if not html:
+        content = whole(stream, compression)
+        if not content:
             return
-        page = html_to_text(html)
-        if page is None:
-            raise InvalidRowError("no main text found")
+        page = read_page(decode_page(content, None, is_html=True))
         yield one_document(
-            {"text": page.text, "id": str(path), "url": page.url, "title": page.title, "created": page.date}
+            {
+                "text": page.text,
+                "id": str(path),
+                "url": page.url,
+                "title": page.title,
+                "created": page.date,
+                "content_type": "text/html",
+                "opt_out": _signals.canonical((), page.metas),
+            }
         )
     except InvalidRowError as error:
         yield one_document({}, bad=str(error))
