@@ -22,12 +22,17 @@ from cuvee.tasks.steps import progress
 Kind = Literal["threads", "processes", "dask", "ray"]
 R = TypeVar("R")
 
+# Where Dask and Ray themselves look for a running cluster.
+CLUSTER_ADDRESS = {"dask": "DASK_SCHEDULER_ADDRESS", "ray": "RAY_ADDRESS"}
+
 
 def task_runner(kind: Kind, workers: int | None = None) -> TaskRunner[Any]:
     """Make a task runner, for `flow.with_options(task_runner=…)`.
 
     workers: threads or processes, at least 1; None: one for each CPU that this process may use.
-    Raises RecipeError for an unknown kind, for fewer than one worker, and where the runner's package is absent.
+    With DASK_SCHEDULER_ADDRESS or RAY_ADDRESS in the environment the tasks go to that cluster, as large as it is.
+    Raises RecipeError for an unknown kind, for fewer than one worker, for a number of workers of a cluster that runs
+    already, and where the runner's package is absent.
     """
     count = _cpu_count() if workers is None else workers
     if count < 1:
@@ -36,14 +41,8 @@ def task_runner(kind: Kind, workers: int | None = None) -> TaskRunner[Any]:
         return ThreadPoolTaskRunner(max_workers=count)
     if kind == "processes":
         return ProcessPoolTaskRunner(max_workers=count, initializer=follow_parent)
-    if kind == "dask":
-        dask: TaskRunner[Any] = _integration(kind).DaskTaskRunner(
-            cluster_kwargs={"n_workers": count, "threads_per_worker": 1}
-        )
-        return dask
-    if kind == "ray":
-        ray: TaskRunner[Any] = _integration(kind).RayTaskRunner(init_kwargs={"num_cpus": count})
-        return ray
+    if kind in CLUSTER_ADDRESS:
+        return _cluster(kind, workers, count)
     raise RecipeError(f"--runner {kind}: give threads, processes, dask or ray")
 
 
@@ -84,6 +83,22 @@ def follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, name="cuvee-follow-parent", daemon=True).start()
+
+
+def _cluster(kind: Kind, workers: int | None, count: int) -> TaskRunner[Any]:
+    package, address = _integration(kind), os.environ.get(CLUSTER_ADDRESS[kind])
+    if address and workers is not None:
+        raise RecipeError(
+            f"--workers {workers}: the cluster at {address} has its own workers; leave --workers out, "
+            f"or unset {CLUSTER_ADDRESS[kind]} for workers on this machine"
+        )
+    options: dict[str, Any] = {"address": address} if address else {}
+    if kind == "dask":
+        here = {"n_workers": count, "threads_per_worker": 1}
+        dask: TaskRunner[Any] = package.DaskTaskRunner(**options or {"cluster_kwargs": here})
+        return dask
+    ray: TaskRunner[Any] = package.RayTaskRunner(**options or {"init_kwargs": {"num_cpus": count}})
+    return ray
 
 
 def _cpu_count() -> int:

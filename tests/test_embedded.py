@@ -60,7 +60,10 @@ def falls_silent(port: int) -> bool:
     return not answers(port)
 
 
-def test_an_embedded_run_says_nothing_keeps_its_history_and_leaves_no_server(environment: dict[str, str]) -> None:
+def test_an_embedded_run_says_nothing_keeps_its_history_and_leaves_no_server(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PREFECT_HOME"] = str(tmp_path / "prefect")
     run = subprocess.run(
         [sys.executable, "-c", SQUARES], env=environment, input="", capture_output=True, text=True, timeout=120
     )

@@ -19,7 +19,7 @@ ALLOWED = {
     "deployments": {"schemas", "storage", "tasks", "flows", "deployments"},
     "api": {"schemas", "storage", "api"},
 }
-LAZILY_IN_COMMANDS = {"tasks", "flows"}
+LAZILY_IN_COMMANDS = {"tasks", "flows", "deployments"}
 # Distributions by the start of their name, and the folders that may import them.
 CONFINED = {"prefect": {"flows", "deployments"}, "boto": {"storage"}}
 # Modules that reach the file system, the network, the clock, the environment or chance.

@@ -1,0 +1,116 @@
+"""The command that runs a recipe every night: deploy."""
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cuvee.commands.shared import answer, json_option, store_option
+from cuvee.schemas.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cuvee.deployments.bootstrap import Deployed
+
+
+@click.command()
+@click.argument("recipe", required=False)
+@click.option("--cron", metavar="TEXT", help="When: minute, hour, day, month, weekday. Default '0 4 * * *'.")
+@click.option("--timezone", metavar="NAME", help="Of the schedule, as Europe/Berlin. Default this machine's.")
+@click.option("--name", metavar="TEXT", help="A pair of its own, nightly-TEXT and ad-hoc-TEXT, for a second corpus.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the server. Default 4200, or a free one.")
+@click.option("--detach", is_flag=True, help="Leave it running, until --stop.")
+@click.option("--stop", is_flag=True, help="Stop the server and the worker.")
+@store_option
+@json_option
+def deploy(
+    recipe: str | None,
+    cron: str | None,
+    timezone: str | None,
+    name: str | None,
+    port: int | None,
+    detach: bool,
+    stop: bool,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Run RECIPE every night on this machine, and on demand from a form, until Ctrl-C."""
+    if stop:
+        if recipe or detach:
+            raise RecipeError("--stop stops all that cuvee deploy has started; give it alone")
+        _stop(as_json)
+        return
+    if not recipe:
+        raise RecipeError("give the path of a recipe, or --stop")
+    from cuvee.deployments import bootstrap
+
+    wish = bootstrap.Wish(recipe=recipe, store=store, cron=cron, timezone=timezone, name=_checked(name), port=port)
+    deployed = bootstrap.deploy(wish, lambda line: click.echo(line, err=True))
+    if as_json:
+        answer(deployed.model_dump(mode="json"))
+    else:
+        _tell(deployed, detach)
+    if deployed.started and not detach:
+        _stay()
+
+
+def _checked(name: str | None) -> str | None:
+    if name is not None and not (name.isascii() and name.replace("-", "").isalnum()):
+        raise RecipeError(f"--name {name!r}: use letters, digits and dashes")
+    return name
+
+
+def _tell(deployed: "Deployed", detach: bool) -> None:
+    if not deployed.started:
+        click.echo("It runs already; the deployments are up to date.")
+    due = f"{deployed.next_run:%a %d %b %Y %H:%M %Z}" if deployed.next_run else "none: the schedule is paused"
+    prefect = shlex.quote(_prefect())
+    form = f"{deployed.ui}/deployments/deployment/{deployed.ids[1]}"
+    click.echo(f"  UI                 {deployed.ui}")
+    click.echo(f"  next nightly run   {due} ({deployed.names[0]})")
+    click.echo(f"  ad-hoc form        {form}    (Run, Custom run)")
+    click.echo(
+        f"  from here          PREFECT_API_URL={deployed.api} "
+        f"{prefect} deployment run curate/{deployed.names[1]} --param plan_only=true"
+    )
+    click.echo(f"  logs               {deployed.logs}")
+    click.echo(f"  stop               {'Ctrl-C, or ' if deployed.started and not detach else ''}cuvee deploy --stop")
+
+
+def _stop(as_json: bool) -> None:
+    from cuvee.deployments import bootstrap, daemons
+
+    if daemons.recall():
+        click.echo(f"stopping; a run in hand has {bootstrap.GRACE_S:.0f} s to end, Ctrl-C stops it at once", err=True)
+    try:
+        stopped = bootstrap.stop()
+    except KeyboardInterrupt:
+        stopped = bootstrap.stop(0.0)
+    if as_json:
+        answer({"stopped": stopped})
+    else:
+        click.echo(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def _stay() -> None:
+    """Wait for Ctrl-C or a termination signal, then stop what was started; a second Ctrl-C stops it at once."""
+    from cuvee.deployments import bootstrap
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        bootstrap.follow()
+    except KeyboardInterrupt:
+        _stop(as_json=False)
+
+
+def _prefect() -> str:
+    """Return what to type for Prefect's own command."""
+    beside = Path(sys.argv[0]).parent / "prefect"
+    return "prefect" if shutil.which("prefect") or not beside.exists() else os.path.relpath(beside)
+
+
+COMMANDS = [deploy]

@@ -1,0 +1,206 @@
+"""Bootstrap: server, work pool, worker and deployments on this machine, in one call, and stopped by another."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cuvee.deployments import daemons, programs
+from cuvee.deployments.daemons import Standing
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.errors import CuveeError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+GRACE_S = 30.0  # for the run in hand; it keeps its finished steps, and the next run goes on from there
+DAEMON_S = 20.0  # a worker without runs ends in 3 s, a server in 2 s
+
+
+class Deployed(Frozen):
+    """What now stands. ui, api: addresses; started: names of the programs that this call has started.
+
+    names, ids: of the deployments, nightly first; next_run: when the next nightly run is due, with its timezone.
+    """
+
+    ui: str
+    api: str
+    started: tuple[str, ...]
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+    next_run: datetime | None
+    logs: str
+
+
+class Wish(Frozen):
+    """What to deploy. recipe: path; the rest as the options of `cuvee deploy`."""
+
+    recipe: str
+    store: str | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    name: str | None = None
+    port: int | None = None
+
+
+def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
+    """Check everything, start what does not run yet, and make or update the deployments. tell: takes progress lines.
+
+    A configured Prefect server is used and only the worker started. What is started lives on when the caller ends;
+    when this raises, what it has started is stopped again.
+    Raises RecipeError for a wrong recipe, schedule, name or port, and CuveeError where a program does not start.
+    """
+    os.environ.update(programs.settings())
+    from cuvee.deployments import definitions
+
+    cron, timezone = wish.cron or definitions.default_cron(), wish.timezone or definitions.local_timezone()
+    definitions.check_schedule(cron, timezone)
+    from cuvee.tasks.begin import begin
+
+    run, _ = begin(wish.recipe, (), wish.store, "check")
+    path = str(Path(wish.recipe).absolute())
+    # A worker runs in a folder of its own: a store named on the command line or by default is fixed here.
+    store = run.store if wish.store or not run.recipe.store else None
+    wanted = definitions.definitions(run.recipe, path, store, cron, timezone, wish.name)
+    with _one_at_a_time():
+        before = _running()
+        standing = before
+        try:
+            standing = programs.with_server(before, wish.port, tell)
+            with _client(standing.api) as client:
+                from cuvee.deployments import register
+
+                register.check_free(client, wanted, run.corpus)
+                pool_type = register.ensure_pool(client, definitions.POOL)
+                ids = [register.apply(client, definition) for definition in wanted]
+                register.apply_automations(client)
+                due = register.next_run(client, ids[0])
+                if pool_type == "process":
+                    standing = programs.with_worker(standing, client, tell)
+        except BaseException:
+            _stop_since(before, standing)
+            raise
+    known = {daemon.name for daemon in before.daemons}
+    return Deployed(
+        ui=_ui(standing.api),
+        api=standing.api,
+        started=tuple(daemon.name for daemon in standing.daemons if daemon.name not in known),
+        names=tuple(definition.name for definition in wanted),
+        ids=tuple(str(id) for id in ids),
+        next_run=_local(due, timezone),
+        logs=str(daemons.home()),
+    )
+
+
+def stop(grace_s: float = GRACE_S) -> list[str]:
+    """Stop the worker, then the server; return the names of what was alive.
+
+    The runs in hand have `grace_s` seconds to end; those that do not are shown as crashed, with the reason. Nothing to
+    stop is no error.
+    """
+    with _one_at_a_time():
+        standing = daemons.recall()
+        if standing is None:
+            return []
+        stopped = _stop_runs(standing, grace_s)
+        stopped += [daemon.name for daemon in reversed(standing.daemons) if daemons.stop(daemon, DAEMON_S)]
+        daemons.forget()
+        return stopped
+
+
+def _stop_runs(standing: Standing, grace_s: float) -> list[str]:
+    """Stop the worker without leaving a run that seems to run; on a server of others its automation sees to that."""
+    alive = {daemon.name: daemon for daemon in standing.alive}
+    if not {"server", "worker"} <= alive.keys() or not programs.is_healthy(standing.api):
+        return []
+    os.environ.update(programs.settings())
+    from cuvee.deployments import runs
+    from cuvee.deployments.definitions import POOL
+
+    with _client(standing.api) as client, runs.paused(client, POOL):
+        runs.await_end(client, POOL, grace_s)
+        daemons.stop(alive["worker"], DAEMON_S)
+        runs.mark_stopped(client, POOL)
+    return ["worker"]
+
+
+def follow() -> None:
+    """Return when what was started has been stopped by another command.
+
+    Raises CuveeError when one of the programs ends by itself; the others are stopped then.
+    """
+    while (standing := daemons.recall()) is not None:
+        for daemon in standing.daemons:
+            if not daemon.is_alive and daemons.recall() == standing:
+                time.sleep(1)  # another command may be stopping it, and forgets it last
+                if _is_locked():
+                    break
+                stop(0.0)
+                raise CuveeError(
+                    f"the {daemon.name} has ended ({programs.last_words(daemon)}); its log is {daemon.log}"
+                )
+        time.sleep(0.5)
+
+
+def _running() -> Standing:
+    """Return what runs by our own start; the rest of an earlier deployment that died in part is stopped."""
+    standing = daemons.recall() or Standing(api="", daemons=())
+    if len(standing.alive) == len(standing.daemons) > 0:
+        return standing
+    server = [daemon for daemon in standing.alive if daemon.name == "server"]
+    for daemon in standing.alive:
+        if daemon not in server:
+            daemons.stop(daemon, GRACE_S)
+    return Standing(api=standing.api if server else "", daemons=tuple(server))
+
+
+def _stop_since(before: Standing, now: Standing) -> None:
+    standing = daemons.recall() or now
+    for daemon in reversed(standing.daemons):
+        if daemon not in before.daemons:
+            daemons.stop(daemon, 0.0)
+    if before.daemons:
+        daemons.remember(before)
+    else:
+        daemons.forget()
+
+
+@contextmanager
+def _client(api: str) -> "Iterator[SyncPrefectClient]":
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        yield client
+
+
+def _ui(api: str) -> str:
+    return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/").removesuffix("/api")
+
+
+def _local(moment: datetime | None, timezone: str) -> datetime | None:
+    from zoneinfo import ZoneInfo
+
+    return moment.astimezone(ZoneInfo(timezone)) if moment else None
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold the lock on starting and stopping; wait for it."""
+    daemons.home().mkdir(parents=True, exist_ok=True)
+    with (daemons.home() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_locked() -> bool:
+    with (daemons.home() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

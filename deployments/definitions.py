@@ -1,0 +1,128 @@
+"""Definitions: the deployments of prefect.yaml, filled in for one recipe, and the automations beside them."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from cuvee.flows.ad_hoc import defaults
+from cuvee.flows.names import TIMEZONE
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Recipe
+
+POOL = "cuvee"
+
+
+class Definition(Frozen):
+    """One deployment, ready for the server."""
+
+    name: str
+    entrypoint: str
+    description: str
+    tags: tuple[str, ...]
+    parameters: dict[str, Any]
+    schedules: tuple[dict[str, Any], ...]
+    limit: int
+    collision_strategy: str
+    pool: str
+    job_variables: dict[str, Any]
+
+
+def default_cron() -> str:
+    """Return the nightly schedule of prefect.yaml."""
+    return next(str(schedule["cron"]) for entry in _deployments() for schedule in entry["schedules"])
+
+
+def local_timezone() -> str:
+    """Return the IANA name of this machine's timezone, UTC where it has none."""
+    from tzlocal import get_localzone_name
+
+    try:
+        return get_localzone_name() or "UTC"
+    except (LookupError, ValueError, OSError):
+        return "UTC"
+
+
+def check_schedule(cron: str, timezone: str) -> None:
+    """Raise RecipeError for a cron expression or a timezone that the server would not take."""
+    try:
+        CronSchedule(cron=cron)
+    except ValidationError:
+        raise RecipeError(
+            f"--cron {cron!r}: not a cron expression; minute, hour, day, month, weekday, for example '0 4 * * *'"
+        ) from None
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
+        datetime.now(UTC).astimezone(_zone(timezone))
+    except (ValidationError, LookupError, ValueError):
+        raise RecipeError(f"--timezone {timezone!r}: unknown; give an IANA name, for example Europe/Berlin") from None
+
+
+def definitions(
+    recipe: Recipe, path: str, store: str | None, cron: str, timezone: str, name: str | None
+) -> list[Definition]:
+    """Fill in the deployments for the recipe at `path`.
+
+    path: absolute. store: None, or an absolute path or URL that wins over the recipe's. name: makes a pair of its own,
+    `nightly-NAME` and `ad-hoc-NAME`, beside that of another recipe.
+    """
+    common = {"recipe": path} | ({"store": store} if store else {})
+    found = []
+    for entry in _deployments():
+        pool, limit = entry["work_pool"], entry["concurrency_limit"]
+        form = {} if entry["schedules"] else defaults(recipe)
+        found.append(
+            Definition(
+                name=f"{entry['name']}-{name}" if name else entry["name"],
+                entrypoint=entry["entrypoint"],
+                description=f"{entry['description']}\n\nCorpus {recipe.corpus}, recipe {path}",
+                tags=(*entry["tags"], corpus_tag(recipe.corpus)),
+                parameters=common | form,
+                schedules=tuple({**schedule, "cron": cron, "timezone": timezone} for schedule in entry["schedules"]),
+                limit=limit["limit"],
+                collision_strategy=limit["collision_strategy"],
+                pool=pool["name"],
+                job_variables=_job(pool["job_variables"], timezone),
+            )
+        )
+    return found
+
+
+def corpus_tag(corpus: str) -> str:
+    """Return the tag that the deployments and runs of a corpus carry."""
+    return f"corpus:{corpus}"
+
+
+def automations() -> list[dict[str, Any]]:
+    """Return the automations as the server takes them."""
+    return list(_load("automations.yaml")["automations"])
+
+
+def _deployments() -> list[dict[str, Any]]:
+    return list(_load("prefect.yaml")["deployments"])
+
+
+def _load(name: str) -> dict[str, Any]:
+    text = (files("cuvee.deployments") / name).read_text(encoding="utf-8")
+    tree: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
+    return tree
+
+
+def _job(variables: Mapping[str, Any], timezone: str) -> dict[str, Any]:
+    """Fill in the timezone, and this interpreter for `python`, which the worker's path may lack."""
+    _, *arguments = shlex.split(variables["command"])
+    environment = {**variables["env"], TIMEZONE: timezone}
+    return {**variables, "command": shlex.join([sys.executable, *arguments]), "env": environment}
+
+
+def _zone(timezone: str) -> Any:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(timezone)

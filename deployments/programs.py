@@ -1,0 +1,157 @@
+"""Programs: the Prefect server and the worker of this machine, each started once and awaited until it is of use."""
+
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cuvee.deployments import daemons
+from cuvee.deployments.daemons import Daemon, Standing
+from cuvee.flows import embedded
+from cuvee.schemas.errors import CuveeError, RecipeError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+HOST = "127.0.0.1"
+PORT = 4200  # where Prefect's own server and its documentation expect the UI
+START_S = 180.0  # a first start migrates a new database: 25 s on a busy machine
+WORKER = "cuvee-worker"
+
+Tell = Callable[[str], None]
+
+
+def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
+    """Return what stands with a server: ours that runs, the configured one, or a new one on `port`.
+
+    Raises RecipeError where that port cannot be had, CuveeError where a server does not answer.
+    """
+    if standing.api:
+        if port is not None and f":{port}/" not in standing.api:
+            raise RecipeError(
+                f"--port {port}: the server runs already, at {standing.api}; stop it: cuvee deploy --stop"
+            )
+        return standing
+    if embedded.server_is_configured():
+        api = _configured()
+        if port is not None:
+            raise RecipeError(f"--port {port}: Prefect is set up to use {api}, and no server is started here")
+        _answers(api, 10.0)
+        tell(f"Using the Prefect server at {api}, as PREFECT_API_URL says.")
+        return Standing(api=api, daemons=())
+    chosen = _free_port(port)
+    tell("Starting the Prefect server …")
+    log = _log("server")
+    settings = {
+        "PREFECT__SERVER_FINAL": "1",
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(chosen),
+        "PREFECT_SERVER_UI_ENABLED": "true",
+    }
+    # What `prefect server start` runs, without its own process around it.
+    command = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(chosen)]
+    limits = ["--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "1", "--log-level", "warning"]
+    server = daemons.start("server", [sys.executable, "-m", *command, *limits], log, {**os.environ, **settings})
+    standing = Standing(api=f"http://{HOST}:{chosen}/api", daemons=(server,))
+    daemons.remember(standing)
+    try:
+        _await(lambda: is_healthy(standing.api), server)
+    except BaseException:
+        daemons.stop(server, 0.0)
+        daemons.forget()
+        raise
+    return standing
+
+
+def with_worker(standing: Standing, client: "SyncPrefectClient", tell: Tell) -> Standing:
+    """Return what stands with a worker, started unless it runs, that the server has heard of."""
+    from cuvee.deployments import register, runs
+    from cuvee.deployments.definitions import POOL
+
+    if any(daemon.name == "worker" for daemon in standing.daemons):
+        return standing
+    if standing.daemons:
+        runs.recover(client, POOL)  # the server is ours, and no worker runs: nothing can be in hand
+    tell("Starting the worker …")
+    name = f"{WORKER}-{socket.gethostname()}"
+    # One run at a time: it uses all CPUs, and two of one corpus would compete for the next version.
+    command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", "1"]
+    settings = {
+        "PREFECT_API_URL": standing.api,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that Prefect takes
+        "PREFECT_WORKER_QUERY_SECONDS": "5",
+    }
+    worker = daemons.start("worker", [sys.executable, "-m", *command], _log("worker"), {**os.environ, **settings})
+    standing = Standing(api=standing.api, daemons=(*standing.daemons, worker))
+    daemons.remember(standing)
+    _await(lambda: register.worker_is_online(client, POOL, name), worker)
+    return standing
+
+
+def settings() -> dict[str, str]:
+    """Give the settings, as environment variables, of this command and of what it starts."""
+    # A configured proxy would be asked for our own port.
+    proxies = {name: f"{os.environ.get(name, '')},{HOST}".lstrip(",") for name in ("NO_PROXY", "no_proxy")}
+    return {name: value for name, value in embedded.private().items() if name not in os.environ} | proxies
+
+
+def is_healthy(api: str) -> bool:
+    """Tell whether a server of this machine answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(f"{api}/health", timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def last_words(daemon: Daemon) -> str:
+    """Return the last line of a program's log."""
+    lines = Path(daemon.log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _configured() -> str:
+    from prefect.settings import get_current_settings
+
+    return str(get_current_settings().api.url)
+
+
+def _free_port(wanted: int | None) -> int:
+    """Take the wanted port, or Prefect's own, or, where nobody wants one and that is taken, any free one."""
+    for port in [wanted] if wanted is not None else [PORT, 0]:
+        try:
+            with socket.create_server((HOST, port)) as listening:
+                return int(listening.getsockname()[1])
+        except OSError:
+            continue
+    raise RecipeError(f"--port {wanted}: something else listens there; give another, or none for a free one")
+
+
+def _await(is_ready: Callable[[], bool], daemon: Daemon) -> None:
+    deadline = time.monotonic() + START_S
+    while not is_ready():
+        if not daemon.is_alive or time.monotonic() > deadline:
+            raise CuveeError(f"the {daemon.name} did not start ({last_words(daemon)}); its log is {daemon.log}")
+        time.sleep(0.2)
+
+
+def _answers(api: str, seconds: float) -> None:
+    try:
+        urllib.request.urlopen(f"{api}/health", timeout=seconds).close()
+    except urllib.error.HTTPError:
+        return  # it wants to know who asks; the client tells it
+    except OSError as error:
+        raise CuveeError(
+            f"the Prefect server at {api} does not answer ({error}); start it, or unset PREFECT_API_URL to have one "
+            "started here"
+        ) from None
+
+
+def _log(name: str) -> Path:
+    return daemons.home() / f"{name}.log"

@@ -1,0 +1,119 @@
+"""Register: tell a Prefect server about the work pool, the deployments and the automations; again is no harm."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.automations import AutomationCore
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from cuvee.deployments.definitions import Definition, automations, corpus_tag
+from cuvee.schemas.errors import RecipeError
+
+FLOW = "curate"
+
+
+def ensure_pool(client: SyncPrefectClient, name: str) -> str:
+    """Make the work pool for workers that start runs as processes of their machine, unless it stands; tell its type."""
+    try:
+        return client.read_work_pool(name).type
+    except ObjectNotFound:
+        description = "Runs of cuvee, as processes of the worker's machine"
+        return client.create_work_pool(WorkPoolCreate(name=name, type="process", description=description)).type
+
+
+def check_free(client: SyncPrefectClient, wanted: Sequence[Definition], corpus: str) -> None:
+    """Raise RecipeError if a wanted name belongs to another corpus."""
+    for definition in wanted:
+        try:
+            standing = client.read_deployment_by_name(f"{FLOW}/{definition.name}")
+        except ObjectNotFound:
+            continue
+        owners = [tag.partition(":")[2] for tag in standing.tags if tag.startswith(corpus_tag(""))]
+        if owners and corpus not in owners:
+            raise RecipeError(
+                f"the deployment {definition.name} runs corpus {owners[0]} ({standing.parameters.get('recipe')}); "
+                f"give {corpus} a pair of its own with --name {corpus}, or remove that one first: "
+                f"prefect deployment delete {FLOW}/{definition.name}"
+            )
+
+
+def apply(client: SyncPrefectClient, definition: Definition) -> UUID:
+    """Make or update a deployment; what was scheduled for it before is scheduled anew."""
+    flow: Flow[..., Any] = load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
+    return client.create_deployment(
+        flow_id=client.create_flow(flow),
+        name=definition.name,
+        entrypoint=definition.entrypoint,
+        description=definition.description,
+        tags=list(definition.tags),
+        parameters=definition.parameters,
+        parameter_openapi_schema=parameter_schema(flow).model_dump(),
+        enforce_parameter_schema=True,
+        schedules=[
+            DeploymentScheduleCreate(
+                slug=schedule["slug"],
+                schedule=CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]),
+                active=schedule["active"],
+            )
+            for schedule in definition.schedules
+        ],
+        concurrency_limit=definition.limit,
+        concurrency_options=ConcurrencyOptions(
+            collision_strategy=ConcurrencyLimitStrategy(definition.collision_strategy)
+        ),
+        work_pool_name=definition.pool,
+        job_variables=definition.job_variables,
+        pull_steps=[],
+    )
+
+
+def apply_automations(client: SyncPrefectClient) -> None:
+    """Make or update the automations, by name."""
+    for tree in automations():
+        wanted = AutomationCore.model_validate(tree)
+        standing = client.read_automations_by_name(wanted.name)
+        if standing:
+            client.update_automation(standing[0].id, wanted)
+        else:
+            client.create_automation(wanted)
+
+
+def next_run(client: SyncPrefectClient, deployment: UUID) -> datetime | None:
+    """Let the server schedule the deployment's next runs, and return when the first is due."""
+    client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={}).raise_for_status()
+    found = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            expected_start_time=FlowRunFilterExpectedStartTime(after_=datetime.now(UTC)),
+        ),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        limit=1,
+    )
+    return found[0].expected_start_time if found else None
+
+
+def worker_is_online(client: SyncPrefectClient, pool: str, name: str) -> bool:
+    """Tell whether a worker of this name has reported to the pool of late."""
+    answer = client.request(
+        "POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": pool}, json={}
+    )
+    workers: list[dict[str, Any]] = answer.json()
+    return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
