@@ -51,11 +51,18 @@ class Place(NamedTuple):
         return command(self.folder, self.environment, *arguments)
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """Ask the server; HTTPError for a refusal."""
+        """Ask the server, again while its database is locked; HTTPError for a refusal."""
         sent = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.api}{path}", sent, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or "null")
+        for attempt in range(10):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read() or "null")
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or attempt == 9:
+                    raise
+                time.sleep(1)
+        return None
 
     def deployment(self, name: str) -> Any:
         return self.ask(f"/deployments/name/curate/{name}")
