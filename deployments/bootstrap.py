@@ -59,9 +59,9 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
 
     cron, timezone = wish.cron or definitions.default_cron(), wish.timezone or definitions.local_timezone()
     definitions.check_schedule(cron, timezone)
-    from cuvee.tasks.begin import begin
+    from cuvee.tasks.begin import check
 
-    run, _ = begin(wish.recipe, (), wish.store, "check")
+    run, _ = check(wish.recipe, (), wish.store, "check")
     path = str(Path(wish.recipe).absolute())
     # A worker runs in a folder of its own: a store named on the command line or by default is fixed here.
     store = run.store if wish.store or not run.recipe.store else None

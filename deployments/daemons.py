@@ -87,7 +87,7 @@ def birth(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         # proc(5): the state is the third field, the start in ticks since boot the twenty-second.
         return None if fields[0] in "ZX" else f"{BOOT.read_text().strip()} {fields[19]}"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it ends between opening and reading
         if BOOT.exists():
             return None
     return _birth_by_ps(pid)

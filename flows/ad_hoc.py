@@ -3,6 +3,7 @@
 Everything that can be wrong with the form is found before a step is imported or a source file is read.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,7 +76,8 @@ def checked(
     recipe = parse_recipe(text, name, os.environ)
     _same_corpus(recipe, path, deployed or {})
     _not_stale(recipe, name, form, deployed or {})
-    overrides = [f"{KEYS[field]}={value}" for field, value in form.items() if value is not None]
+    # In JSON, which is YAML too, a tag such as 2026 or null stays a string.
+    overrides = [f"{KEYS[field]}={json.dumps(value)}" for field, value in form.items() if value is not None]
     if not generate:
         overrides.append("generate=[]")
     chosen = parse_recipe(text, name, os.environ, overrides)

@@ -8,6 +8,7 @@ _WEB = ("http://", "https://")
 _SECRET = re.compile(
     r"(^|[-_])(sig|signature|token|key|apikey|credential|password|passwd|pwd|secret|auth|policy)$", re.I
 )
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # accessToken is access_token
 
 
 def is_web(uri: str) -> bool:
@@ -70,7 +71,7 @@ def _web_fault(uri: str) -> str | None:
         return "the host is missing"
     if "@" in parts.netloc:
         return "a name or password in an address would be stored with every version; offer the file without, or on S3"
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(_HUMP.sub("_", name))]
     if names:
         return (
             f"the parameter {names[0]!r} lets its holder in, and would be stored with every version; use s3:// instead"

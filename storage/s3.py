@@ -161,14 +161,20 @@ def carry_out(bucket: str, work: Callable[[Any], T], patience: float | None = No
 def is_unclear(error: Exception) -> bool:
     """Tell whether a call that ended so may have been carried out all the same: no answer, or a broken one."""
     status = status_of(error)
-    return status is None or status in (500, 502, 504)
+    return status is None or status >= 500
 
 
 def listing(bucket: str, prefix: str) -> Iterator[Stored]:
     """Yield the objects whose keys start with a prefix, in the server's order (S3's is by the keys' bytes)."""
     arguments = {"Bucket": bucket, "Prefix": prefix}
     while True:
-        page = carry_out(bucket, lambda s3: s3.list_objects_v2(**arguments))
+        try:
+            page = carry_out(bucket, lambda s3: s3.list_objects_v2(**arguments))
+        except FileNotFoundError:
+            raise RecipeError(
+                f"s3://{bucket} ({_endpoint()}): what answers there is no S3 server, it knows no listing (404); "
+                "correct AWS_ENDPOINT_URL"
+            ) from None
         for found in page.get("Contents", ()):
             yield Stored(found["Key"], found["Size"], found["ETag"].strip('"'), found["LastModified"])
         if not page.get("IsTruncated"):

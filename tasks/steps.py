@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -52,8 +53,9 @@ def progress(step: str, done: int, total: int) -> None:
 def sweep(store: Store) -> None:
     """Remove what killed runs left under construction, a day after they last touched it."""
     for path in store.scratch().iterdir():
-        if time.time() - path.stat().st_mtime > STALE_S:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another run has finished with it, or sweeps too
+            if time.time() - path.stat().st_mtime > STALE_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def restore(store: Store, state: PoolState) -> None:

@@ -400,10 +400,11 @@ def form(**chosen: Any) -> dict[str, Any]:
 def test_an_empty_form_changes_nothing_and_a_filled_one_only_its_keys(tmp_path: Path) -> None:
     recipe, _ = recipe_in(tmp_path)
     assert checked(recipe, form(), True, False) == []
-    filled = checked(recipe, form(human_share=0.8, total=900, tag="trial"), False, False)
-    assert filled == ["mixture.human.min=0.8", "mixture.total=900", "publish.tag=trial", "generate=[]"]
+    filled = checked(recipe, form(human_share=0.8, total=900, tag="2026"), False, False)
+    assert filled == ["mixture.human.min=0.8", "mixture.total=900", 'publish.tag="2026"', "generate=[]"]
     changed = parse_recipe(RECIPE, overrides=filled)
     assert (changed.mixture.human.min, changed.mixture.total, changed.generate) == (0.8, 900, ())
+    assert changed.publish.tag == "2026"  # not the number
 
 
 @pytest.mark.parametrize(
@@ -426,7 +427,7 @@ def test_fields_that_contradict_each_other_are_refused(
 def test_a_plan_may_keep_the_tag_that_the_form_shows(tmp_path: Path) -> None:
     recipe, deployed = recipe_in(tmp_path)
     shown = form(human_share=deployed["human_share"], tag=deployed["tag"])
-    assert checked(recipe, shown, True, True, deployed) == ["mixture.human.min=0.6", "publish.tag=latest"]
+    assert checked(recipe, shown, True, True, deployed) == ["mixture.human.min=0.6", 'publish.tag="latest"']
 
 
 def test_a_human_share_raised_in_the_recipe_is_not_lowered_by_an_old_form(tmp_path: Path) -> None:

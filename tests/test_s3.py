@@ -217,6 +217,12 @@ def test_a_missing_bucket_and_missing_credentials_are_told_at_once(
         store.get("x")
 
 
+def test_a_server_that_is_no_s3_server_is_told(store: S3Store, proxy: FaultProxy) -> None:
+    proxy.rules = [Rule(status=404, code="NotFound")]
+    with pytest.raises(RecipeError, match=r"no S3 server.*correct AWS_ENDPOINT_URL"):
+        corpus.versions(store, "library")
+
+
 @pytest.mark.parametrize("uri", ["s3://", "s3:///prefix", "ftp://host/store", "gs://bucket"])
 def test_a_store_that_is_none_is_refused_by_the_recipe_and_by_the_command(uri: str) -> None:
     with pytest.raises(RecipeError, match="s3://bucket/prefix"):

@@ -331,6 +331,7 @@ def test_only_addresses_of_the_open_internet_are_public(written: str, public: bo
         ("http://user:topsecret@host/f.txt", "name or password"),
         ("https://b.example/f.txt?X-Amz-Signature=topsecret", "'X-Amz-Signature' lets its holder in"),
         ("https://b.example/f.txt?sig=topsecret&x=1", "'sig' lets its holder in"),
+        ("https://b.example/f.txt?accessToken=topsecret", "'accessToken' lets its holder in"),
         ("https://b.example/*.txt", "list the addresses one by one"),
         ("https:///f.txt", "the host is missing"),
         ("http://host:port/f.txt", "not an address"),
@@ -637,6 +638,18 @@ def test_a_web_file_that_is_gone_is_a_vanished_file(
     if vanished == "drop":
         with pytest.raises(RecipeError, match=r"sources\.0\.uri: .* is not there"):
             publish_plainly(recipe, store, "sources.0.vanished=drop")
+
+
+def test_a_web_file_that_is_replaced_by_an_older_one_is_fetched(server: WebServer, tmp_path: Path) -> None:
+    def publish() -> int:
+        return publish_plainly(recipe, str(tmp_path / "store"), "sources.0.vanished=drop").documents
+
+    pages = [write_jsonl(tmp_path / "x.jsonl", documents(count, seed=count)).read_bytes() for count in (4, 3)]
+    recipe = recipe_file(tmp_path, RECIPE.replace("URI", f"{server.address}/x.jsonl"))
+    server.pages["/x.jsonl"] = Page(pages[0], modified=LONG_AGO)
+    assert [publish(), publish()] == [4, 4]
+    server.pages["/x.jsonl"] = Page(pages[1], modified=LONG_AGO.replace("2026", "2025").replace("Sat", "Fri"))
+    assert publish() == 3
 
 
 def test_a_web_file_that_never_was_is_an_error(server: WebServer, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Two runs of one corpus at one time: both publish, one after the other, and the pool holds what both read."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from cuvee.storage import corpus
 from cuvee.storage.store import Store, open_store
 from cuvee.tasks import publish
 from cuvee.tasks.begin import begin
+from cuvee.tasks.steps import sweep
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -129,6 +131,16 @@ def test_a_run_that_loses_every_time_stops_with_the_conflict_and_keeps_its_work(
             curate(recipe=path, store=place)
     report = curate(recipe=path, store=place)
     assert (report.version, report.published) == (3, True)
+
+
+def test_what_another_run_removes_meanwhile_does_not_stop_the_sweep(tmp_path: Path) -> None:
+    place = open_store(str(tmp_path / "store"))
+    (place.scratch() / "gone").symlink_to(tmp_path / "nothing")  # listed, and not there when it is looked at
+    stale = place.scratch() / "stale"
+    stale.touch()
+    os.utime(stale, (0, 0))
+    sweep(place)
+    assert not stale.exists()
 
 
 def test_of_many_tags_moved_at_once_the_highest_version_stays(store: Store, tmp_path: Path) -> None:

@@ -592,6 +592,21 @@ def test_the_date_of_a_capture_is_trusted_and_the_date_of_a_page_is_not(tmp_path
     assert ["date" in (evidence or "") for evidence in rows["evidence"].to_list()] == [False, True]
 
 
+@pytest.mark.parametrize(("day", "trusted"), [("1970-01-01", False), ("1980-01-04", False), ("1997-02-03", True)])
+def test_the_date_of_a_crawler_without_a_clock_is_not_trusted(day: str, trusted: bool) -> None:
+    content = record(response(b"Some words."), **{"WARC-Date": f"{day}T00:00:00Z"})
+    assert Read(content, "x.warc").rows["date_trusted"].to_list() == [trusted]
+
+
+def test_a_dictionary_that_promises_too_much_is_refused_before_memory_is_taken() -> None:
+    # A frame header that names a content of 2 TB, and one empty block.
+    promise = b"\x28\xb5\x2f\xfd\xc0\x50" + (1 << 41).to_bytes(8, "little") + b"\x01\x00\x00"
+    frame = (0x184D2A5D).to_bytes(4, "little") + len(promise).to_bytes(4, "little") + promise
+    read = Read(frame + zstandard.compress(record(response(b"Some words."))), "x.warc.zst")
+    assert read.urls == []
+    assert "dictionary of the file cannot be read: it says that it unpacks to 2,199,023,255,552 bytes" in str(read.bad)
+
+
 def test_a_page_crawled_again_replaces_the_older_capture(tmp_path: Path) -> None:
     recipe, store = recipe_file(tmp_path, RECIPE), f"memory://{tmp_path.name}-again"
     (tmp_path / "a.warc").write_bytes(record(response(page(1), kind="text/html")))

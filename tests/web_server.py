@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -66,8 +67,10 @@ class Request(BaseHTTPRequestHandler):
         told = {"ETag": page.etag, "Last-Modified": page.modified, "Content-Type": page.media_type}
         headers = {name: value for name, value in told.items() if value}
         same_tag = page.etag and self.headers.get("If-None-Match") == page.etag
-        same_date = page.modified and self.headers.get("If-Modified-Since") == page.modified
-        if page.conditions and (same_tag or same_date):
+        since = self.headers.get("If-Modified-Since")
+        # As most servers compare: a file that was replaced by an older one counts as not modified.
+        not_since = page.modified and since and parsedate_to_datetime(page.modified) <= parsedate_to_datetime(since)
+        if page.conditions and (same_tag or not_since):
             self.head(304, headers)
             return
         start, wanted = 0, self.headers.get("Range")

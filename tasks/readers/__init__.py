@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from pkgutil import iter_modules
 from typing import BinaryIO
 
+from cuvee.schemas.address import shown
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.readers._batch import FIELDS, MAX_RECORD_BYTES, SCHEMA, BadRow, Batch, complete_fields
 from cuvee.tasks.readers._bytes import COMPRESSIONS
@@ -41,8 +42,8 @@ def detect(path: str) -> tuple[str, str | None]:
         plain = sorted(suffix for suffix in _BY_SUFFIX if not _MODULES[_BY_SUFFIX[suffix]].COMPRESSIBLE)
         others = sorted(set(_BY_SUFFIX) - set(plain))
         raise RecipeError(
-            f"{path}: the format cannot be told from the name; name it with `format:`, or use one of the suffixes "
-            f"{' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
+            f"{shown(path)}: the format cannot be told from the name; name it with `format:`, or use one of the "
+            f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
         )
     return found, compression
 

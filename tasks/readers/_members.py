@@ -213,5 +213,9 @@ def _dictionary(window: _Window) -> zstandard.ZstdCompressionDict | None:
     window.take(8)
     content = window.take(size)
     if content.startswith(_ZSTD):
+        # What the frame says of its size would be taken from the memory at once.
+        promised = zstandard.frame_content_size(content)
+        if promised > _MOST_DICTIONARY_BYTES:
+            raise InvalidRowError(f"it says that it unpacks to {promised:,} bytes, over {_MOST_DICTIONARY_BYTES:,}")
         content = zstandard.ZstdDecompressor().decompress(content, max_output_size=_MOST_DICTIONARY_BYTES)
     return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_FULLDICT)

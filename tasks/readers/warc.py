@@ -28,6 +28,7 @@ _KINDS = ("warcinfo", "request", "metadata", "revisit", "continuation")
 _MAIN_TYPES = ("application", "audio", "font", "image", "message", "model", "multipart", "text", "video")
 _LOOKS_LIKE_HTML = re.compile(rb"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_FIRST_YEAR = "1991"  # of the web: an earlier capture tells of a crawler whose clock was not set, as 1970 and 1980
 
 Values = tuple[object, ...]
 
@@ -100,7 +101,7 @@ def _row(record: Record, response: _http.Response, content_type: str, charset: s
         text, title, metas = page.text, page.title, page.metas
     url = record.headers.get("warc-target-uri", "").strip("<> ") or None
     created = record.headers.get("warc-date", "")
-    trusted = _DAY.match(created) is not None
+    trusted = _DAY.match(created) is not None and created >= _FIRST_YEAR
     opt_out = _signals.canonical(response.headers, metas)
     identity = url or record.headers.get("warc-record-id")
     return text, identity, url, title, created, content_type, opt_out, trusted
