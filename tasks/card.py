@@ -1,12 +1,14 @@
 """Card: tell people what is in a version, in the form of a dataset card."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cuvee.schemas.manifest import Manifest, Totals
-from cuvee.schemas.report import Finding, StepReport
+from cuvee.schemas.report import StepReport
+from cuvee.tasks.guard import Guarded
 
 
-def card(manifest: Manifest, steps: dict[str, StepReport], findings: Sequence[Finding]) -> str:
+def card(manifest: Manifest, steps: dict[str, StepReport], guarded: Guarded) -> str:
     """Write the card of a version in Markdown, with the YAML head that dataset hubs read; all figures are counted."""
     unit = manifest.mixture["unit"]
     bounds = manifest.mixture["bounds"]
@@ -33,9 +35,20 @@ def card(manifest: Manifest, steps: dict[str, StepReport], findings: Sequence[Fi
         "",
         *_sources(manifest),
         "",
+        "## Who wrote it",
+        "",
+        "Documents that came as far as the classifier, by what was declared and what the evidence says.",
+        "Machine-written: estimated share of those that are neither drafts nor declared synthetic, with its 95%",
+        "interval. Wrongly suspected: human documents that the classifier is expected to call synthetic at its rate.",
+        "",
+        *_table(
+            ["source", "declared", "concluded", "suspects", "wrongly suspected", "machine-written", "calibrated on it"],
+            _provenance(guarded.figures["provenance"]["sources"]),
+        ),
+        "",
         "## Findings",
         "",
-        *([f"- {finding.message}" for finding in findings] or ["None."]),
+        *([f"- {finding.message}" for finding in guarded.findings] or ["None."]),
         "",
         "## Limits",
         "",
@@ -95,6 +108,27 @@ def _steps(steps: dict[str, StepReport]) -> list[list[object]]:
     return [
         [name, step.into, step.out, ", ".join(f"{reason} {count:,}" for reason, count in step.dropped.items()) or "-"]
         for name, step in steps.items()
+    ]
+
+
+def _provenance(sources: Mapping[str, Any]) -> list[list[object]]:
+    def counts(found: Mapping[str, int]) -> str:
+        return ", ".join(f"{name} {count:,}" for name, count in found.items()) or "-"
+
+    def share(best: Mapping[str, float] | None) -> str:
+        return f"{best['share']:.1%} ({best['low']:.1%} to {best['high']:.1%})" if best else "not judged"
+
+    return [
+        [
+            name,
+            counts(found["declared"]),
+            counts(found["concluded"]),
+            found["suspects"],
+            found["expected_wrong"],
+            share(found["prevalence"]["best"]),
+            "yes" if found["calibrated"] else "no",
+        ]
+        for name, found in sources.items()
     ]
 
 

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from cuvee.commands import deploy, read, run, tools
+from cuvee.commands import authorship, deploy, read, run, tools
 from cuvee.schemas.errors import CuveeError
 
 
@@ -18,7 +18,7 @@ def cli() -> None:
     """Blend human and machine-written text into versioned training corpora."""
 
 
-for module in (run, deploy, read, tools):
+for module in (run, deploy, read, tools, authorship):
     for command in module.COMMANDS:
         cli.add_command(command)
 

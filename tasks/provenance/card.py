@@ -24,7 +24,7 @@ _LIMITS = """\
   al., arXiv 2304.02819). No such texts were in training or evaluation: the rate is not known.
 - **Attacks**: prompts that imitate people, and paraphrase, lower the share found ("By attack").
 - **Program text and tables**: code in answers of assistants was in training, much human code was not; expect false
-  positives on files that are mostly code.
+  positives on files that are mostly code, unless such files were in training (see the table of domains).
 - **Other languages**: trained on {languages} only; texts whose words it does not know get no probability.
 - **Edited or mixed texts**: a document gets one probability; the model does not say which part a machine wrote.
 - **Later generators** than those in training may write differently.
@@ -33,16 +33,16 @@ _LIMITS = """\
 - **Long documents**: only the first {characters:,} characters are read.
 - **Shared prompts**: several generators answered the same prompt, and the texts do not say which; groups keep source
   documents apart, not prompts, so figures on chat are somewhat flattered.
-- **Prior**: probabilities suppose a share of synthetic texts of {base_rate:.2f}, as in training. Where machines wrote
-  far less, a given probability overstates."""
+- **Prior**: probabilities suppose a share of synthetic texts of {base_rate:.2f}. Where machines wrote far less, a
+  given probability overstates."""
 
 
 def card(evaluation: Evaluation, training: TrainingReport | None = None, unseen: Unseen | None = None) -> str:
     """Return a model card in Markdown: what it is, where it comes from, figures, limits."""
     sections = [
         f"# Provenance model `{evaluation.model}`\n\nContent hash `{evaluation.sha256}`. It gives a text the "
-        "probability that a machine wrote it: a fastText classifier over words and word pairs of the layout-normalised "
-        "text, folded to one weight each, calibrated on texts held out by source document.",
+        "probability that a machine wrote it: a logistic regression over words and word pairs of the layout-normalised "
+        "text, calibrated on texts held out by source document.",
         *([_training(training)] if training else []),
         _figures(evaluation),
         *([_away(unseen)] if unseen else []),
@@ -70,7 +70,7 @@ def write(
 
 
 def _training(training: TrainingReport) -> str:
-    rows = ([s.repository, s.commit[:12], s.license, s.human, s.synthetic] for s in training.sources)
+    rows = ([s.repository, s.commit[:12] or "-", s.license, s.human, s.synthetic] for s in training.sources)
     options = ", ".join(f"{name} {value}" for name, value in training.options.model_dump().items())
     return (
         f"## Training\n\n{training.human} human and {training.synthetic} synthetic texts by {training.generators} "
@@ -117,7 +117,8 @@ def _figures(evaluation: Evaluation) -> str:
 def _away(unseen: Unseen) -> str:
     return (
         "## Away from home\n\nEach line is a training without one domain, or one fifth of the generators, judged on "
-        f"what was left out, at the threshold that passes {unseen.rate:g} of the human texts of the other domains.\n\n"
+        f"what was left out, at the threshold that passes {unseen.rate:g} of the human texts of the worst other "
+        "domain; the model's own threshold is higher, so that unseen kinds pass it less often.\n\n"
         + _table(
             ("left out", "AUROC", "human called synthetic", "synthetic found"),
             (
@@ -139,6 +140,5 @@ def _rates(rates: Iterable[Rate], verb: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-
     lines: list[Iterable[object]] = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

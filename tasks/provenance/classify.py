@@ -1,7 +1,8 @@
 """Classify: score shards of a run, and classify files of any format on their own.
 
 Output columns of `score_shard`: p_model (Float64 in [0, 1], null: no evidence), phrase (String or null).
-Output columns of `classify_files`: id, p_synthetic (Float32 or null), provenance, evidence (list of slugs).
+Output columns of `classify_files`: id, p_synthetic (Float32 or null), provenance, evidence (list of slugs), p_model
+(Float64 or null).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import polars as pl
 
-from cuvee.schemas.errors import InputError
+from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks import readers
 from cuvee.tasks.provenance import layout, phrases
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.model import Model
+from cuvee.tasks.provenance.prevalence import Prevalence, prevalence
 
 # Changes whenever a text can get another score from the same model, or another phrase.
-VERSION = 1
+VERSION = 2
 
 # Rows scored together: enough to hide what a call costs, few enough to answer soon.
 BATCH_ROWS = 4_096
@@ -69,6 +71,48 @@ def classify_files(
         yield _classified(pl.concat(waiting), model, thresholds, language)
 
 
+def read_audit(path: Path) -> pl.DataFrame:
+    """Read what people decided: columns id and label ("human" | "synthetic"), from Parquet, CSV or jsonl.
+
+    A column doc_id stands for id. Raises RecipeError for another format, a missing column, an id that comes twice.
+    """
+    read: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".parquet": pl.read_parquet,
+        ".csv": pl.read_csv,
+        ".jsonl": pl.read_ndjson,
+        ".ndjson": pl.read_ndjson,
+    }
+    if path.suffix not in read:
+        raise RecipeError(f"{path}: an audit is a Parquet, CSV or jsonl file with the columns id and label")
+    try:
+        rows = read[path.suffix](path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from None
+    name = "id" if "id" in rows.columns else "doc_id"
+    if not {name, "label"} <= set(rows.columns):
+        raise RecipeError(f"{path}: an audit needs the columns id and label; it has {', '.join(rows.columns)}")
+    audit = rows.select(id=pl.col(name).cast(pl.String), label=pl.col("label").cast(pl.String)).drop_nulls()
+    twice = audit.filter(pl.col("id").is_duplicated())
+    if twice.height:
+        raise RecipeError(f"{path}: {twice['id'][0]} has more than one label; decide for one")
+    return audit
+
+
+def prevalence_of(documents: pl.DataFrame, model: Model, audit: pl.DataFrame | None = None) -> Prevalence:
+    """Estimate the machine-written share of documents (columns id, p_model), with an audit where there is one.
+
+    Raises RecipeError for an audited id that no document has, or that several have.
+    """
+    if audit is None:
+        return prevalence(documents["p_model"], model)
+    labelled = documents.join(audit, on="id", how="left", maintain_order="left")
+    if labelled["label"].count() != audit.height:
+        strange = audit.join(documents, on="id", how="anti")["id"].head(1).to_list()
+        reason = f"no document has the id {strange[0]}" if strange else "several documents have an id of it"
+        raise RecipeError(f"the audit does not fit the documents: {reason}")
+    return prevalence(labelled["p_model"], model, label=labelled["label"])
+
+
 def _refuse(bad: str) -> None:
     raise InputError(bad)
 
@@ -115,4 +159,4 @@ def _classified(rows: pl.DataFrame, model: Model, thresholds: Thresholds, langua
     )
     concluded = conclude(undeclared, thresholds)
     spoken = pl.col("evidence").str.split(",").list.filter(pl.element() != "")
-    return concluded.select("id", "p_synthetic", "provenance", spoken)
+    return concluded.select("id", "p_synthetic", "provenance", spoken, "p_model")

@@ -14,7 +14,7 @@ from pydantic import Field
 from cuvee.schemas.base import Frozen
 from cuvee.tasks.provenance.layout import MIN_WORDS
 
-VERSION = 1
+VERSION = 2
 
 # The day ChatGPT was released. Before it, machine-written prose in the wild was rare.
 FIRST_DAY = dt.date(2022, 11, 30)
@@ -44,10 +44,12 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
       c2pa: "synthetic" | "present" | null, from a C2PA text manifest;
       phrase: String or null, a slug of `phrases`;
       created: Date or null; trusted_date: Boolean, whether the date is believed (a claimed one is no evidence);
-      words: Int64; p_model: Float64 in [0, 1], null or NaN where the model gives no evidence.
+      words: Int64; p_model: Float64 in [0, 1], null or NaN where the model gives no evidence;
+    and, where sources were calibrated (see `sources.thresholds`), threshold: Float64, the source's own in place of
+    `thresholds.synthetic`; calibrated: Boolean, false adds "uncalibrated" to the evidence that the model found.
 
     Own lineage and a synthetic declaration decide. Else a C2PA manifest, a phrase, or p_synthetic at or above
-    `thresholds.synthetic` finds a document synthetic, unless a trusted date before 2022-11-30 forbids it. A declared
+    the threshold finds a document synthetic, unless a trusted date before 2022-11-30 forbids it. A declared
     human document so found is a suspect; one of unknown origin is synthetic, or unknown if the date forbids it. What
     is left of unknown origin is human up to `thresholds.human`, and otherwise unknown. p_synthetic comes from text
     and date alone; it is null under 80 words and where the model is silent. Rows of own lineage are no suspects.
@@ -57,7 +59,10 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     marked = (pl.col("c2pa") == "synthetic").fill_null(value=False)
     phrased = pl.col("phrase").is_not_null()
     known = pl.col("_p").is_not_null()
-    found = ~old & (marked | phrased | (known & (pl.col("_p") >= thresholds.synthetic)))
+    threshold = pl.col("threshold") if "threshold" in frame.columns else pl.lit(thresholds.synthetic)
+    calibrated = pl.col("calibrated") if "calibrated" in frame.columns else pl.lit(value=True)
+    modelled = ~old & known & (pl.col("_p") >= threshold)
+    found = ~old & (marked | phrased) | modelled
     suspect = (origin == "human") & ~own & found
     provenance = (
         pl.when(own | (origin == "synthetic"))
@@ -78,7 +83,7 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     return heard.with_columns(
         provenance=provenance,
         p_synthetic=pl.col("_p").cast(pl.Float32),
-        evidence=_evidence(old),
+        evidence=_evidence(old, modelled & ~calibrated),
         suspect=suspect,
     ).drop("_model", "_p")
 
@@ -94,17 +99,22 @@ def _probability(old: pl.Expr) -> pl.Expr:
     return pl.when(shift == 0).then(pl.col("_model")).otherwise(shifted).round(6)
 
 
-def _evidence(old: pl.Expr) -> pl.Expr:
-    """Return the slugs that spoke, in the order of the docstring of `conclude`."""
+def _evidence(old: pl.Expr, uncalibrated: pl.Expr) -> pl.Expr:
+    """Return the slugs that spoke, with their weights, in the order of the docstring of `conclude`.
+
+    Lineage, declaration and C2PA decide and have no weight; phrase and date shift the log-odds by the number behind
+    them; the model's number is its probability.
+    """
     number = pl.col("_model").round(3).cast(pl.String)
     return pl.concat_str(
         pl.when("own_draft").then(pl.lit("lineage:own_draft")),
         pl.when("own_copy").then(pl.lit("lineage:own_copy")),
         pl.when(pl.col("origin") != "unknown").then(pl.concat_str(pl.lit("declared:"), "origin")),
         pl.concat_str(pl.lit("c2pa:"), "c2pa"),
-        pl.concat_str(pl.lit("phrase:"), "phrase"),
+        pl.concat_str(pl.lit("phrase:"), "phrase", pl.lit(f":{PHRASE_LOG_ODDS:+.1f}")),
         pl.when(old).then(pl.lit(f"date:{DATE_LOG_ODDS:.1f}")),
         pl.concat_str(pl.lit("model:"), number),
+        pl.when(uncalibrated).then(pl.lit("uncalibrated")),
         separator=",",
         ignore_nulls=True,
     )

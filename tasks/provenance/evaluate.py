@@ -13,13 +13,15 @@ import polars as pl
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance import layout
-from cuvee.tasks.provenance.model import Floats, Model
+from cuvee.tasks.provenance.kernel import Floats
+from cuvee.tasks.provenance.model import Model
 from cuvee.tasks.provenance.train import prepare
 
 Booleans = npt.NDArray[np.bool_]
 
 _LENGTHS = (layout.MIN_WORDS, 120, 200, 400)
 _ECE_BINS = 15
+DEFAULT_RATE = 0.005
 
 
 class Rate(Frozen):
@@ -60,12 +62,15 @@ class Evaluation(Frozen):
     base_found: Rate | None
 
 
-def evaluate(model: Model, frame: pl.DataFrame, max_false_positive_rate: float = 0.005) -> Evaluation:
+def evaluate(model: Model, frame: pl.DataFrame, max_false_positive_rate: float | None = None) -> Evaluation:
     """Score a labelled frame (columns as for training) and return the figures.
 
     Where the frame has a column slice with values ending in "valid", only those rows count: the rest was for
-    training. Raises RecipeError when no human or no synthetic text is left.
+    training. max_false_positive_rate: None: .005, or the smallest that the model supports. Raises RecipeError when no
+    human or no synthetic text is left, and for a model that supports no threshold.
     """
+    if max_false_positive_rate is None:
+        max_false_positive_rate = max(DEFAULT_RATE, model.finest_rate() or DEFAULT_RATE)
     texts = prepare(frame)
     held_out = texts.filter(pl.col("slice").str.ends_with("valid"))
     texts = held_out if len(held_out) else texts

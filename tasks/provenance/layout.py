@@ -4,6 +4,9 @@ A model that sees line breaks or Markdown learns where a text was published, not
 set such a model scored better at home and called 62% of the Brown corpus synthetic at its "1%" threshold. So
 training and scoring both read the text through `normalise`: one line, no markup, plain quotes and dashes,
 punctuation as tokens of its own, digits as one 0. Case, spelling and punctuation are kept: the author chose them.
+
+The expressions here are the definition. What reads texts is the compiled loop of `reading`, which gives the same
+tokens in a fifth of the time; a property test holds it to this file.
 """
 
 import polars as pl
@@ -19,8 +22,8 @@ MIN_WORDS = 80
 
 _LIST_MARK = r"(?m)^[ \t]*(?:[-+•*>]|\d{1,3}[.)]|#{1,6})[ \t]+"
 # Whitespace, control characters, joiners and markup become one space: none of them is wording.
-_NOT_WORDING = r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff*_`#|~<>=\\^]+"
-_PLAIN = {
+NOT_WORDING = r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff*_`#|~<>=\\^]+"
+PLAIN = {
     "“": '"',
     "”": '"',
     "„": '"',
@@ -47,8 +50,8 @@ def normalise(text: pl.Expr) -> pl.Expr:
     return (
         text.str.slice(0, MAX_CHARACTERS)
         .str.replace_all(_LIST_MARK, " ")
-        .str.replace_all(_NOT_WORDING, " ")
-        .str.replace_many(list(_PLAIN), list(_PLAIN.values()))
+        .str.replace_all(NOT_WORDING, " ")
+        .str.replace_many(list(PLAIN), list(PLAIN.values()))
         .str.replace_all(_GLUE, "$1 $2")
         .str.replace_all(r"\d+", "0")
         .str.replace_all(_PUNCTUATION, " $1 ")
