@@ -14,6 +14,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from cuvee.flows import endpoint
 from cuvee.flows.artifacts import mixture_markdown, step_table
 from cuvee.flows.names import run_name
 from cuvee.flows.runner import gather
@@ -43,7 +44,7 @@ ingest_task = task(name="ingest", task_run_name="ingest {batch.source}", cache_p
 measure_task = task(name="measure", task_run_name="{step} {shard.source}", cache_policy=NO_CACHE)(attributes.run)
 pairs_task = task(name="pairs", cache_policy=NO_CACHE)(pairs.run)
 resolve_task = task(name="resolve", cache_policy=NO_CACHE)(resolve.run)
-generate_task = task(name="generate", cache_policy=NO_CACHE)(generate.run)
+generate_task = task(name="generate", cache_policy=NO_CACHE)(endpoint.in_turn)
 mixture_task = task(name="mixture", cache_policy=NO_CACHE)(mixture.run)
 guard_task = task(name="guard", cache_policy=NO_CACHE)(guard.run)
 assemble_task = task(name="assemble", cache_policy=NO_CACHE)(assemble.run)
@@ -107,11 +108,15 @@ def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
     pool = describe(run, pool, pairs.known_pairs(state))
     rows = one("resolve", resolve_task, run, pool, files, (), state.dates)
 
-    drafts = one("generate", generate_task, run, pool, rows, not plan_only)
-    planned = [(entry.name, key) for entry in drafts for key in entry.planned]
-    drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
-    pool = describe(run, drafted, pool.pairs)
-    rows = one("resolve", resolve_task, run, pool, files, planned, state.dates)
+    drafts: list[generate.Generated] = []
+    for _ in range(generate.MOST_ROUNDS):
+        earlier, drafts = drafts, one("generate", generate_task, run, pool, rows, not plan_only, drafts)
+        if generate.is_over(earlier, drafts):
+            break
+        planned = [(entry.name, key) for entry in drafts for key in entry.planned]
+        drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
+        pool = describe(run, drafted, pool.pairs)
+        rows = one("resolve", resolve_task, run, pool, files, planned, state.dates)
 
     plan = one("mixture", mixture_task, run, rows)
     if plan_only:

@@ -93,12 +93,15 @@ class Candidate(NamedTuple):
 def candidate(recipe: str, store: str, *overrides: str) -> Candidate:
     """Do all of a run but publish it."""
     begun = ingested(recipe, store, *overrides)
-    run, pool = begun.run, begun.pool
-    drafts = generate.run(run, pool, save(run, begun.decide()))
-    if drafts:
-        pool = pool.plus([entry.record for entry in drafts if entry.record], run.version)
-        begun = begun._replace(pool=described(run, pool, pool.pairs))
-    rows = begun.decide([(entry.name, key) for entry in drafts for key in entry.planned])
+    run = begun.run
+    rows, drafts = begun.decide(), []
+    for _ in range(generate.MOST_ROUNDS):
+        earlier, drafts = drafts, generate.run(run, begun.pool, save(run, rows), True, drafts)
+        if generate.is_over(earlier, drafts):
+            break
+        drafted = begun.pool.plus([entry.record for entry in drafts if entry.record], run.version)
+        begun = begun._replace(pool=described(run, drafted, begun.pool.pairs))
+        rows = begun.decide([(entry.name, key) for entry in drafts for key in entry.planned])
     return Candidate(begun, rows, mixture.plan(resolve.survivors(rows), run.recipe), drafts)
 
 

@@ -1,5 +1,6 @@
 """Generators: plans that are prefixes of longer plans, drafts that are functions of their keys, no paid answer lost."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,20 +12,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pytest
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import IntegrityError, RecipeError, RetryableError
+from cuvee.schemas.recipe import Free
+from cuvee.storage.local import LocalStore
 from cuvee.storage.memory import MemoryStore
 from cuvee.tasks.generators import _prompts, find, names, openai
 from cuvee.tasks.generators._client import Fault, read_answer
-from cuvee.tasks.generators._journal import Journal, Outcome, fetch_journal, keep_journal
+from cuvee.tasks.generators._journal import MOST_SMALL_PARTS, Journal, Outcome, Parts, journal_of
 from cuvee.tasks.generators._pace import Policy, Slots, retry_after_s
-from cuvee.tasks.generators._types import DRAFT_SCHEMA, PLAN_SCHEMA
+from cuvee.tasks.generators._types import DRAFT_SCHEMA, PLAN_SCHEMA, Progress
 
 
 class Sampling(Frozen):
@@ -52,7 +57,9 @@ class Entry(Frozen):
     kinds: list[str] = ["encyclopedic"]  # noqa: RUF012
     seeds: Seeds = Seeds()
     sampling: Sampling = Sampling()
+    free: Free = Free()
     concurrency: int = 8
+    timeout_s: float = 2.0
     budget: Budget = Budget()
 
 
@@ -104,6 +111,8 @@ def library(texts: Sequence[str], language: str = "en") -> tuple[pl.DataFrame, C
     return seeds, fetch
 
 
+# The baseline costs nothing and keeps no journal.
+UNUSED = cast(Journal, None)
 SEEDS, TEXTS = library([prose(number) for number in range(60)])
 
 
@@ -140,11 +149,16 @@ class Endpoint:
         self.keys: set[str | None] = set()
         self.at_once = 0
         self.most_at_once = 0
+        self.connections = 0
         lock, endpoint = threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                endpoint.connections += 1
 
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -222,7 +236,7 @@ def test_a_generator_is_a_file_and_an_unknown_name_is_answered_with_the_nearest(
 def baseline(entry: Entry, seeds: pl.DataFrame = SEEDS, wanted_words: int = 4_000) -> pl.DataFrame:
     ngram = find("ngram")
     plan = ngram.plan(entry, seeds, wanted_words)
-    return ngram.run(entry, seeds, plan, TEXTS, Path("unused")).rows
+    return ngram.run(entry, seeds, plan, TEXTS, UNUSED).rows
 
 
 def test_the_baseline_gives_the_same_bytes_twice_whatever_the_order_of_its_seeds() -> None:
@@ -292,7 +306,7 @@ def test_baseline_text_has_sentences_capitals_paragraphs_and_bounded_length() ->
 def test_a_sentence_begins_with_a_capital_even_if_no_document_ever_does() -> None:
     seeds, fetch = library([prose(number).lower() for number in range(20)])
     ngram = find("ngram")
-    for text in ngram.run(Entry(), seeds, ngram.plan(Entry(), seeds, 1_000), fetch, Path("unused")).rows["text"]:
+    for text in ngram.run(Entry(), seeds, ngram.plan(Entry(), seeds, 1_000), fetch, UNUSED).rows["text"]:
         sentences = text.replace("\n\n", " ").split(". ")
         assert not any(sentence[0].islower() for sentence in sentences)
         assert any(" " + word in text for word in ("river", "committee", "harbour", "library"))
@@ -312,7 +326,7 @@ def test_the_baseline_does_not_copy_its_documents() -> None:
     seeds, fetch = library([". ".join(f"N{number}x{word}" for word in range(200)) + "." for number in range(20)])
     humans = [set(shingles(text)) for text in fetch(seeds["doc_id"].to_list())["text"]]
     ngram = find("ngram")
-    for text in ngram.run(Entry(), seeds, ngram.plan(Entry(), seeds, 4_000), fetch, Path("unused")).rows["text"]:
+    for text in ngram.run(Entry(), seeds, ngram.plan(Entry(), seeds, 4_000), fetch, UNUSED).rows["text"]:
         draft = set(shingles(text))
         assert max(len(draft & human) / len(draft | human) for human in humans) < 0.3
 
@@ -328,13 +342,13 @@ def test_a_corpus_of_a_few_words_plans_nothing(texts: list[str]) -> None:
     ngram = find("ngram")
     plan = ngram.plan(Entry(), seeds, 1_000)
     assert len(plan) == 0
-    assert ngram.run(Entry(), seeds, plan, fetch, Path("unused")).rows.schema == DRAFT_SCHEMA
+    assert ngram.run(Entry(), seeds, plan, fetch, UNUSED).rows.schema == DRAFT_SCHEMA
 
 
 def test_one_document_is_enough_for_a_baseline() -> None:
     seeds, fetch = library([prose(1, sentences=40)])
     ngram = find("ngram")
-    rows = ngram.run(Entry(), seeds, ngram.plan(Entry(), seeds, 10**6), fetch, Path("unused")).rows
+    rows = ngram.run(Entry(), seeds, ngram.plan(Entry(), seeds, 10**6), fetch, UNUSED).rows
     assert len(rows) == 2
     assert rows["text"].n_unique() == 2
 
@@ -351,9 +365,7 @@ def test_languages_are_not_mixed_and_scripts_without_spaces_stay_without() -> No
     stored = pl.concat([fetch(table["doc_id"].to_list()) for table, fetch in tables])
     ngram = find("ngram")
     plan = ngram.plan(Entry(), seeds, 10**6)
-    rows = ngram.run(
-        Entry(), seeds, plan, lambda ids: stored.filter(pl.col("doc_id").is_in(list(ids))), Path("unused")
-    ).rows
+    rows = ngram.run(Entry(), seeds, plan, lambda ids: stored.filter(pl.col("doc_id").is_in(list(ids))), UNUSED).rows
     assert rows["request_key"].equals(plan["request_key"])
     alone = ngram.plan(Entry(), tables[0][0], 10**6)["request_key"]
     assert set(alone) <= set(plan["request_key"])
@@ -370,14 +382,14 @@ def test_a_plan_of_other_seeds_is_refused() -> None:
     ngram = find("ngram")
     plan = ngram.plan(Entry(), SEEDS, 1_000)
     with pytest.raises(RecipeError, match="plan again"):
-        ngram.run(Entry(), SEEDS.head(20), plan, TEXTS, Path("unused"))
+        ngram.run(Entry(), SEEDS.head(20), plan, TEXTS, UNUSED)
 
 
 def test_a_seed_without_text_is_an_integrity_error() -> None:
     ngram = find("ngram")
     plan = ngram.plan(Entry(), SEEDS, 1_000)
     with pytest.raises(IntegrityError, match="not in the pool"):
-        ngram.run(Entry(), SEEDS, plan, lambda ids: TEXTS(list(ids)[:-1]), Path("unused"))
+        ngram.run(Entry(), SEEDS, plan, lambda ids: TEXTS(list(ids)[:-1]), UNUSED)
 
 
 # Prompts
@@ -397,9 +409,9 @@ def test_every_template_in_the_folder_can_be_read_and_filled() -> None:
     assert "encyclopedic" in _prompts.kinds()
     for kind in _prompts.kinds():
         prompt = _prompts.find(kind)
-        filled = prompt.messages("A {text} with {braces}. " * 3)
+        filled = prompt.messages(text="A {text} with {braces}.", brief="A {brief} with {braces}.")
         assert [message["role"] for message in filled] == ["system", "user"]
-        assert "A {text} with {braces}." in filled[1]["content"]
+        assert filled[1]["content"].count(" with {braces}.") == 1
     with pytest.raises(RecipeError, match="did you mean 'encyclopedic'"):
         _prompts.find("encyclopedia")
 
@@ -414,8 +426,14 @@ def test_a_template_without_a_place_for_the_seed_is_refused(tmp_path: Path) -> N
 
 
 def ask(entry: Entry, journal: Path, wanted_words: int = 3_000, policy: Policy = QUICK) -> openai.Drafts:
-    plan = openai.plan(entry, SEEDS, wanted_words)
-    return openai.run(entry, SEEDS, plan, TEXTS, journal, policy=policy)
+    return carry_out(entry, openai.plan(entry, SEEDS, wanted_words), journal, policy=policy)
+
+
+def carry_out(
+    entry: Entry, plan: pl.DataFrame, journal: Path, progress: Progress | None = None, policy: Policy = QUICK
+) -> openai.Drafts:
+    with Journal(journal) as kept:
+        return openai.run(entry, SEEDS, plan, TEXTS, kept, progress, policy)
 
 
 def test_rows_come_in_plan_order_with_lineage_and_what_the_server_returned(
@@ -426,9 +444,7 @@ def test_rows_come_in_plan_order_with_lineage_and_what_the_server_returned(
     with serving() as endpoint:
         entry = entry_for(endpoint, api_key_env="TEST_KEY")
         plan = openai.plan(entry, SEEDS, 3_000)
-        drafts = openai.run(
-            entry, SEEDS, plan, TEXTS, tmp_path / "j", lambda done, all_: seen.append((done, all_)), QUICK
-        )
+        drafts = carry_out(entry, plan, tmp_path / "j", lambda done, all_: seen.append((done, all_)))
     assert drafts.rows.schema == DRAFT_SCHEMA
     assert drafts.rows["request_key"].equals(plan["request_key"])
     assert len(drafts.failures) == 0
@@ -477,7 +493,7 @@ def test_under_every_fault_each_request_ends_once_as_a_row_or_a_failure(tmp_path
     with serving(faults) as endpoint:
         entry = entry_for(endpoint)
         plan = openai.plan(entry, SEEDS, 10**6)
-        drafts = openai.run(entry, SEEDS, plan, TEXTS, tmp_path / "j", policy=QUICK)
+        drafts = carry_out(entry, plan, tmp_path / "j")
         outcome = {name: bucket(json.loads(name)) for name in endpoint.sent}
         ended = [*drafts.rows["request_key"], *drafts.failures["request_key"]]
         assert sorted(ended) == sorted(plan["request_key"])
@@ -494,7 +510,7 @@ def test_under_every_fault_each_request_ends_once_as_a_row_or_a_failure(tmp_path
         for name, number in outcome.items():
             assert endpoint.sent[name] == (1 if number < 8 else 6 if number < 10 else 2 if number <= 50 else 1)
         before = endpoint.sent.total()
-        again = openai.run(entry, SEEDS, plan, TEXTS, tmp_path / "j", policy=QUICK)
+        again = carry_out(entry, plan, tmp_path / "j")
         assert again.rows.equals(drafts.rows)
         assert endpoint.sent.total() - before == 6 * expected["http_503", False]
 
@@ -542,6 +558,29 @@ def test_wrong_settings_stop_the_run_and_are_named(tmp_path: Path, status: int) 
     assert (tmp_path / "j").read_bytes() == b""
 
 
+def test_no_request_leaves_the_configured_host_by_a_proxy_or_another_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as endpoint, serving() as elsewhere:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, elsewhere.base_url.removesuffix("/v1"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.setenv("OPENAI_BASE_URL", elsewhere.base_url)
+        assert len(ask(entry_for(endpoint), tmp_path / "j").failures) == 0
+        assert endpoint.sent.total() > 0
+    assert elsewhere.sent.total() == 0
+    assert elsewhere.connections == 0
+
+
+def test_a_redirect_is_not_followed_even_to_a_server_that_would_answer(tmp_path: Path) -> None:
+    with serving() as elsewhere:
+        moved = {"location": f"{elsewhere.base_url}/chat/completions"}
+        with serving(lambda request, nth: (308, moved, b"")) as endpoint, pytest.raises(RecipeError, match="redirects"):
+            ask(entry_for(endpoint), tmp_path / "j")
+    assert elsewhere.connections == 0
+
+
 def test_refusals_alone_stop_the_run_and_leave_nothing_that_would_never_be_asked_again(tmp_path: Path) -> None:
     with serving(lambda request, nth: (422, {}, b'{"error": {"message": "seed is not allowed"}}')) as endpoint:
         with pytest.raises(RecipeError, match="seed is not allowed"):
@@ -581,9 +620,8 @@ KILLED_RUN = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_generators import QUICK, SEEDS, TEXTS, Entry, openai
-entry = Entry.model_validate_json(sys.argv[2])
-openai.run(entry, SEEDS, openai.plan(entry, SEEDS, 10**6), TEXTS, Path(sys.argv[3]), policy=QUICK)
+from test_generators import Entry, ask
+ask(Entry.model_validate_json(sys.argv[2]), Path(sys.argv[3]), 10**6)
 """
 
 
@@ -631,8 +669,7 @@ def test_a_changed_setting_changes_the_keys_it_shapes_and_no_others(
     for name in ("encyclopedic", "plain"):
         template = (_prompts.FOLDER / "encyclopedic.md").read_text()
         (tmp_path / f"{name}.md").write_text(template)
-    read = _prompts.find
-    monkeypatch.setattr(_prompts, "find", lambda kind: read(kind, tmp_path))
+    monkeypatch.setattr(_prompts, "find", partial(_prompts.find, folder=tmp_path))
     entry = Entry(base_url="http://127.0.0.1:1/v1", model="tiny", kinds=["plain", "encyclopedic"])
 
     def keys(entry: Entry, seeds: pl.DataFrame = SEEDS) -> dict[tuple[str, str], str]:
@@ -665,8 +702,7 @@ def test_a_kind_added_later_leaves_most_first_requests_as_they_were(
     template = (_prompts.FOLDER / "encyclopedic.md").read_text()
     for kind in ("a", "b", "c"):
         (tmp_path / f"{kind}.md").write_text(template)
-    read = _prompts.find
-    monkeypatch.setattr(_prompts, "find", lambda kind: read(kind, tmp_path))
+    monkeypatch.setattr(_prompts, "find", partial(_prompts.find, folder=tmp_path))
     two, three = (
         openai.plan(
             Entry(base_url="http://127.0.0.1:1/v1", model="tiny", kinds=kinds, seeds=Seeds(max_per_seed=1)),
@@ -707,7 +743,7 @@ def test_a_plan_of_other_settings_is_refused_before_anything_is_sent(tmp_path: P
     with serving() as endpoint:
         plan = openai.plan(entry_for(endpoint), SEEDS, 1_000)
         with pytest.raises(RecipeError, match="plan again"):
-            openai.run(entry_for(endpoint, model="other"), SEEDS, plan, TEXTS, tmp_path / "j")
+            carry_out(entry_for(endpoint, model="other"), plan, tmp_path / "j")
     assert endpoint.sent.total() == 0
 
 
@@ -781,24 +817,52 @@ def test_of_two_runs_with_one_journal_the_second_waits_and_finds_the_answers_of_
 
 def test_journals_of_two_machines_are_put_together_and_lose_no_answer(tmp_path: Path) -> None:
     store = MemoryStore()
-    ends = {}
     for machine in ("one", "two"):
-        ends[machine] = tmp_path / f"{machine}.jsonl"
-        with Journal(ends[machine]) as journal:
-            journal.append(Outcome("both", text="The same."))
+        with Journal(tmp_path / machine, Parts(store, "generation/endpoint")) as journal:
+            journal.append(Outcome("both", text=f"As {machine} was told."))
             journal.append(Outcome(machine, text="An answer."))
-    _, none = fetch_journal(store, "generation/endpoint")
-    for path in ends.values():
-        keep_journal(store, "generation/endpoint", path, none)
+            journal.append(Outcome("limited", reason="http_429"))
+            journal.put_away()
     assert len(store.keys("generation/endpoint/")) == 2
-    local, merged = fetch_journal(store, "generation/endpoint")
-    with local.open("ab") as file:
-        file.write(b'{"request_key": "cut off by a cra')
-    local, merged = fetch_journal(store, "generation/endpoint")
-    with Journal(local) as journal:
-        assert sorted(journal.read(pl.Series(["one", "two", "both"]))["request_key"]) == ["both", "one", "two"]
-    keep_journal(store, "generation/endpoint", local, merged)
-    assert [store.get(key) for key in store.keys("generation/endpoint/")] == [local.read_bytes()]
+    keys = pl.Series(["one", "two", "both", "limited"])
+    with Journal(tmp_path / "three", Parts(store, "generation/endpoint")) as journal:
+        found = journal.read(keys).sort("request_key")
+        assert found["request_key"].to_list() == ["both", "limited", "one", "two"]
+        assert found["text"].to_list() == ["As one was told.", None, "An answer.", "An answer."]
+        journal.append(Outcome("limited", text="At last."))
+        assert journal.read(keys).filter(request_key="limited")["text"].to_list() == ["At last."]
+
+
+def test_a_finished_run_leaves_parquet_in_the_store_and_an_empty_local_file(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for night in range(MOST_SMALL_PARTS + 3):
+        with journal_of(store, "generation/host_8000_v1") as journal:
+            assert journal.read(pl.Series([f"key {night - 1}"])).height == (night > 0)
+            journal.append(Outcome(f"key {night}", text="An answer."))
+    local = tmp_path / "work" / "journal" / "host_8000_v1.jsonl"
+    assert local.read_bytes() == b""
+    parts = list((tmp_path / "generation/host_8000_v1").rglob("*.parquet"))
+    assert 1 <= len(parts) <= 3
+    assert sorted(pl.read_parquet(parts)["request_key"]) == sorted(f"key {n}" for n in range(MOST_SMALL_PARTS + 3))
+
+
+def test_after_a_fault_what_was_answered_is_in_the_store(tmp_path: Path) -> None:
+    store = MemoryStore()
+    with contextlib.suppress(RuntimeError), journal_of(store, "generation/e") as journal:
+        journal.append(Outcome("a", text="Paid for."))
+        raise RuntimeError
+    with journal_of(store, "generation/e") as journal:
+        assert journal.read(pl.Series(["a"]))["text"].to_list() == ["Paid for."]
+
+
+def test_a_damaged_part_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    store = MemoryStore()
+    with journal_of(store, "generation/e") as journal:
+        journal.append(Outcome("a", text="Paid for."))
+    (part,) = store.keys("generation/e/")
+    store.put(part, store.get(part)[:-9])
+    with journal_of(store, "generation/e") as journal, pytest.raises(IntegrityError, match="is damaged"):
+        journal.read(pl.Series(["a"]))
 
 
 def test_slots_shrink_once_a_burst_and_grow_with_every_25_answers() -> None:
@@ -826,3 +890,86 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     assert retry_after_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
     assert retry_after_s({"retry-after": "soon"}) is None
     assert retry_after_s({}) is None
+
+
+# Kinds, templates and free drafts
+
+
+def test_every_kind_of_the_folder_can_be_planned_together_and_each_gets_its_share() -> None:
+    kinds = [kind for kind in _prompts.kinds() if kind != "free"]
+    assert {"distilled", "question_answer", "list", "table", "faq", "tutorial", "dialogue"} <= set(kinds)
+    entry = Entry(base_url="http://127.0.0.1:1/v1", model="tiny", kinds=kinds, seeds=Seeds(max_per_seed=len(kinds)))
+    plan = openai.plan(entry, SEEDS, 10**6)
+    assert set(Counter(plan["kind"]).values()) == {60}
+    assert plan["prompt_words"].min() > 100  # type: ignore[operator]
+    first = plan.head(60)
+    assert first["seed_ids"].list.first().n_unique() == 60
+    assert first["kind"].n_unique() == len(kinds)
+
+
+def test_free_drafts_take_turns_with_the_others_and_a_longer_plan_begins_with_the_shorter() -> None:
+    free = Free(topics=[f"topic {n}" for n in range(10)], audiences=["pupils", "experts"], styles=["a letter"])
+    entry = Entry(
+        base_url="http://127.0.0.1:1/v1", model="tiny", kinds=["encyclopedic", "list", "free"], free=free, seeds=Seeds()
+    )
+    plan = openai.plan(entry, SEEDS, 10**6)
+    assert Counter(plan["kind"])["free"] == 40
+    assert Counter(plan.head(30)["kind"])["free"] == 10
+    assert plan["request_key"].n_unique() == len(plan) == 160
+    assert plan.filter(kind="free")["seed_ids"].list.len().sum() == 0
+    short = openai.plan(entry, SEEDS, 2_000)
+    assert 0 < len(short) < len(plan)
+    assert plan.head(len(short)).equals(short)
+    more = entry.model_copy(update={"free": free.model_copy(update={"topics": (*free.topics, "another")})})
+    kept = set(openai.plan(more, SEEDS, 10**6)["request_key"]) & set(plan["request_key"])
+    assert len(kept) == 160
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("Mine.md", "version: 1\nwords: 1\n---\ns\n---\n{text}\n", "lower-case"),
+        ("mine.md", "version: one\nwords: 1\n---\ns\n---\n{text}\n", "not a prompt template"),
+        ("mine.md", "version: 1\nwords: 1\n---\ns\n---\n{text} {text}\n", "once"),
+        ("mine.md", "version: 1\nwords: 0\n---\ns\n---\n{text}\n", "above 0"),
+        ("encyclopedic.md", "version: 1\nwords: 1\n---\ns\n---\n{text}\n", "two templates are called 'encyclopedic'"),
+        ("absent.md", None, "No such file"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused_with_the_reason(
+    tmp_path: Path, name: str, text: str | None, told: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    entry = Entry(base_url="http://127.0.0.1:1/v1", model="tiny", kinds=["encyclopedic", str(tmp_path / name)])
+    with pytest.raises(RecipeError, match=told):
+        openai.plan(entry, SEEDS, 1_000)
+
+
+def test_no_one_ingredient_of_a_request_key_can_change_without_changing_the_key(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("version: 1\nwords: 1\n---\ns\n---\n{text}\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/a.md").write_text("version: 1\nwords: 1\n---\nS\n---\n{text}\n")
+    base = {
+        "base_url": "http://127.0.0.1:1/v1",
+        "model": "m",
+        "prompt": _prompts.read(tmp_path / "a.md"),
+        "sampling": '{"temperature":0.7}',
+        "inputs": ["0" * 32],
+        "purpose": "generate",
+        "turn": 0,
+        "schema": None,
+    }
+    changes = {
+        "base_url": "http://127.0.0.1:1/v2",
+        "model": "n",
+        "prompt": _prompts.read(tmp_path / "b/a.md"),
+        "sampling": '{"temperature":0.8}',
+        "inputs": ["0" * 31 + "1"],
+        "purpose": "revise",
+        "turn": 1,
+        "schema": "{}",
+    }
+    assert set(changes) == set(base)
+    keys = [openai.request_key(**base | {name: value}) for name, value in changes.items()]  # type: ignore[arg-type]
+    assert len({openai.request_key(**base), *keys}) == len(changes) + 1  # type: ignore[arg-type]

@@ -2,12 +2,15 @@
 
 Retried: 408, 409, 429, 5xx, timeouts, broken connections and unreadable answers, each after a wait without a slot.
 Not retried: any other 4xx, which fails its request at once; 401, 403 and 404 end the run, as do redirects, because
-only the configured host is ever contacted. An empty answer is a failure. finish_reason "length" is an answer.
+only the configured host is ever contacted, whatever proxies the environment names. An empty answer is a failure.
+finish_reason "length" is an answer.
 """
 
 import asyncio
 import json
+import os
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -18,19 +21,11 @@ import openai
 from cuvee.schemas.errors import RecipeError, RetryableError
 from cuvee.tasks.generators._journal import Outcome
 from cuvee.tasks.generators._pace import Health, Policy, Slots, backoff_s, retry_after_s
+from cuvee.tasks.generators._types import Call, Place
 
 _RETRIED = frozenset({408, 409, 429})
 _WRONG_SETTINGS = {401: "the key is refused", 403: "access is refused", 404: "the URL or the model is not there"}
 _DETAIL_CHARACTERS = 300
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request as it is sent. `sampling` is passed on as it is (temperature, max_tokens, seed, …)."""
-
-    request_key: str
-    messages: list[dict[str, str]]
-    sampling: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,16 +35,6 @@ class Fault:
     reason: str
     detail: str = ""
     wait_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where requests go, and how the recipe calls what may be wrong with it."""
-
-    base_url: str
-    model: str
-    api_key: str
-    api_key_env: str | None
 
 
 async def ask_all(
@@ -69,7 +54,9 @@ async def ask_all(
         api_key=place.api_key,
         max_retries=0,
         timeout=policy.timeout_s,
-        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=policy.timeout_s),
+        http_client=openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, trust_env=False, verify=_certificates(), timeout=policy.timeout_s
+        ),
     ) as client:
         conversation = _Conversation(client, place, keep, concurrency, policy)
         try:
@@ -77,6 +64,12 @@ async def ask_all(
         except BaseExceptionGroup as group:
             # The first cause is what a caller can act on; the others are its echo in neighbouring requests.
             raise group.exceptions[0] from None
+
+
+def _certificates() -> ssl.SSLContext | bool:
+    """Return the certificates of SSL_CERT_FILE, the one variable that still counts: proxies and .netrc do not."""
+    path = os.environ.get("SSL_CERT_FILE")
+    return ssl.create_default_context(cafile=path) if path else True
 
 
 class _Conversation:
@@ -184,7 +177,7 @@ class _Conversation:
         try:
             # The SDK's timeout starts again with every byte; this one bounds the whole answer.
             async with asyncio.timeout(self._policy.timeout_s):
-                response = await create(model=self._place.model, messages=call.messages, **call.sampling)
+                response = await create(model=call.model, messages=call.messages, **call.sampling)
         except openai.APIStatusError as error:
             return self._judge_status(call, error)
         except (TimeoutError, openai.APITimeoutError):
@@ -198,7 +191,7 @@ class _Conversation:
         if status in _WRONG_SETTINGS or 300 <= status < 400:
             why = _WRONG_SETTINGS.get(status, "it redirects to another address, which is not followed")
             raise RecipeError(
-                f"generate: {place.base_url} answers {status}: {why}; check base_url, model ({place.model}) "
+                f"generate: {place.base_url} answers {status}: {why}; check base_url, model ({call.model}) "
                 f"and the key in api_key_env ({place.api_key_env})"
             ) from error
         detail = error.message[:_DETAIL_CHARACTERS]

@@ -1,28 +1,36 @@
-"""The journal: every answer that was paid for, and every failure, one JSON line each, appended and synced.
+"""The journal: every answer that was paid for, and every failure, kept for ever and reused by any run.
 
-Lines: JOURNAL_SCHEMA. A line without its line end was cut off by a crash and counts as never written.
-One file may hold answers to many plans; they are told apart by request key.
+While a run asks, outcomes are appended to a local file, one JSON line each, and synced; a line without its line end was
+cut off by a crash and counts as never written. When the run is over they go to the store as Parquet parts under their
+content's hash, and the local file is emptied. Columns of both: JOURNAL_SCHEMA. A journal holds answers to many plans;
+they are told apart by request key.
 """
 
 import asyncio
 import fcntl
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cuvee.schemas.errors import IntegrityError
 from cuvee.storage.store import Store
+from cuvee.storage.tables import write_table
 
 # At 400 answers a second one sync serves 20; a machine that loses power loses at most these.
 SYNC_S = 0.05
+# A run a night leaves one part; each is looked into by every run. Larger ones are left as they are.
+MOST_SMALL_PARTS = 32
+SMALL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,65 @@ JOURNAL_SCHEMA = pl.Schema(
 )
 
 
-class Journal:
-    """An open journal, held by one run at a time: a second one waits, and then finds the first one's answers."""
+class Parts:
+    """The outcomes of an endpoint that are in a store, in Parquet files below `place`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, store: Store, place: str) -> None:
+        self._store, self._place = store, place
+
+    def read(self, keys: pl.Series) -> pl.DataFrame:
+        """Return all outcomes of these request keys, JOURNAL_SCHEMA; several of one key are possible."""
+        wanted = keys.unique().implode()
+        while True:
+            try:
+                found = [self._matching(part, wanted) for part in self._keys()]
+                return pl.concat([pl.DataFrame(schema=JOURNAL_SCHEMA), *found])
+            except FileNotFoundError:  # another machine put parts together meanwhile: look again
+                continue
+
+    def add(self, outcomes: pl.DataFrame) -> None:
+        """Write a part, and put small parts together when there are many; what stood stands until the new one does."""
+        write_table(self._store, self._place, outcomes.sort("request_key").to_arrow(), level=3)
+        small = [key for key in self._keys() if (self._store.size(key) or 0) < SMALL_BYTES]
+        if len(small) <= MOST_SMALL_PARTS:
+            return
+        with suppress(FileNotFoundError):  # another machine puts them together at this moment
+            together = best(pl.concat([self._matching(key, None) for key in small]))
+            ref = write_table(self._store, self._place, together.sort("request_key").to_arrow(), level=3)
+            for key in small:
+                if key != ref.path:
+                    self._store.delete(key)
+
+    def _keys(self) -> list[str]:
+        return [key for key in self._store.keys(f"{self._place}/") if key.endswith(".parquet")]
+
+    def _matching(self, part: str, wanted: pl.Series | None) -> pl.DataFrame:
+        found = [pl.DataFrame(schema=JOURNAL_SCHEMA)]
+        try:
+            with self._store.open(part) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+                for group in range(parquet.num_row_groups):
+                    keys = pl.Series(parquet.read_row_group(group, columns=["request_key"])["request_key"])
+                    if wanted is None or keys.is_in(wanted).any():
+                        rows = pl.DataFrame(parquet.read_row_group(group)).select(list(JOURNAL_SCHEMA))
+                        rows = rows.cast(JOURNAL_SCHEMA)
+                        found.append(rows if wanted is None else rows.filter(pl.col("request_key").is_in(wanted)))
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
+            where = self._store.location(part)
+            raise IntegrityError(f"{where} is damaged ({error}); restore it, or move it away to ask again") from error
+        return pl.concat(found)
+
+
+class Journal:
+    """An open journal, held by one run at a time: a second one waits, and then finds the first one's answers.
+
+    parts: what is in the store; without it the journal is the local file alone.
+    """
+
+    def __init__(self, path: Path, parts: Parts | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self._path, self._parts = path, parts
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +147,7 @@ class Journal:
 
     def _cut_torn_line(self) -> None:
         """Cut the file after its last line end; what follows would spoil the next line appended."""
-        end = self._file.seek(0, os.SEEK_END)
+        end = size = self._file.seek(0, os.SEEK_END)
         while end > 0:
             begin = max(0, end - 65_536)
             self._file.seek(begin)
@@ -95,43 +156,51 @@ class Journal:
                 end = begin + found + 1
                 break
             end = begin
-        self._file.truncate(end)
+        if end < size:
+            self._file.truncate(end)
 
     def append(self, outcome: Outcome) -> None:
         """Append one line. From here on it survives the end of the process; after `sync`, of the machine."""
         self._file.write((json.dumps(asdict(outcome), ensure_ascii=False) + "\n").encode())
         self._file.flush()
 
-    def add(self, lines: Sequence[bytes]) -> None:
-        """Append lines of other journals, without their line ends, unless they are here; return when on the disk."""
-        self._file.seek(0)
-        held = set(self._file.read().splitlines())
-        self._file.write(b"".join(line + b"\n" for line in dict.fromkeys(lines) if line not in held))
-        self._file.flush()
-        self.sync()
-
     def sync(self) -> None:
         """Return when every line is on the disk."""
         os.fsync(self._file.fileno())
 
     def read(self, keys: pl.Series) -> pl.DataFrame:
-        """Return one line for each of these request keys that has any: an answer before a failure, then the latest.
+        """Return one outcome for each of these request keys that has any: the best, see `best`.
 
-        Raises IntegrityError for a line that is not one of a journal.
+        Raises IntegrityError for a line that is not one of a journal, and for a part that is damaged.
         """
+        local = self._lines().filter(pl.col("request_key").is_in(keys.unique().implode()))
+        return best(pl.concat([self._parts.read(keys), local]) if self._parts else local)
+
+    def put_away(self) -> None:
+        """Move what the local file holds into the store, and empty it; a crash in between loses nothing."""
+        lines = self._lines()
+        if self._parts and lines.height:
+            self._parts.add(best(lines))
+            self._file.truncate(0)
+            self.sync()
+
+    def _lines(self) -> pl.DataFrame:
         if self._path.stat().st_size == 0:
             return pl.DataFrame(schema=JOURNAL_SCHEMA)
         try:
-            lines = pl.scan_ndjson(self._path, schema=JOURNAL_SCHEMA)
-            wanted = lines.join(keys.unique().to_frame("request_key").lazy(), on="request_key", how="semi")
-            found = wanted.with_row_index("line").collect()
+            return pl.read_ndjson(self._path, schema=JOURNAL_SCHEMA)
         except pl.exceptions.PolarsError as error:
             raise IntegrityError(f"{self._path}: a line is not of a journal ({error}); move the file away") from error
-        return (
-            found.sort(pl.col("text").is_null(), pl.col("line"), descending=[False, True])
-            .unique("request_key", keep="first", maintain_order=True)
-            .drop("line")
-        )
+
+
+def best(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Keep one outcome a request key: an answer before a failure, a permanent failure before another, then the latest.
+
+    Of two answers the smaller text: two machines that both asked agree, in whatever order their parts are read.
+    """
+    order = [pl.col("text").is_null(), ~pl.col("permanent"), pl.col("text"), -pl.col("line").cast(pl.Int64)]
+    ordered = outcomes.with_row_index("line").sort(order, nulls_last=True)
+    return ordered.unique("request_key", keep="first", maintain_order=True).drop("line")
 
 
 class Writer:
@@ -169,28 +238,27 @@ class Writer:
             await asyncio.to_thread(self._journal.sync)
 
 
-def fetch_journal(store: Store, place: str) -> tuple[Path, list[str]]:
-    """Return the local journal of `place`, with all lines of the store's journals in it, and the keys of those."""
-    path = store.scratch().parent / "journal" / f"{place.rpartition('/')[2]}.jsonl"
-    kept = store.keys(f"{place}/")
-    if kept:
-        with Journal(path) as journal:
-            journal.add([line for key in kept for line in store.get(key).splitlines()])
-    return path, kept
+def answered(store: Store, place: str, keys: pl.Series) -> int:
+    """Count the request keys that have an answer, or were refused for good, holding nothing and changing nothing."""
+    path = _local_path(store, place)
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    lines = pl.read_ndjson(whole, schema=JOURNAL_SCHEMA) if whole else pl.DataFrame(schema=JOURNAL_SCHEMA)
+    found = pl.concat([Parts(store, place).read(keys), lines.filter(pl.col("request_key").is_in(keys.implode()))])
+    return found.filter(pl.col("text").is_not_null() | pl.col("permanent"))["request_key"].n_unique()
 
 
-def keep_journal(store: Store, place: str, path: Path, merged: Sequence[str]) -> None:
-    """Put the local journal into the store, under its content's hash, instead of those that it holds whole.
+def _local_path(store: Store, place: str) -> Path:
+    return store.scratch().parent / "journal" / f"{place.rpartition('/')[2]}.jsonl"
 
-    merged: their keys. Of two machines that ask one endpoint at a time each leaves a journal, and the next run puts
-    them together.
+
+@contextmanager
+def journal_of(store: Store, place: str) -> Iterator[Journal]:
+    """Hold the journal of an endpoint; at the end, also after a fault, its new outcomes are moved into the store.
+
+    place: the endpoint's folder in the store, such as generation/127.0.0.1_8123_v1.
     """
-    content = path.read_bytes() if path.exists() else b""
-    if not content:
-        return
-    key = f"{place}/{hashlib.sha256(content).hexdigest()}.jsonl"
-    if key not in merged:
-        store.put(key, content)
-    for old in merged:
-        if old != key:
-            store.delete(old)
+    with Journal(_local_path(store, place), Parts(store, place)) as journal:
+        try:
+            yield journal
+        finally:
+            journal.put_away()

@@ -1,11 +1,13 @@
-"""Prompt templates: one file a kind in prompts/, found by name; a new file is a new kind.
+"""Prompt templates: one file a kind in prompts/, found by name; a new file is a new kind. A recipe may name its own.
 
 A file has three parts, divided by lines of three hyphens: its front lines (`version`, a whole number; `words`, the
 words of a draft for one word of its seed), the system message, and the user message with `{text}` where the seed goes.
+A template with `{brief}` instead has no seed: it gets topic, audience and style, and `words` is the length of a draft.
 """
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,8 @@ SEED_CHARACTERS = 8 * SEED_WORDS
 RENDERING = 1
 
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]*(?=\s)|[。！？।؟]["'”’」』)\]]*|\n(?=\n)""")
+_FIELD = re.compile(r"\{([a-z]+)\}")
+_KIND = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -40,33 +44,79 @@ class Prompt:
         """Name the template and its declared version."""
         return f"{self.kind}/{self.version}"
 
-    def messages(self, text: str) -> list[dict[str, str]]:
-        """Fill in a seed, cut to what a request may hold."""
-        user = self.user.replace("{text}", cut_at_sentence(text))
+    @property
+    def is_seeded(self) -> bool:
+        """Whether a draft is made of a seed."""
+        return "{text}" in self.user
+
+    @property
+    def length(self) -> int:
+        """Count the words of the template itself."""
+        return len(self.system.split()) + len(self.user.split())
+
+    def messages(self, **texts: str) -> list[dict[str, str]]:
+        """Fill in the named texts, as they are: a brace in one of them is no field."""
+        user = _FIELD.sub(lambda field: texts.get(field.group(1), field.group()), self.user)
         return [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
 
 
 def kinds(folder: Path = FOLDER) -> list[str]:
-    """List the kinds that have a template, sorted."""
-    return sorted(path.stem for path in folder.glob("*.md"))
+    """List the kinds that have a template, sorted; files whose name starts with an underscore serve grading."""
+    return sorted(path.stem for path in folder.glob("*.md") if not path.name.startswith("_"))
+
+
+def chosen(names: Sequence[str]) -> dict[str, Prompt]:
+    """Read the templates that a recipe names, by kind: names of this folder, and paths that end with .md.
+
+    Raises RecipeError for an unknown kind, naming the nearest; for a broken or missing file; for two of one kind.
+    """
+    found: dict[str, Prompt] = {}
+    for name in dict.fromkeys(names):
+        prompt = read(Path(name)) if name.endswith(".md") else find(name)
+        if prompt.kind in found:
+            raise RecipeError(f"generate.kinds: two templates are called {prompt.kind!r}; rename {name}")
+        found[prompt.kind] = prompt
+    return found
 
 
 def find(kind: str, folder: Path = FOLDER) -> Prompt:
     """Read the template of a kind. Raises RecipeError for an unknown kind, naming the nearest, or a broken file."""
     if kind not in kinds(folder):
-        raise RecipeError(f"generate.kinds: {kind!r} is not known; {nearest(kind, kinds(folder))}")
-    path = folder / f"{kind}.md"
-    written = path.read_text(encoding="utf-8")
+        raise RecipeError(
+            f"generate.kinds: {kind!r} is not known; {nearest(kind, kinds(folder))}; for a template of your own give "
+            "its path, ending with .md"
+        )
+    return read(folder / f"{kind}.md")
+
+
+def grading(name: str, fields: Sequence[str]) -> Prompt:
+    """Read a template of this folder that serves grading, and has the fields."""
+    return read(FOLDER / f"_{name}.md", fields)
+
+
+def read(path: Path, fields: Sequence[str] | None = None) -> Prompt:
+    """Read a template; its kind is the file's name. fields: what it must have, by default `text` or `brief`, once."""
+    try:
+        written = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(f"generate.kinds: {path}: {reason}; give a path relative to the recipe's folder") from None
     try:
         front, system, user = written.split("\n---\n", 2)
         declared = dict(line.split(": ", 1) for line in front.splitlines())
         version, words = int(declared["version"]), float(declared["words"])
-        if user.count("{text}") != 1 or words <= 0:
-            raise ValueError("the user message needs {text} once, and words is above 0")
+        if words <= 0:
+            raise ValueError("words is above 0")
+        if fields is None and user.count("{text}") + user.count("{brief}") != 1:
+            raise ValueError("the user message needs {text} once, or {brief} once for a kind without a seed")
+        if any(user.count(f"{{{field}}}") != 1 for field in fields or ()):
+            raise ValueError(f"the user message needs each of {', '.join(fields or ())} once, in braces")
+        if fields is None and not _KIND.fullmatch(path.stem):
+            raise ValueError("a kind has lower-case letters, digits, _ and -; rename the file")
     except (KeyError, ValueError) as error:
         raise RecipeError(f"{path}: not a prompt template ({error}); see prompts/encyclopedic.md") from error
     digest = hashlib.sha256(written.encode()).hexdigest()
-    return Prompt(kind, version, words, digest, system.strip(), user.strip())
+    return Prompt(path.stem.removeprefix("_"), version, words, digest, system.strip(), user.strip())
 
 
 def cut_at_sentence(text: str, words: int = SEED_WORDS, characters: int = SEED_CHARACTERS) -> str:

@@ -1,12 +1,12 @@
 """What generators share: settings, tables, request keys and the order in which seeds are used.
 
 Seeds (given, without text): doc_id, words (int64), domain, license, language, source.
-Plan: PLAN_SCHEMA, one row a request, in sending order. Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
+Plan: PLAN_SCHEMA, one row a request, in sending order; brief: what it is about where it has no seed; prompt_words: of
+seed and template. Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cuvee.schemas.errors import IntegrityError
+from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.priority import priorities
 
 PLAN_SCHEMA = pl.Schema(
@@ -22,10 +23,12 @@ PLAN_SCHEMA = pl.Schema(
         "request_key": pl.String(),
         "kind": pl.String(),
         "seed_ids": pl.List(pl.String()),
+        "brief": pl.String(),
         "prompt_id": pl.String(),
         "prompt_hash": pl.String(),
         "sampling": pl.String(),
         "words_expected": pl.Int64(),
+        "prompt_words": pl.Int64(),
     }
 )
 DRAFT_SCHEMA = pl.Schema(
@@ -93,6 +96,21 @@ class Budget(Protocol):
     def requests(self) -> int | None: ...
 
 
+class Free(Protocol):
+    """What drafts without a seed are about, and what is declared of them."""
+
+    @property
+    def topics(self) -> Sequence[str]: ...
+    @property
+    def audiences(self) -> Sequence[str]: ...
+    @property
+    def styles(self) -> Sequence[str]: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def license(self) -> str: ...
+
+
 class Settings(Protocol):
     """What a generator reads of one `generate` entry of a recipe."""
 
@@ -107,13 +125,36 @@ class Settings(Protocol):
     @property
     def kinds(self) -> Sequence[str]: ...
     @property
+    def free(self) -> Free: ...
+    @property
     def seeds(self) -> SeedLimits: ...
     @property
     def sampling(self) -> Sampling: ...
     @property
     def concurrency(self) -> int: ...
     @property
+    def timeout_s(self) -> float: ...
+    @property
     def budget(self) -> Budget: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where requests go, and how the recipe calls what may be wrong with it."""
+
+    base_url: str
+    api_key: str
+    api_key_env: str | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it is sent. `sampling` is passed on as it is (temperature, max_tokens, seed, …)."""
+
+    request_key: str
+    model: str
+    messages: list[dict[str, str]]
+    sampling: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -145,7 +186,7 @@ class Generator(Protocol):
         seeds: pl.DataFrame,
         plan: pl.DataFrame,
         texts: Texts,
-        journal: Path,
+        journal: Journal,
         progress: Progress | None = None,
     ) -> Drafts:
         """Carry out a plan made from the same settings and seeds.
@@ -194,7 +235,8 @@ def draft_rows(
     """Join a plan with its answers and its seeds to DRAFT_SCHEMA, in plan order; requests without answer have no row.
 
     answers: ANSWER_SCHEMA, in any order.
-    Domain, license and language are those of the first seed. constants: `model` and `endpoint`.
+    Domain, license and language are those of the first seed, or of `free` and null where there is none.
+    constants: `model` and `endpoint`.
     """
     labels = seeds.unique("doc_id", keep="any").select("doc_id", "domain", "license", "language")
     return (
@@ -202,6 +244,10 @@ def draft_rows(
         .join(answers, on="request_key", how="inner")
         .join(labels, on="doc_id", how="left")
         .sort("position")
+        .with_columns(
+            pl.when(pl.col("brief").is_null()).then(pl.col(name)).otherwise(pl.lit(declared)).alias(name)
+            for name, declared in (("domain", settings.free.domain), ("license", settings.free.license))
+        )
         .with_columns(pl.lit(settings.name).alias("generator"), *(pl.lit(v).alias(k) for k, v in constants.items()))
         .select(list(DRAFT_SCHEMA))
         .cast(DRAFT_SCHEMA)

@@ -8,14 +8,13 @@ domain, license and language are that document's. What follows is drawn from all
 The journal is not used: a draft costs microseconds and depends only on the fit and its request key.
 """
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import canonical_json, canonical_sha256
 from cuvee.tasks.generators import _chain
+from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
     FAILURE_SCHEMA,
@@ -59,7 +58,7 @@ def run(
     seeds: pl.DataFrame,
     plan: pl.DataFrame,
     texts: Texts,
-    journal: Path,
+    journal: Journal,
     progress: Progress | None = None,
 ) -> Drafts:
     """Fit one chain a language and write the planned drafts; nothing fails, nothing is kept in the journal.
@@ -120,10 +119,12 @@ def _planned(settings: Settings, seeds: pl.DataFrame) -> pl.DataFrame:
         pl.Series("request_key", keys, dtype=pl.String),
         pl.lit(KIND).alias("kind"),
         pl.concat_list("doc_id").alias("seed_ids"),
+        pl.lit(None, dtype=pl.String).alias("brief"),
         pl.lit(None, dtype=pl.String).alias("prompt_id"),
         pl.lit(None, dtype=pl.String).alias("prompt_hash"),
         pl.lit(canonical_json(sampling)).alias("sampling"),
         pl.col("words").clip(SHORTEST, LONGEST).cast(pl.Int64).alias("words_expected"),
+        pl.lit(0, dtype=pl.Int64).alias("prompt_words"),
         "fit",
     )
 

@@ -1,4 +1,4 @@
-"""The openai generator: drafts rephrased from seeds by a model behind any OpenAI-compatible endpoint.
+"""The openai generator: drafts written from seeds by a model behind any OpenAI-compatible endpoint.
 
 The plan names every request before one is sent. A request key covers everything that shapes an answer (endpoint,
 model, prompt file, sampling, kind, seed texts by their ids), so that no answer is ever used for another question.
@@ -10,11 +10,10 @@ local servers, the word "unused" is sent.
 """
 
 import asyncio
+import hashlib
 import json
-import os
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -22,13 +21,15 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import canonical_json, canonical_sha256
 from cuvee.tasks.generators import _prompts
-from cuvee.tasks.generators._client import Call, Place, ask_all
-from cuvee.tasks.generators._journal import Journal, Outcome, Writer
+from cuvee.tasks.generators._ask import desk, host, place_of
+from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._pace import Policy
+from cuvee.tasks.generators._prompts import Prompt
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
     FAILURE_SCHEMA,
     PLAN_SCHEMA,
+    Call,
     Drafts,
     Progress,
     Settings,
@@ -45,39 +46,42 @@ VERSION = 1
 # English prose: about 100 tokens for 75 words, so an answer cannot hold more words than this of its token limit.
 WORDS_A_TOKEN = 0.75
 # Seed texts held at once while requests are made of them.
-_BATCH = 256
+BATCH = 256
 
 
 def plan(settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
     """Plan one request a seed in hash-priority order, then a second for each, up to `max_per_seed`.
 
     A document meets the kinds in an order of its own, so that a kind added later moves few documents. When it has
-    met all of them, they come round again with another sampling seed.
+    met all of them, they come round again with another sampling seed. Kinds without a seed take their turns between.
     Raises RecipeError for an unknown kind, and for a base_url or model that is missing.
     """
-    place = _place(settings)
-    prompts = {kind: _prompts.find(kind) for kind in dict.fromkeys(settings.kinds)}
+    base_url = place_of(settings).base_url
+    if not settings.model:
+        raise RecipeError(f"generate.{settings.name}.model: missing; give the model's name as the endpoint knows it")
+    prompts = _prompts.chosen(settings.kinds)
     if not prompts:
         raise RecipeError(f"generate.{settings.name}.kinds: empty; give at least one of {', '.join(_prompts.kinds())}")
-    ordered = by_priority(seeds.filter(pl.col("words") > 0), settings.sampling.seed)
-    order_of_kinds = np.argsort([seed_priority(ordered["doc_id"], kind) for kind in sorted(prompts)], axis=0)
-    kinds, shares = pl.Series(sorted(prompts)), [prompts[kind].words for kind in sorted(prompts)]
-    rounds = [
-        ordered.select(
-            "doc_id",
-            kinds.gather(order_of_kinds[use % len(prompts)]).alias("kind"),
-            pl.lit(settings.sampling.seed + use // len(prompts)).alias("seed"),
-            _words_expected(settings, pl.col("words"), [shares[place] for place in order_of_kinds[use % len(prompts)]]),
-        )
-        for use in range(settings.seeds.max_per_seed)
-    ]
-    chosen = cut_to_budget(pl.concat(rounds), wanted_words, settings.budget.requests)
+    seeded = {kind: prompt for kind, prompt in prompts.items() if prompt.is_seeded}
+    free = {kind: prompt for kind, prompt in prompts.items() if not prompt.is_seeded}
+    turns = pl.concat(
+        [
+            _turns(settings, seeds.select("doc_id", "words"), seeded).with_columns(brief=pl.lit(None, pl.String)),
+            _turns(settings, briefs(settings).select("doc_id", "words"), free)
+            .join(briefs(settings).select("doc_id", "brief"), on="doc_id", how="left", maintain_order="left")
+            .select("doc_id", "kind", "seed", "words_expected", "prompt_words", "turn", "brief"),
+        ]
+    )
+    turns = turns.sort("turn", pl.col("brief").is_not_null(), maintain_order=True).drop("turn")
+    rows = cut_to_budget(turns, wanted_words, settings.budget.requests)
     keyed = [
-        _request(settings, place, prompts[kind], [doc_id], seed)
-        for doc_id, kind, seed in chosen.select("doc_id", "kind", "seed").iter_rows()
+        _request(settings, base_url, prompts[kind], [doc_id], seed)
+        for doc_id, kind, seed in rows.select("doc_id", "kind", "seed").iter_rows()
     ]
     asked = pl.DataFrame(keyed, schema=["request_key", "prompt_id", "prompt_hash", "sampling"], orient="row")
-    rows = pl.concat([chosen.with_columns(pl.concat_list("doc_id").alias("seed_ids")), asked], how="horizontal")
+    no_seeds = pl.lit([], pl.List(pl.String))
+    seed_ids = pl.when(pl.col("brief").is_null()).then(pl.concat_list("doc_id")).otherwise(no_seeds)
+    rows = pl.concat([rows.with_columns(seed_ids.alias("seed_ids")), asked], how="horizontal")
     return rows.select(list(PLAN_SCHEMA)).cast(PLAN_SCHEMA)
 
 
@@ -86,7 +90,7 @@ def run(
     seeds: pl.DataFrame,
     plan: pl.DataFrame,
     texts: Texts,
-    journal: Path,
+    journal: Journal,
     progress: Progress | None = None,
     policy: Policy | None = None,
 ) -> Drafts:
@@ -94,30 +98,41 @@ def run(
 
     Failures that are not permanent are sent again by the next run with the same journal.
     Raises RecipeError if the plan was made from other settings or the endpoint refuses them, RetryableError if it
-    stops answering or another run holds the journal; every answer received until then is in the journal.
+    stops answering; every answer received until then is in the journal.
     """
-    place = _place(settings)
-    with Journal(journal) as kept:
-        before = kept.read(plan["request_key"])
-        ended = before.filter(pl.col("text").is_not_null() | pl.col("permanent"))
-        waiting = plan.join(ended, on="request_key", how="anti", maintain_order="left")
-        _check(settings, place, waiting)
-        if progress:
-            progress(len(ended), len(plan))
-        if len(waiting):
-            asyncio.run(_send(settings, place, waiting, texts, kept, (len(ended), len(plan), progress), policy))
-        outcomes = kept.read(plan["request_key"])
+    asking = desk(settings, journal, policy)
+    _check(settings, asking.place.base_url, plan)
+
+    def calls(waiting: pl.Series) -> AsyncIterator[Call]:
+        return _calls(settings, plan.filter(pl.col("request_key").is_in(waiting.implode())), texts)
+
+    outcomes = asking.ask(plan["request_key"], calls, progress)
     answers = outcomes.filter(pl.col("text").is_not_null()).select(list(ANSWER_SCHEMA))
     failed = outcomes.filter(pl.col("text").is_null()).select(list(FAILURE_SCHEMA))
-    rows = draft_rows(settings, seeds, plan, answers, {"model": place.model, "endpoint": _host(place)})
+    rows = draft_rows(settings, seeds, plan, answers, {"model": settings.model, "endpoint": host(asking.place)})
     return Drafts(rows, plan.select("request_key").join(failed, on="request_key", how="inner", maintain_order="left"))
 
 
+def messages(settings: Settings, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
+    """Return the messages of each row of a plan, as they are sent, in plan order; all seed texts are held at once."""
+    prompts = _prompts.chosen(settings.kinds)
+    found = iter(shown(plan, texts))
+    return [prompts[kind].messages(**{_field(prompts[kind]): next(found)}) for kind in plan["kind"]]
+
+
+def shown(rows: pl.DataFrame, texts: Texts) -> list[str]:
+    """Return what each row's request shows of its seed, cut to what a request may hold, or its brief."""
+    seeded = rows.filter(pl.col("brief").is_null())
+    found = iter(fetch(texts, seeded["seed_ids"].list.first().to_list()))
+    return [_prompts.cut_at_sentence(next(found)) if brief is None else brief for brief in rows["brief"]]
+
+
 def request_key(
-    place: Place,
-    prompt: _prompts.Prompt,
+    base_url: str,
+    model: str,
+    prompt: Prompt,
     sampling: str,
-    inputs: list[str],
+    inputs: Sequence[str],
     purpose: str = "generate",
     turn: int = 0,
     schema: str | None = None,
@@ -130,12 +145,12 @@ def request_key(
     return canonical_sha256(
         {
             "version": [VERSION, _prompts.RENDERING],
-            "base_url": place.base_url,
-            "model": place.model,
+            "base_url": base_url,
+            "model": model,
             "prompt": [prompt.id, prompt.hash],
             "kind": prompt.kind,
             "sampling": sampling,
-            "inputs": inputs,
+            "inputs": list(inputs),
             "purpose": purpose,
             "turn": turn,
             "schema": schema,
@@ -143,73 +158,81 @@ def request_key(
     )
 
 
+def briefs(settings: Settings) -> pl.DataFrame:
+    """Return what drafts without a seed are about. Columns: doc_id (a hash of the brief), words (1), brief."""
+    written = [
+        f"Topic: {topic}\nFor: {audience}\nForm: {style}"
+        for topic, audience, style in product(settings.free.topics, settings.free.audiences, settings.free.styles)
+    ]
+    names = [hashlib.sha256(brief.encode()).hexdigest()[:32] for brief in written]
+    schema = {"doc_id": pl.String, "words": pl.Int64, "brief": pl.String}
+    return pl.DataFrame({"doc_id": names, "words": 1, "brief": written}, schema=schema).unique("doc_id", keep="any")
+
+
+def _turns(settings: Settings, sources: pl.DataFrame, prompts: Mapping[str, Prompt]) -> pl.DataFrame:
+    """List what could be asked, best first: each source once, then each again with its next kind.
+
+    sources: doc_id, words. Column turn: grows with the number of kinds before, so that lists of several kinds can be
+    merged and each kind has the same share.
+    """
+    kinds = pl.Series("kind", sorted(prompts), dtype=pl.String)
+    ordered = by_priority(sources.filter(pl.col("words") > 0), settings.sampling.seed)
+    schema = {"doc_id": pl.String, "kind": pl.String, "seed": pl.Int64, "words_expected": pl.Int64}
+    rounds = [pl.DataFrame(schema=schema | {"prompt_words": pl.Int64})]
+    if prompts and len(ordered):
+        order_of_kinds = np.argsort([seed_priority(ordered["doc_id"], kind) for kind in kinds], axis=0)
+        lengths = pl.Series([prompts[kind].length for kind in kinds], dtype=pl.Int64)
+        shares = pl.Series([prompts[kind].words for kind in kinds], dtype=pl.Float64)
+        taken = pl.col("words").clip(upper_bound=_prompts.SEED_WORDS)
+        for use in range(settings.seeds.max_per_seed):
+            at = order_of_kinds[use % len(kinds)]
+            rounds.append(
+                ordered.select(
+                    "doc_id",
+                    kinds.gather(at).alias("kind"),
+                    pl.lit(settings.sampling.seed + use // len(kinds), pl.Int64).alias("seed"),
+                    _words_expected(settings, taken * pl.lit(shares.gather(at))),
+                    (taken + pl.lit(lengths.gather(at))).cast(pl.Int64).alias("prompt_words"),
+                )
+            )
+    turn = (pl.int_range(pl.len(), dtype=pl.Int64) / max(len(kinds), 1)).alias("turn")
+    return pl.concat(rounds).with_columns(turn)
+
+
+def _words_expected(settings: Settings, words: pl.Expr) -> pl.Expr:
+    most = max(1, int(settings.sampling.max_tokens * WORDS_A_TOKEN))
+    return words.round(0).clip(1, most).cast(pl.Int64).alias("words_expected")
+
+
 def _request(
-    settings: Settings, place: Place, prompt: _prompts.Prompt, seed_ids: list[str], seed: int
+    settings: Settings, base_url: str, prompt: Prompt, inputs: list[str], seed: int
 ) -> tuple[str, str, str, str]:
     """Return request_key, prompt_id, prompt_hash and sampling of one plan row."""
     asked = {"temperature": settings.sampling.temperature, "max_tokens": settings.sampling.max_tokens, "seed": seed}
     sampling = canonical_json(asked)
-    return request_key(place, prompt, sampling, seed_ids), prompt.id, prompt.hash, sampling
+    return request_key(base_url, settings.model or "", prompt, sampling, inputs), prompt.id, prompt.hash, sampling
 
 
-def _words_expected(settings: Settings, words: pl.Expr, shares: Sequence[float]) -> pl.Expr:
-    expected = (words.clip(upper_bound=_prompts.SEED_WORDS) * pl.lit(pl.Series(shares, dtype=pl.Float64))).round(0)
-    most = max(1, int(settings.sampling.max_tokens * WORDS_A_TOKEN))
-    return expected.clip(1, most).cast(pl.Int64).alias("words_expected")
+def _field(prompt: Prompt) -> str:
+    return "text" if prompt.is_seeded else "brief"
 
 
-def _place(settings: Settings) -> Place:
-    """Read where to send. Raises RecipeError for a base_url that is no http(s) URL, or a missing model."""
-    base_url = (settings.base_url or "").rstrip("/")
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-        raise RecipeError(f"generate.{settings.name}.base_url: {base_url!r} is no URL; give http(s)://HOST/v1")
-    if not settings.model:
-        raise RecipeError(f"generate.{settings.name}.model: missing; give the model's name as the endpoint knows it")
-    key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else ""
-    return Place(base_url, settings.model, key or "unused", settings.api_key_env)
-
-
-def _host(place: Place) -> str:
-    """Return host and port, without a name or password that the URL may carry."""
-    return urlsplit(place.base_url).netloc.rpartition("@")[2]
-
-
-def _check(settings: Settings, place: Place, waiting: pl.DataFrame) -> None:
-    """Refuse to send rows whose key does not follow from these settings and today's prompt files."""
-    prompts = {kind: _prompts.find(kind) for kind in waiting["kind"].unique()}
-    for kind, inputs, sampling, key in waiting.select("kind", "seed_ids", "sampling", "request_key").iter_rows():
-        if request_key(place, prompts[kind], sampling, inputs) != key:
+def _check(settings: Settings, base_url: str, plan: pl.DataFrame) -> None:
+    """Refuse rows whose key does not follow from these settings and today's prompt files."""
+    prompts = _prompts.chosen(settings.kinds)
+    for kind, seed_ids, brief, sampling, key in plan.select(
+        "kind", "seed_ids", "brief", "sampling", "request_key"
+    ).iter_rows():
+        inputs = seed_ids if brief is None else [hashlib.sha256(brief.encode()).hexdigest()[:32]]
+        expected = kind in prompts and request_key(base_url, settings.model or "", prompts[kind], sampling, inputs)
+        if expected != key:
             raise RecipeError(f"generate.{settings.name}: the plan was made from other settings; plan again")
 
 
-async def _send(
-    settings: Settings,
-    place: Place,
-    waiting: pl.DataFrame,
-    texts: Texts,
-    kept: Journal,
-    counted: tuple[int, int, Progress | None],
-    policy: Policy | None,
-) -> None:
-    """Ask everything in `waiting` and keep every outcome in the journal."""
-    done, planned, progress = counted
-    async with Writer(kept) as writer:
-
-        def keep(outcome: Outcome) -> None:
-            nonlocal done
-            writer.keep(outcome)
-            done += 1
-            if progress:
-                progress(done, planned)
-
-        await ask_all(place, _calls(waiting, texts), keep, settings.concurrency, policy or Policy())
-
-
-async def _calls(waiting: pl.DataFrame, texts: Texts) -> AsyncIterator[Call]:
+async def _calls(settings: Settings, waiting: pl.DataFrame, texts: Texts) -> AsyncIterator[Call]:
     """Fetch seed texts batch by batch, beside the event loop, and fill them into their prompts."""
-    for batch in waiting.iter_slices(_BATCH):
-        prompts = {kind: _prompts.find(kind) for kind in batch["kind"].unique()}
-        found = await asyncio.to_thread(fetch, texts, batch["seed_ids"].list.first().to_list())
-        columns = batch.select("request_key", "kind", "sampling").iter_rows()
-        for (key, kind, sampling), text in zip(columns, found, strict=True):
-            yield Call(key, prompts[kind].messages(text), json.loads(sampling))
+    for batch in waiting.iter_slices(BATCH):
+        filled = await asyncio.to_thread(messages, settings, batch, texts)
+        columns = batch.select("request_key", "sampling").iter_rows()
+        for (key, sampling), asked in zip(columns, filled, strict=True):
+            yield Call(key, settings.model or "", asked, json.loads(sampling))

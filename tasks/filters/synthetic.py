@@ -1,0 +1,46 @@
+"""Synthetic: drop texts declared synthetic that refuse, talk to a user, or repeat themselves.
+
+Drafts of our own generators pass the same rules, and those that need a seed, under `generate[].gates`. Where a
+source is declared synthetic, this filter applies with its defaults also when a recipe does not name it.
+Signal columns: synthetic_refusal, synthetic_preamble (boolean), synthetic_repetition (float32, 0 to 1).
+"""
+
+from typing import Literal
+
+import polars as pl
+from pydantic import Field
+
+from cuvee.tasks import grade
+from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
+
+VERSION = 1
+SIGNALS: dict[str, pl.DataType] = {
+    "synthetic_refusal": pl.Boolean(),
+    "synthetic_preamble": pl.Boolean(),
+    "synthetic_repetition": pl.Float32(),
+}
+
+
+class Options(FilterOptions):
+    """What a synthetic text is dropped for; text of another origin always passes."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    refusal: bool = Field(True, description="Drop answers that decline a task.")
+    preamble: bool = Field(True, description="Drop answers that talk to a user before or after the text.")
+    repetition: float = Field(0.3, ge=0, le=1, description="Share of characters in repeated 10-grams, at most.")
+
+
+def signals(shard: pl.DataFrame) -> pl.DataFrame:
+    """Return SIGNALS for each document of the shard (columns text, chars), in its order."""
+    return grade.measure_text(shard).select(pl.all().name.prefix("synthetic_")).cast(SIGNALS)  # type: ignore[arg-type]
+
+
+def verdict(options: Options) -> pl.Expr:
+    """Object to synthetic texts by the first rule that is broken."""
+    broken = {
+        "refusal": pl.col("synthetic_refusal") & pl.lit(options.refusal),
+        "preamble": pl.col("synthetic_preamble") & pl.lit(options.preamble),
+        "repetition": above("synthetic_repetition", options.repetition),
+    }
+    declared = (pl.col("origin") == "synthetic") & ~pl.col("generated")
+    return first_reason(options.kind, {name: rule & declared for name, rule in broken.items()})

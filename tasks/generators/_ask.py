@@ -1,0 +1,79 @@
+"""Asking an endpoint what a journal does not answer yet."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.tasks.generators._journal import Journal, Outcome, Writer
+from cuvee.tasks.generators._pace import Policy
+from cuvee.tasks.generators._types import Call, Place, Progress, Settings
+
+Calls = Callable[[pl.Series], AsyncIterator[Call]]
+"""Makes the requests of these keys, one by one as they can be sent."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where answers come from: an endpoint, and the journal with what it said before."""
+
+    place: Place
+    journal: Journal
+    concurrency: int
+    policy: Policy
+
+    def ask(self, keys: pl.Series, calls: Calls, progress: Progress | None = None) -> pl.DataFrame:
+        """Return the outcome of each request key, JOURNAL_SCHEMA in no particular order, sending what has none.
+
+        A failure that is not permanent is sent again. Raises RecipeError if the endpoint refuses the settings,
+        RetryableError if it stops answering; every answer received until then is in the journal.
+        """
+        before = self.journal.read(keys)
+        ended = before.filter(pl.col("text").is_not_null() | pl.col("permanent"))["request_key"]
+        waiting = keys.filter(~keys.is_in(ended.implode())).unique(maintain_order=True)
+        done, planned = keys.n_unique() - len(waiting), keys.n_unique()
+        if progress:
+            progress(done, planned)
+        if not len(waiting):
+            return before
+        asyncio.run(self._send(calls(waiting), done, planned, progress))
+        return self.journal.read(keys)
+
+    async def _send(self, calls: AsyncIterator[Call], done: int, planned: int, progress: Progress | None) -> None:
+        # The SDK takes most of a second to load, and most runs send nothing.
+        from cuvee.tasks.generators._client import ask_all
+
+        async with Writer(self.journal) as writer:
+
+            def keep(outcome: Outcome) -> None:
+                nonlocal done
+                writer.keep(outcome)
+                done += 1
+                if progress:
+                    progress(done, planned)
+
+            await ask_all(self.place, calls, keep, self.concurrency, self.policy)
+
+
+def desk(settings: Settings, journal: Journal, policy: Policy | None = None) -> Desk:
+    """Open the desk of a recipe's entry. Raises RecipeError for a base_url that is no http(s) URL."""
+    policy = policy or Policy(timeout_s=settings.timeout_s)
+    return Desk(place_of(settings), journal, settings.concurrency, policy)
+
+
+def place_of(settings: Settings) -> Place:
+    """Read where to send, with the key of the environment; raises RecipeError for a base_url that is no http(s) URL."""
+    base_url = (settings.base_url or "").rstrip("/")
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+        raise RecipeError(f"generate.{settings.name}.base_url: {base_url!r} is no URL; give http(s)://HOST/v1")
+    key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else ""
+    return Place(base_url, key or "unused", settings.api_key_env)
+
+
+def host(place: Place) -> str:
+    """Return host and port, without a name or password that the URL may carry."""
+    return urlsplit(place.base_url).netloc.rpartition("@")[2]
