@@ -26,6 +26,9 @@ SHARD = pa.schema(
         ("depth", pa.int8()),  # drafts only
         ("domain", pa.string()),  # drafts only: the seed's
         ("seed_ids", pa.list_(pa.string())),  # drafts only
+        ("grade", pa.float32()),  # drafts only: the judge's, 1 to 5
+        ("groundedness", pa.float32()),  # drafts only: 0 to 1
+        ("gate", pa.string()),  # drafts only: why it is rejected, null where it is not
         ("content_type", pa.string()),  # of web pages, without parameters
         ("opt_out", pa.string()),  # of web pages: JSON of the raw signals, null where there are none
         ("date_trusted", pa.bool_()),  # whether the reader vouches for `created`, as for the date of a capture

@@ -178,27 +178,12 @@ def _kind(node: Any) -> str:
 
 
 _NOT_BUILT: list[tuple[str, Callable[[Recipe], bool], str]] = [
-    (
-        "generate[].grade",
-        lambda r: any(
-            g.grade.judge_model or g.grade.min_score not in (3, None) or g.grade.revise not in (2, 0)
-            for g in r.generate
-        ),
-        "leave it out",
-    ),
     ("review.sample", lambda r: r.review.sample != Review().sample, "leave it out"),
-    ("generate[].budget.cost_usd", lambda r: any(g.budget.cost_usd is not None for g in r.generate), "use requests"),
-    (
-        "generate[].prices",
-        lambda r: any(set(g.prices.model_dump().values()) != {None} for g in r.generate),
-        "leave them null",
-    ),
     ("mixture.unit: tokens", lambda r: r.mixture.unit == "tokens", "use words or bytes"),
     ("mixture.tokenizer", lambda r: r.mixture.tokenizer is not None, "leave it null"),
     ("mixture.groups", lambda r: bool(r.mixture.groups), "leave the list empty"),
     ("mixture.shortage: repeat", lambda r: r.mixture.shortage == "repeat", "use shrink or fail"),
     ("mixture.max_epochs above 1", lambda r: r.mixture.max_epochs > 1, "use 1"),
-    ("mixture.depth.max above 1", lambda r: r.mixture.depth.max > 1, "use 0 or 1"),
     ("review.when: findings and always", lambda r: r.review.when != "never", "use never"),
 ]
 

@@ -120,20 +120,66 @@ class Sampling(Frozen):
     seed: int = Field(1, ge=0)
 
 
+class Gates(Frozen):
+    """What a draft is rejected for without a model. The bounds let through what they name; what turns a gate off is
+    told beside it.
+    """
+
+    length_ratio: tuple[Annotated[Amount, Field(ge=0)], Annotated[Amount, Field(gt=0)]] = Field(
+        # An answer a tenth as long as its kind should be says nothing, one four times as long pads or invents.
+        (0.1, 4.0),
+        description="words of a draft ÷ words expected of its kind and seed; [0, 1000]: off",
+    )
+    language: bool = Field(True, description="reject drafts in another language than their seed's")
+    # FineWeb's score of a text whose language is clear.
+    language_score: Share = Field(0.65, description="how sure the language must be for that")
+    refusal: bool = Field(True, description="reject answers that decline the task")
+    preamble: bool = Field(True, description="reject answers that talk to the user before or after the text")
+    # Gopher rejects human text from 0.10; lists and questions repeat more, loops reach 0.5 and more.
+    repetition: Share = Field(0.3, description="characters in repeated 10-grams, at most; 1: off")
+    copied: Share = Field(0.8, description="runs of 8 words that the seed has, at most; 1: off")
+    # Text about another document reaches 0.36 on average, a true extract 1.0.
+    groundedness: Share = Field(0.5, description="numbers, names and content words in the seed, at least; 0: off")
+    facts: Share = Field(0.0, description="numbers and names in the seed, at least; 0: off; 1: every one")
+    # A judge that cannot answer in JSON says nothing against a draft; the report counts them.
+    ungraded: Literal["keep", "drop"] = Field("keep", description="drafts whose judgement cannot be read")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Gates":
+        if self.length_ratio[0] >= self.length_ratio[1]:
+            raise ValueError(f"length_ratio: {list(self.length_ratio)} is no range; give [least, most]")
+        return self
+
+
 class Grade(Frozen):
     """How drafts are judged and revised."""
 
-    min_score: int | None = Field(3, ge=1, le=5)
+    min_score: int | None = Field(3, ge=1, le=5, description="drafts with a lower grade are revised, then dropped")
     judge_model: str | None = Field(None, description="null: no judge")
-    revise: int = Field(2, ge=0, le=5)
+    revise: int = Field(2, ge=0, le=5, description="rounds of revision at most")
+
+
+class Free(Frozen):
+    """What the kind `free` writes about: every topic for every audience in every style."""
+
+    topics: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    audiences: Annotated[tuple[str, ...], Field(min_length=1)] = ("a curious reader without special knowledge",)
+    styles: Annotated[tuple[str, ...], Field(min_length=1)] = ("an explanatory article",)
+    domain: str = Field("unknown", min_length=1)
+    license: str = Field(UNKNOWN, description="SPDX expression; there is no seed to inherit one from")
+
+    @field_validator("license")
+    @classmethod
+    def _license_is_spdx(cls, value: str) -> str:
+        return _expression(value)
 
 
 class Budget(Frozen):
     """The most that a generator may plan."""
 
     amount: Literal["auto"] | Annotated[Amount, Field(ge=0)] = Field("auto", description="in the mixture's unit")
-    requests: int | None = Field(None, ge=0)
-    cost_usd: Amount | None = Field(None, ge=0)
+    requests: int | None = Field(None, ge=0, description="drafts asked for; judging and revising come on top")
+    cost_usd: Amount | None = Field(None, ge=0, description="needs prices; judging and revising included")
 
 
 class Prices(Frozen):
@@ -152,13 +198,32 @@ class Generate(Frozen):
     model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     kinds: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = ("encyclopedic",)
+    free: Free = Free()
     seeds: Seeds = Seeds()
     sampling: Sampling = Sampling()
+    gates: Gates = Gates()
     grade: Grade = Grade()
     budget: Budget = Budget()
     prices: Prices = Prices()
     concurrency: int = Field(32, ge=1, le=1024)
+    # 512 tokens at 10 a second are 51 s; a server that hangs costs this much each time.
+    timeout_s: float = Field(120.0, gt=0, allow_inf_nan=False, description="longest wait for one answer, seconds")
     allow_baseline: bool = Field(False, description="the ngram baseline is refused unless true")
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether drafts pass gates and judge: the baseline is nonsense by design, and would pass none."""
+        return self.generator != "ngram"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Generate":
+        if self.grade.judge_model and not self.is_graded:
+            raise ValueError("grade.judge_model: the ngram baseline has no endpoint to ask; leave it null")
+        if self.budget.cost_usd is not None and None in self.prices.model_dump().values():
+            raise ValueError("budget.cost_usd: a cost cannot be known without prices; give both of prices")
+        if "free" in self.kinds and not self.free.topics:
+            raise ValueError("kinds: free needs something to write about; give free.topics")
+        return self
 
 
 class Dedup(Frozen):
@@ -184,7 +249,7 @@ class Decontaminate(Frozen):
 class Provenance(Frozen):
     """How evidence becomes a conclusion, and what follows from it."""
 
-    model: str = Field("builtin", description="builtin, or the folder of a trained model")
+    model: str = Field("builtin", description="builtin, the folder of a trained model, or name@v0001 of the store")
     max_false_positive_rate: float = Field(0.005, gt=0.0, le=0.5)
     suspects: Literal["relabel", "drop", "keep"] = "relabel"
     unknown_as: Literal["exclude", "human", "synthetic"] = "exclude"

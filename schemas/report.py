@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from cuvee.schemas.base import Frozen
+from cuvee.schemas.generation import Outlook
 
 
 class StepReport(Frozen):
@@ -30,7 +31,8 @@ class RunReport(Frozen):
     """How a run ended. version: the one that stands now; published: whether this run made it.
 
     plan: nothing was sent or published, the figures are what a run would start from; requests: of each generator,
-    those that it would send. example: a document whose story is worth a look; seconds: how long the run took.
+    those that it would send; outlooks: what they look like and may cost.
+    example: a document whose story is worth a look; seconds: how long the run took.
     """
 
     corpus: str
@@ -47,6 +49,7 @@ class RunReport(Frozen):
     store: str = ""
     plan: bool = False
     requests: dict[str, int] = Field({})
+    outlooks: dict[str, Outlook] = Field({})
     example: str | None = None
     seconds: float = 0.0
 
@@ -59,7 +62,7 @@ class RunReport(Frozen):
             if self.plan
             else f"**{self.corpus}@v{self.version:04d}**: {state}",
             f"{self.documents:,} documents, {self.amount:,} {self.unit}, human share {share} (floor {self.floor:g})",
-            *(f"- generator {name} would send {count:,} requests" for name, count in self.requests.items()),
+            *(f"- {line}" for name, seen in self.outlooks.items() for line in seen.as_lines(name, samples=False)),
             *(f"- finding: {finding.message}" for finding in self.findings),
             *(f"- warning: {warning}" for warning in self.warnings),
         ]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ class TableWriter:
             schema,
             compression="zstd",
             compression_level=level,
-            use_dictionary=[name for name in plain if not pa.types.is_floating(schema.field(name).type)],
+            use_dictionary=[name for name in plain if not _seldom_repeats(schema.field(name).type)],
             write_statistics=plain,
             write_page_index=True,
             # zstd finds two of three changed bytes by itself; the others would pass as text.
@@ -52,6 +53,11 @@ class TableWriter:
     def close(self) -> None:
         """Finish the file."""
         self._writer.close()
+
+
+def _seldom_repeats(kind: pa.DataType) -> bool:
+    """Tell whether a dictionary of a column's values would be built and read in vain: floats, and hashes (uint64)."""
+    return bool(pa.types.is_floating(kind) or kind == pa.uint64())
 
 
 @contextmanager
@@ -111,6 +117,25 @@ def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterato
             yield parquet.read_row_group(group, columns=list(columns))
 
 
+def take_rows(store: Store, ref: FileRef, columns: Sequence[str], rows: Sequence[int]) -> pa.Table:
+    """Read the columns of some rows, ascending row numbers of which one at least; raises as `read_table`.
+
+    Row groups without a wanted row are not read.
+    """
+    parts, start = [], 0
+    with _opened(store, ref) as parquet:
+        for group in range(parquet.num_row_groups):
+            stop = start + parquet.metadata.row_group(group).num_rows
+            wanted = rows[bisect_left(rows, start) : bisect_left(rows, stop)]
+            if len(wanted):
+                table = parquet.read_row_group(group, columns=list(columns))
+                parts.append(table.take(pa.array([row - start for row in wanted])))
+            start = stop
+    if start != ref.rows:
+        raise IntegrityError(f"{store.location(ref.path)} has {start} rows, recorded were {ref.rows}")
+    return pa.concat_tables(parts)
+
+
 @contextmanager
 def _opened(store: Store, ref: FileRef) -> Iterator[pq.ParquetFile]:
     try:
@@ -119,5 +144,6 @@ def _opened(store: Store, ref: FileRef) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
     except FileNotFoundError:
         raise IntegrityError(f"{store.location(ref.path)} is missing; restore it from a backup") from None
-    except (pa.ArrowException, OSError) as error:  # OSError: a wrong checksum, bytes that do not decompress
+    # OSError: a wrong checksum, bytes that do not decompress. UnicodeDecodeError: a column's name.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{store.location(ref.path)} is damaged ({error}); restore it") from None

@@ -88,8 +88,6 @@ def _columns(documents: pl.DataFrame) -> pl.DataFrame:
     return documents.with_columns(
         source_id=pl.coalesce("source_id", pl.concat_str("file", pl.lit(":"), "row")),
         tokens="words",
-        grade=pl.lit(None, pl.Float32),
-        groundedness=pl.lit(None, pl.Float32),
         seed_ids=pl.col("seed_ids").fill_null([]),
     ).select(name for name in PUBLISHED.names if name not in _READ_AGAIN)
 

@@ -11,9 +11,8 @@ from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import read_state, versions
 from cuvee.storage.store import open_store, store_uri
-from cuvee.tasks import attributes, filters, generators
+from cuvee.tasks import attributes, filters, generate, generators
 from cuvee.tasks.pairs import choose_bands, known_pairs
-from cuvee.tasks.provenance import model as provenance_model
 from cuvee.tasks.steps import restore, sweep
 
 
@@ -78,7 +77,8 @@ def _check_parts(run: Run, name: str) -> None:
             raise RecipeError(
                 f"{name}: generate.{position}.generator: no generator is called {entry.generator!r}; {hint}"
             )
-    model = provenance_model.load(attributes.model_path(run))
+    generate.check(recipe, run.folder)
+    model = attributes.provenance_model(run)
     model.threshold(recipe.provenance.max_false_positive_rate)
     for path in attributes.benchmark_paths(run):
         if not path.is_file():

@@ -11,7 +11,8 @@ import polars as pl
 
 from cuvee.schemas.licenses import spdx
 from cuvee.schemas.records import Run, SourceFile
-from cuvee.tasks.ingest import drafting_key, reading_key
+from cuvee.tasks.grade import drafting_key
+from cuvee.tasks.ingest import reading_key
 from cuvee.tasks.pool import Pool
 
 # (generator's name, request key)
@@ -99,7 +100,7 @@ def current(run: Run, rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile
     """
     recipe = run.recipe
     readings = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
-    readings |= {entry.name: drafting_key(recipe) for entry in recipe.generate}
+    readings |= {entry.name: drafting_key(recipe, entry) for entry in recipe.generate}
     now = pl.DataFrame({"source": list(readings), "reading": list(readings.values())})
     rows = rows.join(now, on=["source", "reading"], how="semi", maintain_order="left")
     planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")

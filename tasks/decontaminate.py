@@ -17,23 +17,31 @@ comes first.
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cuvee.schemas.errors import InputError, IntegrityError, RecipeError
-from cuvee.tasks.dedup.kernel import Text, word_hashes
+from cuvee.tasks.dedup.kernel import Int64s, Text, Uint64s, word_hashes
+from cuvee.tasks.n_grams import (
+    extend,
+    filter_of,
+    judge_items,
+    judge_paragraphs,
+    list_n_grams,
+    look_up,
+    next_letters,
+)
 
 # A change of what is found, or of the shares, makes stored results void: raise it.
 VERSION = 1
 MIN_WORDS = 8
-ABSENT, UNUSABLE = -1, -2
-# Texts hashed at a time: words take 13 bytes each while they wait.
-_SLICE = 4096
+# Text scanned at a time: its words and n-grams, about five times as many bytes, stay in the processor's cache.
+_SLICE_BYTES = 1 << 20
 
 # Planted in every index and every scan. Words that no language has, so that no text can hold them; mixed case, a
 # ligature and a combining mark, so that it takes the slow way through normalisation as well as the fast one.
@@ -42,9 +50,6 @@ CANARY = (
     "Quivorblax zemmitrune Ospandrik vellucarne thrixomide Ubbenforth calydrune pexivolt Grommelquay ﬁthrabine "
     "jorvandel Skimmetrax e\u0301loquarn dwybbenish voltramere Hexapindle crovanthine Mirrowgast tulquendor fennixabra"
 )
-
-Uint64s: TypeAlias = npt.NDArray[np.uint64]
-Int64s: TypeAlias = npt.NDArray[np.int64]
 
 
 class BenchmarkItem(NamedTuple):
@@ -64,7 +69,7 @@ class Index(NamedTuple):
     owners: Int64s
     totals: Int64s  # distinct n-grams of each item
     lengths: list[int]  # of the n-grams there are, ascending
-    filter: npt.NDArray[np.bool_]  # by the upper bits of a hash: False where no n-gram is
+    filter: Uint64s  # see n_grams.filter_of
     too_short: list[str]  # items of fewer than MIN_WORDS words (or ngram, if that is less), or without a letter
 
 
@@ -96,7 +101,7 @@ def build(items: Sequence[BenchmarkItem], ngram: int = 13) -> Index:
     for number, (entry, size) in enumerate(zip(items, sizes, strict=True)):
         length = min(ngram, int(size))
         part = slice(words.offsets[number], words.offsets[number + 1])
-        hashes, usable = _ngrams(words.hashes[part], words.has_letter[part], max(length, 1))
+        hashes, usable = list_n_grams(words.hashes[part], words.has_letter[part], max(length, 1))
         distinct = np.unique(hashes[usable])
         if length < shortest or not len(distinct):
             too_short.append(entry.name)
@@ -106,9 +111,6 @@ def build(items: Sequence[BenchmarkItem], ngram: int = 13) -> Index:
     hashes, owner = np.concatenate(parts), np.concatenate(owners)
     order = np.lexsort((owner, hashes))
     distinct, starts = np.unique(hashes[order], return_index=True)
-    bits = max(16, int(16 * len(distinct)).bit_length())
-    seen = np.zeros(1 << bits, np.bool_)
-    seen[distinct >> np.uint64(64 - bits)] = True
     return Index(
         ngram=ngram,
         names=[entry.name for entry in items],
@@ -117,7 +119,7 @@ def build(items: Sequence[BenchmarkItem], ngram: int = 13) -> Index:
         owners=owner[order],
         totals=np.bincount(owner, minlength=len(items)),
         lengths=sorted({min(ngram, int(size)) for size in sizes if size >= shortest} | {ngram}),
-        filter=seen,
+        filter=filter_of(distinct),
         too_short=too_short,
     )
 
@@ -126,7 +128,9 @@ def scan(text: Text, index: Index) -> pl.DataFrame:
     """Return overlap and item of each text. Raises IntegrityError when the planted canary is not found."""
     if isinstance(text, pa.ChunkedArray):
         text = text.combine_chunks()
-    parts = [_scan_slice(text.slice(start, _SLICE), index) for start in range(0, max(1, len(text)), _SLICE)]
+    text = text.cast(pa.large_string())
+    tally = _Tally(len(index.hashes), len(index.names))
+    parts = [_scan_slice(part, index, tally) for part in _slices(text)]
     overlap = np.concatenate([part[0] for part in parts])
     owner = np.concatenate([part[1] for part in parts])
     names = pl.Series([*index.names, None], dtype=pl.String)
@@ -134,18 +138,44 @@ def scan(text: Text, index: Index) -> pl.DataFrame:
     return pl.DataFrame({"overlap": overlap, "item": names.gather(np.where(owner < 0, len(index.names), owner))})
 
 
-def _scan_slice(text: pa.Array, index: Index) -> tuple[npt.NDArray[np.float32], Int64s]:
+class _Tally:
+    """What is counted while texts are scanned. Texts and words are numbered through, so nothing is ever reset."""
+
+    def __init__(self, n_grams: int, items: int) -> None:
+        self.texts = self.words = 0  # scanned so far
+        self.counted = np.full(n_grams, -1, np.int64)  # the last text in which an n-gram was counted
+        self.text_of, self.hits = np.full(items, -1, np.int64), np.zeros(items, np.int64)
+        self.paragraph_of, self.paragraph_hits = np.full(items, -1, np.int64), np.zeros(items, np.int64)
+
+
+def _slices(text: pa.LargeStringArray) -> Iterator[pa.LargeStringArray]:
+    """Cut texts into runs of at most _SLICE_BYTES, or of one text; no text is one empty run."""
+    ends = np.cumsum(pc.fill_null(pc.binary_length(text), 0).to_numpy())
+    start = 0
+    while start < len(text) or start == 0:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _SLICE_BYTES, side="right")))
+        yield text.slice(start, stop - start)
+        start = stop
+
+
+def _scan_slice(text: pa.LargeStringArray, index: Index, tally: _Tally) -> tuple[npt.NDArray[np.float32], Int64s]:
     """Return overlap and item number (-1 for none) of some texts, scanned with the canary behind them."""
     canary = pa.array([f"An opening. {CANARY}, and an end."], pa.large_string())
-    words = word_hashes(pa.concat_arrays([text.cast(pa.large_string()), canary]))
+    words = word_hashes(pa.concat_arrays([text, canary]))
     overlap, owner = np.zeros(len(text) + 1, np.float64), np.full(len(text) + 1, -1, np.int64)
+    holders = (index.starts, index.owners, index.totals, overlap, owner)
+    next_letter = next_letters(words.has_letter)
+    running, size = words.hashes.copy(), 1
     for length in index.lengths:
-        values, usable = _ngrams(words.hashes, words.has_letter, length)
-        places = _look_up(values, usable, index.hashes, index.filter)
-        holders = (index.starts, index.owners, index.totals, overlap, owner)
-        _judge_items(places, words.offsets, length, *holders)
+        extend(words.hashes, running, size, length)
+        size = length
+        places = look_up(running, next_letter, length, index.hashes, index.filter)
+        judge_items(places, words.offsets, length, *holders, tally.counted, tally.text_of, tally.hits, tally.texts)
         if length == index.ngram:
-            _judge_paragraphs(places, words.lines, words.offsets, length, *holders)
+            paragraphs = (tally.paragraph_of, tally.paragraph_hits, tally.words)
+            judge_paragraphs(places, words.lines, words.offsets, length, *holders, *paragraphs)
+    tally.texts, tally.words = tally.texts + len(text) + 1, tally.words + len(words.hashes)
     if owner[-1] != len(index.names) - 1 or overlap[-1] < 1:
         raise IntegrityError(
             "decontaminate: the planted canary was not found, so nothing would be; the index was not made by this "
@@ -190,91 +220,3 @@ def _strings(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for part in value:
             yield from _strings(part)
-
-
-@numba.njit(nogil=True, cache=True)
-def _ngrams(words, has_letter, size):  # type: ignore[no-untyped-def]
-    """Return the hash of the `size` words from each place on (Horner's rule), and whether one of them has a letter."""
-    total = max(0, len(words) - size + 1)
-    hashes = words[:total].copy()
-    for j in range(1, size):
-        for i in range(total):
-            hashes[i] = hashes[i] * np.uint64(0xBF58476D1CE4E5B9) + words[i + j]
-    usable = np.empty(total, np.bool_)
-    letters = 0
-    for i in range(min(size - 1, len(words))):
-        letters += has_letter[i]
-    for i in range(total):
-        letters += has_letter[i + size - 1]
-        usable[i] = letters > 0
-        letters -= has_letter[i]
-        hashes[i] = (hashes[i] ^ (hashes[i] >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
-    return hashes, usable
-
-
-@numba.njit(nogil=True, cache=True)
-def _look_up(values, usable, hashes, seen):  # type: ignore[no-untyped-def]
-    """Return the place of each n-gram among the ascending hashes; ABSENT, or UNUSABLE when it has no letter."""
-    bits = 0
-    while (1 << bits) < len(seen):
-        bits += 1
-    places = np.full(len(values), ABSENT, np.int64)
-    for i in range(len(values)):
-        if not usable[i]:
-            places[i] = UNUSABLE
-        elif seen[values[i] >> np.uint64(64 - bits)]:
-            place = np.searchsorted(hashes, values[i])
-            if place < len(hashes) and hashes[place] == values[i]:
-                places[i] = place
-    return places
-
-
-@numba.njit(nogil=True, cache=True)
-def _judge_items(places, offsets, size, starts, owners, totals, overlap, owner):  # type: ignore[no-untyped-def]
-    """Raise overlap and owner of each text to the largest share of an item's n-grams that it holds."""
-    counted = np.full(len(starts) - 1, -1, np.int64)  # the last text in which an n-gram was counted
-    text_of, hits = np.full(len(totals), -1, np.int64), np.zeros(len(totals), np.int64)
-    for text in range(len(offsets) - 1):
-        for i in range(offsets[text], offsets[text + 1] - size + 1):
-            place = places[i]
-            if place < 0 or counted[place] == text:
-                continue
-            counted[place] = text
-            for k in range(starts[place], starts[place + 1]):
-                candidate = owners[k]
-                if text_of[candidate] != text:
-                    text_of[candidate], hits[candidate] = text, 0
-                hits[candidate] += 1
-                share = hits[candidate] / totals[candidate]
-                if share > overlap[text] or (share == overlap[text] and candidate < owner[text]):
-                    overlap[text], owner[text] = share, candidate
-
-
-@numba.njit(nogil=True, cache=True)
-def _judge_paragraphs(places, lines, offsets, size, starts, owners, totals, overlap, owner):  # type: ignore[no-untyped-def]
-    """Raise overlap and owner of each text to the largest share of a paragraph's n-grams that any item holds."""
-    paragraph_of, hits = np.full(len(totals), -1, np.int64), np.zeros(len(totals), np.int64)
-    for text in range(len(offsets) - 1):
-        begin = offsets[text]
-        while begin < offsets[text + 1]:
-            end = begin
-            total, found, best = 0, 0, -1
-            while end < offsets[text + 1] and lines[end] == lines[begin]:
-                end += 1
-            for i in range(begin, end - size + 1):
-                place = places[i]
-                total += place != UNUSABLE
-                if place < 0:
-                    continue
-                found += 1
-                for k in range(starts[place], starts[place + 1]):
-                    candidate = owners[k]
-                    # Words are numbered through, so their number tells paragraphs apart.
-                    if paragraph_of[candidate] != begin:
-                        paragraph_of[candidate], hits[candidate] = begin, 0
-                    hits[candidate] += 1
-                    if best < 0 or hits[candidate] > hits[best] or (hits[candidate] == hits[best] and candidate < best):
-                        best = candidate
-            begin = end
-            if found and (found / total > overlap[text] or (found / total == overlap[text] and best < owner[text])):
-                overlap[text], owner[text] = found / total, best

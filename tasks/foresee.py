@@ -7,7 +7,7 @@ import polars as pl
 from cuvee.schemas.records import FileRef, Run, SourceFile
 from cuvee.schemas.report import RunReport
 from cuvee.storage.store import open_store
-from cuvee.tasks.generate import NOT_SENT, Generated
+from cuvee.tasks.generate import Generated
 from cuvee.tasks.ledger import build, step_reports
 from cuvee.tasks.mixture import counts_as_human
 from cuvee.tasks.pool import Pool
@@ -45,5 +45,6 @@ def run(
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning)),
         store=store.uri,
         plan=True,
-        requests={entry.name: sum(reason == NOT_SENT for reason in entry.failed.values()) for entry in generated},
+        requests={entry.name: entry.outlook.requests for entry in generated if entry.outlook},
+        outlooks={entry.name: entry.outlook for entry in generated if entry.outlook},
     )

@@ -5,6 +5,9 @@ Texts of one text key have the same shingles. Which documents are current, and w
 from these pairs, so pairs(old) and pairs(new against all) together equal a rebuild.
 """
 
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,22 +16,27 @@ import pyarrow as pa
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
-from cuvee.schemas.records import PoolState, Run, StepRecord, step_key
+from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord, step_key
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import Store
-from cuvee.storage.tables import read_table, write_table
+from cuvee.storage.tables import read_table, read_tables, write_table
 from cuvee.tasks.attributes import band_name
 from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.dedup.bands import Bands, choose, found
+from cuvee.tasks.dedup.candidates import CROWD, first_of_each
 from cuvee.tasks.dedup.kernel import Int64s, Uint64s
-from cuvee.tasks.dedup.pairs import near_pairs
+from cuvee.tasks.dedup.pairs import BATCH_BYTES, near_pairs
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import Outcome, once
 
 STEP = "pairs"
 # Of the pairs at the threshold, the share that is compared at least.
 LEAST_RECALL = 0.999
+# Bands read at a time: of a million documents eight, of ten million one.
+BAND_BYTES = 64 << 20
 SCHEMA = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("jaccard", pa.float64())])
+
+_logger = logging.getLogger("cuvee.tasks")
 
 
 def known_pairs(state: PoolState) -> StepRecord | None:
@@ -39,11 +47,17 @@ def known_pairs(state: PoolState) -> StepRecord | None:
 def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
     """Compare what is new in the pool with everything in it.
 
-    previous: the pairs known so far; used when they were made with these options and a threshold no higher.
+    previous: the pairs known so far; used when they were made with these options, of texts that are still there, and
+    with a threshold no higher. Else all is compared anew, and the record's `work` says why.
+    The report's `work`: of the run whose version it names, the documents compared, candidates, pairs, large buckets,
+    documents in the largest, the estimate made before, anew (why all was compared, or null), and the text with most
+    near copies (text_key, copies).
     """
     signed = [record.key for record in pool.attributes["sign"]]
     options = pair_options(run.recipe, run.bands)
-    if previous is not None and not _usable(previous, run, options, signed):
+    anew = _objection(previous, run, options, signed) if previous else None
+    before = previous.report.get("work", {}) if previous else {}
+    if anew:
         previous = None
     covered = previous.report["signed"] if previous else []
     floor = previous.report["floor"] if previous else run.recipe.dedup.threshold
@@ -52,11 +66,13 @@ def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
     key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, signed=sorted(signed), covered=sorted(covered))
 
     def build(store: Store) -> Outcome:
-        near, candidates = _near(run, pool, set(covered), floor, store)
+        near, work = _near(run, pool, set(covered), floor, store)
         files = list(previous.files) if previous else []
         if near.num_rows:
             files.append(write_table(store, pool_folder(run.corpus, STEP), near))
-        return files, {"signed": sorted(signed), "floor": floor, "options": options, "candidates": candidates}
+        earlier = before if before.get("version") == run.version else {}
+        work = _together(earlier, {"version": run.version, "anew": anew, **work})
+        return files, {"signed": sorted(signed), "floor": floor, "options": options, "work": work}
 
     return once(run, STEP, key, build)
 
@@ -98,36 +114,119 @@ def read_pairs(store: Store, record: StepRecord) -> pl.DataFrame:
     return frame_of(pa.concat_tables([SCHEMA.empty_table(), *tables]))
 
 
-def _usable(previous: StepRecord, run: Run, options: Any, signed: list[str]) -> bool:
-    report = previous.report
-    same = report["options"] == options and report["floor"] <= run.recipe.dedup.threshold
-    return same and set(report["signed"]) <= set(signed)
+def _objection(previous: StepRecord, run: Run, options: list[Any], signed: list[str]) -> str | None:
+    """Say why known pairs cannot be used, or return None."""
+    report, threshold = previous.report, run.recipe.dedup.threshold
+    names = ("ngram", "permutations", "seed", "bands")
+    changed = [
+        f"dedup.{name} changed from {old} to {new}"
+        for name, old, new in zip(names, report["options"], options, strict=True)
+        if old != new
+    ]
+    if changed:
+        return ", ".join(changed)
+    if report["floor"] > threshold:
+        return f"dedup.threshold fell from {report['floor']:g} to {threshold:g}"
+    if not set(report["signed"]) <= set(signed):
+        return "texts that were compared are no longer in the pool, or were measured by another version of cuvee"
+    return None
 
 
-def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -> tuple[pa.Table, int]:
-    records = pool.attributes["sign"]
+def _together(earlier: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+    """Add up what two calls of one run did, its sources first and its drafts after."""
+    if not earlier:
+        return work
+    added = {name: earlier[name] + work[name] for name in ("documents", "candidates", "pairs", "large_buckets")}
+    larger = max(earlier, work, key=lambda part: part["most_copies"]["copies"])
+    most = {"largest_bucket": max(earlier["largest_bucket"], work["largest_bucket"]), "anew": earlier["anew"]}
+    return {**work, **added, **most, "most_copies": larger["most_copies"]}
 
-    def column(name: str) -> Uint64s:
-        parts = [read_table(store, record.files[0], [name])[name].to_numpy() for record in records]
-        return np.concatenate([np.empty(0, np.uint64), *parts]).astype(np.uint64, copy=False)
 
-    # One text a text key: of the rows with a key any will do, the first is taken.
-    text_key, first, row_key = np.unique(column("text_key"), return_index=True, return_inverse=True)
-    sizes = [record.files[0].rows for record in records]
-    old_rows = np.repeat([record.key in covered for record in records], sizes)
-    new = np.ones(len(text_key), np.bool_)
-    new[row_key[old_rows]] = False
-    shard = np.repeat(np.arange(len(records)), sizes)[first]
-    position = np.concatenate([np.empty(0, np.int64), *(np.arange(size) for size in sizes)])[first]
+def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the pairs with a new member, and what finding them took."""
+    records, shards = pool.attributes["sign"], pool.shards
+    counts = np.array([record.files[0].rows for record in records], np.int64)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    fresh = np.repeat([record.key not in covered for record in records], counts)
+    keys = _column(store, [record.files[0] for record in records], "text_key", np.uint64)
+    # One row a text key: an old one where there is one, else any.
+    rows = np.flatnonzero(first_of_each(keys, fresh))
+    new, keys = fresh[rows], keys[rows]
+    sizes = _column(store, [shard.file for shard in shards], "bytes", np.int64)[rows]
+    estimate = _estimate(len(rows), int(new.sum()), int(sizes.sum()), run.bands[0])
 
-    with Texts(store, pool.shards) as texts:
+    with Texts(store, shards) as texts:
 
         def fetch(ids: Int64s) -> pa.ChunkedArray:
-            return texts.take(shard[ids], position[ids])["text"]
+            shard = np.searchsorted(starts, rows[ids], side="right") - 1
+            return texts.take(shard, rows[ids] - starts[shard])["text"]
 
-        bands = run.bands[0]
-        pairs = near_pairs(
-            lambda band: column(band_name(band))[first], bands, new, fetch, run.recipe.dedup.ngram, floor
-        )
-    columns = [text_key[pairs.a], text_key[pairs.b], pairs.jaccard]
-    return pa.table([pa.array(values) for values in columns], schema=SCHEMA), pairs.candidates
+        column = _BandKeys(store, [record.files[1] for record in records], rows, run.bands[0])
+        options = run.recipe.dedup
+        # Batches bounded by bytes alone: each costs reading a part of many shards.
+        pairs = near_pairs(column, run.bands[0], new, fetch, options.ngram, floor, batch=max(1, len(rows)), sizes=sizes)
+    copies = np.bincount(np.concatenate((pairs.a, pairs.b)), minlength=1)
+    most = int(copies.argmax())
+    work = {
+        "documents": int(new.sum()),
+        "candidates": pairs.candidates,
+        "pairs": len(pairs.a),
+        "large_buckets": pairs.large_buckets,
+        "largest_bucket": pairs.largest_bucket,
+        "most_copies": {"text_key": int(keys[most]) if len(keys) else 0, "copies": int(copies[most])},
+        "estimate": estimate,
+    }
+    ends = np.sort(np.stack((keys[pairs.a], keys[pairs.b])), axis=0)
+    order = np.lexsort((ends[1], ends[0]))
+    columns = [ends[0][order], ends[1][order], pairs.jaccard[order]]
+    return pa.table([pa.array(values) for values in columns], schema=SCHEMA), work
+
+
+def _estimate(documents: int, new: int, text: int, bands: int) -> dict[str, int]:
+    """Tell, before work begins, the memory and disk that comparing takes, in MB; documents: distinct texts."""
+    # Measured: keys, sizes, flags and the rows of a band being sorted; the bands read at a time; a batch of texts.
+    memory = 150 * documents + max(BAND_BYTES, 8 * documents) + 5 * BATCH_BYTES
+    estimate = {"memory_mb": memory >> 20, "disk_mb": text >> 20, "read_mb": 8 * bands * documents >> 20}
+    _logger.info(
+        "pairs: comparing %d new texts with all %d: about %d MB of memory, and 2 KB for each text in a bucket of more "
+        "than %d; up to %d MB of disk for a while; %d MB of band keys to read",
+        new,
+        documents,
+        estimate["memory_mb"],
+        CROWD,
+        estimate["disk_mb"],
+        estimate["read_mb"],
+    )
+    return estimate
+
+
+class _BandKeys:
+    """The band keys of chosen rows, read as many bands at a time as fit into BAND_BYTES, at least one."""
+
+    def __init__(self, store: Store, files: Sequence[FileRef], rows: Int64s, bands: int) -> None:
+        self._store, self._files, self._bands = store, files, bands
+        self._starts = np.concatenate(([0], np.cumsum([file.rows for file in files]))).astype(np.int64)
+        self._rows = None if len(rows) == self._starts[-1] else rows
+        at_a_time = min(bands, max(1, BAND_BYTES // (8 * max(1, int(self._starts[-1])))))
+        # One piece of memory for all bands: to ask for new pages each time would cost as much as to read.
+        self._keys = np.empty((at_a_time, self._starts[-1]), np.uint64)
+        self._chosen = np.empty(len(rows), np.uint64)
+        self._first = -at_a_time
+
+    def __call__(self, band: int) -> Uint64s:
+        """Return uint64[rows] keys of a band, valid until the next one is asked for."""
+        if not self._first <= band < self._first + len(self._keys):
+            self._first = band
+            names = [band_name(number) for number in range(band, min(band + len(self._keys), self._bands))]
+            tables = read_tables(self._store, self._files, names)
+            for table, (start, stop) in zip(tables, pairwise(self._starts), strict=True):
+                for place, name in enumerate(names):
+                    self._keys[place, start:stop] = table[name].to_numpy()
+        keys: Uint64s = self._keys[band - self._first]
+        # Rows are in range; to be told so spares numpy a copy.
+        return keys if self._rows is None else np.take(keys, self._rows, out=self._chosen, mode="clip")
+
+
+def _column(store: Store, files: Sequence[FileRef], name: str, kind: Any) -> Any:
+    parts = [table[name].to_numpy() for table in read_tables(store, files, [name])]
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind, copy=False)

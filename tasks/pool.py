@@ -1,6 +1,7 @@
 """Pool: the shards of a corpus, their thin columns, and the text of chosen documents."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -15,12 +16,14 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
 from cuvee.schemas.records import FileRef, PoolEntry, PoolState, Run, StepRecord
 from cuvee.storage.store import Store
-from cuvee.storage.tables import iterate_table, read_tables
+from cuvee.storage.tables import iterate_table, read_tables, take_rows
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
 # Steps whose files are the documents themselves; all others can be computed from these.
 SHARD_STEPS = ("ingest", "generate")
+# To write a shard's text down costs 1.4 times as much as to read it: two readings are cheaper, many are not.
+READINGS = 2
 
 
 class Shard(Frozen):
@@ -150,13 +153,15 @@ def attribute_rows(store: Store, pool: Pool, step: str) -> pl.DataFrame:
 class Texts:
     """Random access to the text of a pool's rows, while the block of `with` lasts.
 
-    A shard is decompressed once, at its first use, into a memory-mapped file beside the store, so that memory is
-    bounded by what is asked for at a time, and time is linear in the text touched.
+    At its first uses the row groups of a shard that hold wanted rows are read. At its third it is decompressed into a
+    memory-mapped file beside the store, so that memory is bounded by what is asked for at a time, and time is linear
+    in the text touched.
     """
 
     def __init__(self, store: Store, shards: Sequence[Shard], columns: Sequence[str] = ("text",)) -> None:
         self._store, self._shards, self._columns = store, shards, list(columns)
         self._open: dict[int, pa.Table] = {}
+        self._uses: Counter[int] = Counter()
 
     def __enter__(self) -> "Texts":
         self._folder = tempfile.TemporaryDirectory(dir=self._store.scratch(), prefix="texts-")
@@ -171,7 +176,7 @@ class Texts:
         order = np.lexsort((position, shard))
         numbers, starts = np.unique(shard[order], return_index=True)
         parts = [
-            self._table(int(number)).take(pa.array(position[rows]))
+            self._rows(int(number), position[rows])
             for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True)
         ]
         if not parts:
@@ -179,6 +184,13 @@ class Texts:
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return pa.concat_tables(parts).take(pa.array(back))
+
+    def _rows(self, number: int, position: Int64s) -> pa.Table:
+        """Return rows of a shard, by ascending position."""
+        self._uses[number] += 1
+        if self._uses[number] > READINGS:
+            return self._table(number).take(pa.array(position))
+        return take_rows(self._store, self._shards[number].file, self._columns, position.tolist())
 
     def _table(self, number: int) -> pa.Table:
         if number not in self._open:

@@ -16,15 +16,14 @@ from cuvee.schemas.records import FileRef, PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport, StepReport
 from cuvee.storage.corpus import commit, load_manifest, move_tag, read_tag, write_report, write_state
 from cuvee.storage.store import Store, open_store
-from cuvee.tasks import assemble, generate, ingest
-from cuvee.tasks.attributes import VERSIONS, model_path
+from cuvee.tasks import assemble, generate, generation_report, ingest
+from cuvee.tasks.attributes import VERSIONS, provenance_model
 from cuvee.tasks.card import card
 from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.generate import Generated
 from cuvee.tasks.guard import Guarded
 from cuvee.tasks.ledger import build, step_reports
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.provenance import model as provenance_model
 from cuvee.tasks.steps import load
 
 LEDGER = "ledger.parquet"
@@ -58,7 +57,8 @@ def run(
     ledger = build(run.recipe, store, pool, sources, load(run, decided), load(run, planned), generated)
     steps = step_reports(run.recipe, ledger)
     parent = standing(store, run, files)
-    manifest = parent or _commit(run, store, files, pool.state(run, dates), ledger, guarded, steps)
+    drafts = generation_report.build(run, pool, decided, generated) if generated and not parent else None
+    manifest = parent or _commit(run, store, files, pool.state(run, dates), ledger, guarded, steps, drafts)
     held = move_publishing_tag(store, run, manifest.version)
     return RunReport(
         corpus=run.corpus,
@@ -91,6 +91,7 @@ def _commit(
     ledger: pl.DataFrame,
     guarded: Guarded,
     steps: dict[str, StepReport],
+    drafts: tuple[dict[str, Any], str] | None,
 ) -> Manifest:
     """Write everything that the manifest names, then the manifest."""
     everything, splits, proof = prove(run.recipe, files)
@@ -100,6 +101,9 @@ def _commit(
         _json(store, run, "findings.json", guarded.model_dump(mode="json")),
         _ledger(store, run, ledger),
     ]
+    if drafts:
+        reports.append(_json(store, run, "generation.json", drafts[0]))
+        reports.append(write_report(store, run.corpus, run.version, "generation.md", drafts[1].encode()))
     manifest = Manifest(
         corpus=run.corpus,
         version=run.version,
@@ -109,7 +113,7 @@ def _commit(
         recipe=run.recipe.model_dump(mode="json", exclude={"store"}),
         recipe_sha256=run.recipe.sha256(),
         steps=STEP_VERSIONS,
-        models={"provenance": provenance_model.load(model_path(run)).sha256},
+        models={"provenance": provenance_model(run).sha256},
         pool=write_state(store, run.corpus, state),
         files=tuple(files),
         totals=everything,
@@ -117,7 +121,7 @@ def _commit(
         mixture=proof,
         reports=tuple(reports),
     )
-    text = card(manifest, steps, guarded.findings).encode()
+    text = card(manifest, steps, guarded).encode()
     reports.append(write_report(store, run.corpus, run.version, CARD, text))
     manifest = manifest.model_copy(update={"reports": tuple(reports)})
     commit(store, manifest)

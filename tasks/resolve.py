@@ -16,14 +16,15 @@ import polars as pl
 
 from cuvee.schemas.records import FileRef, Run, SourceFile
 from cuvee.storage.store import Store, open_store
-from cuvee.tasks import filters
-from cuvee.tasks.attributes import filter_kinds, model_path
+from cuvee.tasks import filters, repeated_lines
+from cuvee.tasks.attributes import filter_kinds, provenance_model
 from cuvee.tasks.current import Drafts, current, declare, own_copies
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
+from cuvee.tasks.filters import boilerplate, synthetic
 from cuvee.tasks.pairs import read_pairs
 from cuvee.tasks.pool import Pool, attribute_rows, thin_rows
-from cuvee.tasks.provenance import model as provenance_model
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
+from cuvee.tasks.provenance.sources import thresholds as source_thresholds
 from cuvee.tasks.steps import save
 
 # The order in which steps look at a row; the first that objects names the reason.
@@ -58,7 +59,8 @@ def decide(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, da
         pl.lit(None, kind).alias(n) for n, kind in blank.items()
     )
     rows = _object(rows, "ingest", pl.col("gone"))
-    rows = _judge(run, rows)
+    rows = _object(rows, "generate", pl.col("gate"))
+    rows = _judge(run, store, pool, rows, pairs)
     rows = _conclude(run, rows)
     rows = _exact(rows)
     if run.recipe.provenance.suspects == "drop":
@@ -81,31 +83,33 @@ def _described(run: Run, store: Store, pool: Pool) -> pl.DataFrame:
         columns = attribute_rows(store, pool, step)
         if not rows["doc_id"].equals(columns["doc_id"]):
             raise AssertionError(f"the {step} table does not match its shards row by row")
-        keep = [name for name in columns.columns if name != "doc_id" and not _is_band(name)]
-        rows = rows.hstack(columns.select(keep))
+        rows = rows.hstack(columns.drop("doc_id"))
     return rows
 
 
-def _is_band(name: str) -> bool:
-    return name[0] == "b" and name[1:].isdigit()
-
-
-def _judge(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+def _judge(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     options = [
         filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
         for position, spec in enumerate(run.recipe.filters)
     ]
+    if "synthetic" in filter_kinds(run.recipe) and not any(isinstance(entry, synthetic.Options) for entry in options):
+        options.append(synthetic.Options())
+    known = rows.columns
+    repeated = [entry for entry in options if isinstance(entry, boilerplate.Options)]
+    if repeated:
+        rows = repeated_lines.add_shares(rows, pairs, store, pool.attributes["lines"], repeated)
+    shares = [name for name in rows.columns if name not in known]
     if options:
         rows = _object(rows, "filter", filters.judge(rows, options))
     # The signals have done their work; of them only the language is published.
     kinds = filters.kinds()
     spent = [name for kind in filter_kinds(run.recipe) for name in kinds[kind].SIGNALS if name != "language"]
-    return rows.drop(spent)
+    return rows.drop(spent, shares, *(["line_words"] if repeated else []))
 
 
 def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     options = run.recipe.provenance
-    model = provenance_model.load(model_path(run))
+    model = provenance_model(run)
     thresholds = Thresholds(
         synthetic=model.threshold(options.max_false_positive_rate),
         human=model.human_threshold(),
@@ -113,6 +117,12 @@ def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     )
     speaks = pl.col("language").is_in(list(model.languages))
     rows = rows.with_columns(own_draft=pl.col("generated"), p_model=pl.when(speaks).then(pl.col("p_model")))
+    # A source that brings text known to be human is judged by how that text scores.
+    own = source_thresholds(survivors(rows), thresholds.synthetic, options.max_false_positive_rate)
+    rows = rows.join(own.drop("known_human"), on="source", how="left", maintain_order="left").with_columns(
+        threshold=pl.col("threshold").fill_null(thresholds.synthetic),
+        calibrated=pl.col("calibrated").fill_null(value=False),
+    )
     rows = conclude(rows, thresholds)
     counted_human = ["human", "unknown"] if options.unknown_as == "human" else ["human"]
     depth = pl.when(pl.col("provenance").is_in(counted_human)).then(0).otherwise(pl.coalesce("depth", pl.lit(1)))
@@ -129,8 +139,16 @@ def _exact(rows: pl.DataFrame) -> pl.DataFrame:
     rows = rows.join(
         first.with_columns(first=pl.lit(value=True)), on=["shard", "position"], how="left", maintain_order="left"
     )
-    copy = pl.when(pl.col("first").is_null()).then(pl.lit("duplicate_exact"))
+    # Human text comes first in the order, so where there is any the first is human.
+    of_human = ((pl.col("provenance") == "human") & alive).any().over("doc_id")
+    copy = pl.when(pl.col("first").is_null()).then(_copy_reason("duplicate_exact", of_human))
     return _object(rows, "dedup_exact", copy, keeper=pl.col("doc_id"), jaccard=pl.lit(1.0))
+
+
+def _copy_reason(reason: str, of_human: pl.Expr) -> pl.Expr:
+    """Call a copy that a machine made of human text by its own name: a generator may copy what it was shown."""
+    by_machine = pl.col("provenance") == "synthetic"
+    return pl.when(by_machine & of_human).then(pl.lit("copy_of_human")).otherwise(pl.lit(reason))
 
 
 def _near(rows: pl.DataFrame, pairs: pl.DataFrame, threshold: float) -> pl.DataFrame:
@@ -157,10 +175,12 @@ def _near(rows: pl.DataFrame, pairs: pl.DataFrame, threshold: float) -> pl.DataF
             "index": alive["index"].gather(gone),
             "near_keeper": alive["doc_id"].gather(resolved.keeper[gone]),
             "near_jaccard": resolved.jaccard[gone],
+            "near_human": alive["provenance"].gather(resolved.keeper[gone]) == "human",
         }
     )
     rows = rows.join(found, on="index", how="left", maintain_order="left")
-    near_copy = pl.when(pl.col("near_keeper").is_not_null()).then(pl.lit("duplicate_near"))
+    reason = _copy_reason("duplicate_near", pl.col("near_human").fill_null(value=False))
+    near_copy = pl.when(pl.col("near_keeper").is_not_null()).then(reason)
     return _object(rows, "dedup_near", near_copy, keeper=pl.col("near_keeper"), jaccard=pl.col("near_jaccard"))
 
 

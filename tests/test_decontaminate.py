@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, IntegrityError, RecipeError
+from cuvee.tasks import decontaminate
 from cuvee.tasks.decontaminate import CANARY, BenchmarkItem, build, read_benchmarks, scan
 from cuvee.tasks.dedup.words import split_words
 
@@ -105,17 +106,19 @@ def test_a_shared_n_gram_counts_for_every_item_that_has_it():
     assert result.row(0) == (1.0, "a:1")
 
 
-def test_many_texts_are_scanned_like_each_alone():
+@pytest.mark.parametrize("slice_bytes", [1, 1000, 1 << 20])
+def test_many_texts_are_scanned_like_each_alone(monkeypatch, slice_bytes):
+    monkeypatch.setattr(decontaminate, "_SLICE_BYTES", slice_bytes)
     generator = random.Random(1)
     words = QUESTION.split()
-    texts = [" ".join(generator.choices(words, k=30)) for _ in range(4500)]
-    planted = generator.sample(range(4500), 40)
+    texts = [" ".join(generator.choices(words, k=30)) for _ in range(900)]
+    planted = generator.sample(range(900), 40)
     for number in planted:
         texts[number] += " " + QUESTION
     index = build([BenchmarkItem("sums:3", QUESTION)])
     found = scan(pa.chunked_array([pa.array(texts[:100]), pa.array(texts[100:])]), index)
     assert set(np.flatnonzero(found["overlap"].to_numpy() >= 0.99).tolist()) == set(planted)
-    assert scan(pa.array(texts[4090:4100]), index).equals(found[4090:4100])
+    assert scan(pa.array(texts[490:500]), index).equals(found[490:500])
 
 
 def test_an_index_that_would_find_nothing_is_an_error():

@@ -19,11 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.tasks.dedup import files as dedup_of_files
+from cuvee.tasks.dedup import inputs, kernel
 from cuvee.tasks.dedup.bands import Bands, choose, curve, found
+from cuvee.tasks.dedup.candidates import CROWD, candidates
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
-from cuvee.tasks.dedup.files import dedup_files, expand_paths
+from cuvee.tasks.dedup.files import dedup_files
+from cuvee.tasks.dedup.inputs import expand_paths
 from cuvee.tasks.dedup.kernel import band_keys, shingle_hash32, shingle_sets, signatures, sketch, word_hashes
-from cuvee.tasks.dedup.pairs import CROWD, Pairs, candidates, near_pairs, unique_pairs, verify
+from cuvee.tasks.dedup.pairs import Pairs, near_pairs, unique_pairs, verify
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
 from cuvee.tasks.dedup.words import COMPLEX, code_table, split_shingles, split_words
 
@@ -123,6 +127,32 @@ def test_signatures_are_bit_identical_to_datasketch(texts, ngram, permutations, 
     ours = signatures(column(texts), ngram, permutations, seed)
     for row, text in zip(ours, texts, strict=True):
         assert np.array_equal(row, reference_minhash(text, ngram, permutations, seed).hashvalues), text
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(EDGE_TEXTS), st.text(st.sampled_from(ALPHABET), max_size=40)), max_size=6),
+    st.integers(0, 5),
+    st.integers(1, 6),
+)
+@settings(max_examples=30, deadline=None)
+def test_edge_cases_beside_each_other_are_bit_identical_to_datasketch(texts, repeated, ngram):
+    # Empty, shorter than a shingle, combining marks, other scripts, and one that is much longer than the others.
+    texts = [text + " and so on" * 1000 * (number == repeated) for number, text in enumerate(texts)]
+    for row, text in zip(signatures(column(texts), ngram, 16, 1), texts, strict=True):
+        assert np.array_equal(row, reference_minhash(text, ngram, 16, 1).hashvalues), text[:80]
+
+
+def test_batches_of_a_call_change_nothing(monkeypatch):
+    texts = [*EDGE_TEXTS, *planted()[:50], "", *reversed(EDGE_TEXTS)]
+    hashes, offsets = shingle_sets(column(texts), 3)
+    expected = sketch(column(texts), 3, 128, 1, 25, 5)
+    for size in (1, 100, 5000):
+        monkeypatch.setattr(kernel, "BATCH_BYTES", size)
+        again, ends = shingle_sets(column(texts), 3)
+        assert np.array_equal(again, hashes)
+        assert np.array_equal(ends, offsets)
+        assert np.array_equal(sketch(column(texts), 3, 128, 1, 25, 5).text_key, expected.text_key)
+        assert np.array_equal(sketch(column(texts), 3, 128, 1, 25, 5).band_keys, expected.band_keys)
 
 
 @pytest.mark.parametrize("text", EDGE_TEXTS)
@@ -420,6 +450,42 @@ def test_its_own_output_loses_nothing(tmp_path):
     again = dedup_files([str(tmp_path / "out/kept.parquet")], tmp_path / "again")
     assert again.duplicates == 0
     assert pl.read_parquet(tmp_path / "again/kept.parquet").equals(pl.read_parquet(tmp_path / "out/kept.parquet"))
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path, monkeypatch):
+    write_inputs(tmp_path / "in")
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 20_000)  # many blocks, and lines that span some of them
+    for threads in (1, 3):
+        monkeypatch.setattr(dedup_of_files, "_threads", lambda threads=threads: threads)
+        dedup_files([str(tmp_path / "in")], tmp_path / str(threads))
+    for name in ("kept.parquet", "duplicates.parquet"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_a_line_longer_than_many_blocks_is_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 1000)
+    texts = ["short one", " ".join(f"long{i}" for i in range(5000)), "another short one", "é" * 3000]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    dedup_files([str(tmp_path / "in.jsonl")], tmp_path / "out")
+    assert pl.read_parquet(tmp_path / "out/kept.parquet")["text"].to_list() == texts
+
+
+def test_the_estimate_comes_first_and_the_report_tells_the_recall(tmp_path):
+    rows = write_inputs(tmp_path / "in")
+    told = []
+    announced = [str(tmp_path / "in/c.parquet"), str(tmp_path / "in/a.jsonl")]
+    report = dedup_files(
+        announced,
+        tmp_path / "out",
+        progress=lambda phase, done, total: told.append(phase),
+        announce=lambda estimate: told.append(estimate),
+    )
+    first = told[0]
+    assert (first.files, told[1]) == (2, "read")
+    assert 200 <= first.rows <= len(rows)
+    assert report.bytes_on_disk * 0.3 < first.bytes_on_disk < report.bytes_on_disk * 3
+    assert first.bytes_in_memory > 400 << 20
+    assert dict(report.curve)[0.8] > 0.999
 
 
 def test_outputs_have_the_same_bytes_in_another_process(tmp_path):

@@ -249,6 +249,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`generate`": recipe_schema.Generate,
     "`seeds`": recipe_schema.Seeds,
     "`sampling`": recipe_schema.Sampling,
+    "`free`": recipe_schema.Free,
+    "`gates`": recipe_schema.Gates,
     "`grade`": recipe_schema.Grade,
     "`budget`": recipe_schema.Budget,
     "`prices`": recipe_schema.Prices,

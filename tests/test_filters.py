@@ -25,8 +25,19 @@ except RecipeError:
 needs_model = pytest.mark.skipif(MODEL is None, reason="the language model is not on this machine: cuvee models fetch")
 
 TEXT_KINDS = ["c4", "fineweb", "gopher_quality", "gopher_repetition"]
-ALL_KINDS = ["blocklist", "c4", "fineweb", "gopher_quality", "gopher_repetition", "language", "length", "license"]
-ALL_KINDS += ["opt_out"]
+ALL_KINDS = [
+    "blocklist",
+    "boilerplate",
+    "c4",
+    "fineweb",
+    "gopher_quality",
+    "gopher_repetition",
+    "language",
+    "length",
+    "license",
+    "opt_out",
+    "synthetic",
+]
 SPACE = "".join(chr(code) for code in (10, *_characters.SPACES))
 
 

@@ -100,7 +100,7 @@ def test_of_near_copies_the_human_one_stays_then_the_unknown_one_however_short(h
     house.write("u.jsonl", LONGER)
     house.write("s.jsonl", LONGEST)
     human, unknown, synthetic = by_text(house.decide(SOURCES), BASE, LONGER, LONGEST)
-    assert (human["verdict"], unknown["verdict"], synthetic["verdict"]) == (None, "duplicate_near", "duplicate_near")
+    assert (human["verdict"], unknown["verdict"], synthetic["verdict"]) == (None, "duplicate_near", "copy_of_human")
     assert unknown["keeper"] == synthetic["keeper"] == doc_id(BASE)
     assert unknown["jaccard"] == round(jaccard(BASE, LONGER), 6)
     house.write("h.jsonl", "Nothing like it.")
@@ -119,7 +119,7 @@ def test_of_exact_copies_the_human_one_stays(house: House) -> None:
     rows = house.decide(named)
     assert rows.filter(pl.col("verdict").is_null())["source"].to_list() == ["z"]
     copies = rows.filter(pl.col("verdict").is_not_null())
-    assert set(copies["verdict"]) == {"duplicate_exact"}
+    assert sorted(copies["verdict"]) == ["copy_of_human", "copy_of_human", "duplicate_exact"]
     assert set(copies["keeper"]) == {doc_id(BASE)}
     assert set(copies["jaccard"]) == {1.0}
 
@@ -189,15 +189,15 @@ def test_survivors_are_unlike_each_other_and_every_copy_names_a_survivor_it_is_l
     for one, other in itertools.combinations(survivors, 2):
         assert jaccard(text_of[one], text_of[other]) < threshold
     gone = rows.filter(pl.col("verdict").is_not_null())
-    assert set(gone["verdict"]) <= {"duplicate_exact", "duplicate_near"}
+    assert set(gone["verdict"]) <= {"duplicate_exact", "duplicate_near", "copy_of_human"}
     rank = {"human": 0, "unknown": 1, "synthetic": 2}
     provenance = dict(resolve.survivors(rows).select("doc_id", "provenance").iter_rows())
-    for row in gone.filter(verdict="duplicate_near").to_dicts():
+    for row in gone.filter(step="dedup_near").to_dicts():
         assert row["keeper"] in set(survivors)
         likeness = jaccard(text_of[row["doc_id"]], text_of[row["keeper"]])
         assert row["jaccard"] == round(likeness, 6) >= threshold
         assert rank[provenance[row["keeper"]]] <= rank[row["provenance"]]
-    for row in gone.filter(verdict="duplicate_exact").to_dicts():
+    for row in gone.filter(step="dedup_exact").to_dicts():
         assert row["keeper"] == row["doc_id"]
     assert set(rows["doc_id"]) == set(text_of)
 

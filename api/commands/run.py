@@ -131,6 +131,10 @@ def execute(
     return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
 
 
+def _outlooks(report: "RunReport") -> dict[str, object]:
+    return {name: outlook.model_dump(mode="json") for name, outlook in report.outlooks.items()}
+
+
 def _tell(report: "RunReport", as_json: bool) -> None:
     name = version_name(report.version) if report.version else None
     if as_json:
@@ -138,7 +142,7 @@ def _tell(report: "RunReport", as_json: bool) -> None:
             {
                 "corpus": report.corpus,
                 "version": name,
-                **({"plan": True, "requests": report.requests} if report.plan else {}),
+                **({"plan": True, "requests": report.requests, "outlooks": _outlooks(report)} if report.plan else {}),
                 "published": report.published,
                 "documents": report.documents,
                 "amount": report.amount,
@@ -162,8 +166,8 @@ def _tell(report: "RunReport", as_json: bool) -> None:
     share = "none counted" if report.human_share is None else f"{report.human_share:.4f}"
     amounts = f"{report.documents:,} documents, {report.amount:,} {report.unit}, human share {share}"
     if report.plan:
-        for generator, count in report.requests.items():
-            click.echo(f"generator {generator}: {count:,} requests to send")
+        for generator, outlook in report.outlooks.items():
+            click.echo("\n".join(outlook.as_lines(generator)))
         click.echo(f"a plan, nothing was sent or published: without new drafts {amounts} (floor {report.floor:g})")
         return
     ref = f"{report.corpus}@{name}"

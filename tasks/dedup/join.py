@@ -11,7 +11,7 @@ there. Texts that differ from their template in more than a fifth of it meet in 
 Memory: about 40 bytes for each shingle of a prefix, 2 KB for a document of 220 words at t = 0.8.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numba
 import numpy as np
@@ -32,18 +32,21 @@ def join(
     fetch: Callable[[Int64s], pa.Array | pa.ChunkedArray],
     ngram: int,
     floor: float,
-    batch: int,
+    batches: Sequence[Int64s],
 ) -> tuple[Int64s, Int64s]:
     """Return pairs (a, b) of ids that hold every pair with a new member and J >= floor, each once, and few others.
 
-    ids: ascending document numbers, int64[n]; new: bool[n], whether ids[i] is new; `fetch` is called twice for each.
+    ids: ascending document numbers, int64[n]; new: bool[n], whether ids[i] is new. batches: the ids, cut into parts
+    whose shingles are held at a time; `fetch` is called twice for each, or once for the only one.
     """
     threshold = max(floor - _ROUNDING, 1e-9)
     counts = np.zeros(_COUNTERS, np.uint32)
-    for hashes, _ in _sets(ids, fetch, ngram, batch):
+    # One batch is held; more are listed twice, so that memory stays that of one.
+    only = list(_sets(batches, fetch, ngram)) if len(batches) == 1 else None
+    for hashes, _ in only or _sets(batches, fetch, ngram):
         np.add.at(counts, hashes & np.uint64(_COUNTERS - 1), np.uint32(1))
     prefixes, sizes = [], []
-    for hashes, offsets in _sets(ids, fetch, ngram, batch):
+    for hashes, offsets in only or _sets(batches, fetch, ngram):
         sizes.append(np.diff(offsets))
         prefixes.append(_rarest(hashes, offsets, counts, threshold))
     size = np.concatenate(sizes)
@@ -53,10 +56,10 @@ def join(
 
 
 def _sets(
-    ids: Int64s, fetch: Callable[[Int64s], pa.Array | pa.ChunkedArray], ngram: int, batch: int
+    batches: Sequence[Int64s], fetch: Callable[[Int64s], pa.Array | pa.ChunkedArray], ngram: int
 ) -> Iterator[tuple[Uint64s, Int64s]]:
-    for start in range(0, len(ids), batch):
-        yield shingle_sets(fetch(ids[start : start + batch]), ngram)
+    for ids in batches:
+        yield shingle_sets(fetch(ids), ngram)
 
 
 def _prefix_length(size: Int64s, share: float) -> Int64s:

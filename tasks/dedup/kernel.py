@@ -1,8 +1,8 @@
 """Kernel: the bytes of many texts → words → shingle hashes → MinHash signatures → band keys.
 
-Plain loops (`loops`) reach about 60% of the speed of hand-written vector code for the same signatures, and a hundred
-times that of datasketch, on one core of an AVX-512 machine. A text of any length is hashed whole; the scratch memory is
-20 to 50 bytes per byte of the longest text of a call.
+Plain loops reach two thirds of the speed of hand-written vector code for the same signatures, on one core of an AVX-512
+machine (docs/dedup.md). They come in two files, words (`word_loops`) and what is made of them (`loops`), and meet in
+`_batches`. A text of any length is hashed whole, in about 9 bytes of memory a byte, 19 for `shingle_sets` (English).
 
 Hashes. A word (its UTF-8 bytes) is hashed by 8-byte chunks to 64 bits, a shingle by Horner's rule over its words, again
 to 64 bits; `shingle_hash32` is the upper half of that. Signatures use the 32-bit hash under datasketch's scheme
@@ -11,6 +11,7 @@ texts of 250,000 shingles each (1.4 MB of English) have a chance of 5e5² / 2^65
 would give them 15 wrong matches. Chances are over texts that nobody made to collide.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,14 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.tasks.dedup import loops
-from cuvee.tasks.dedup.words import code_table, spell_out
+from cuvee.tasks.dedup import loops, word_loops
+from cuvee.tasks.dedup.words import code_table, normalise, plain_table
 
 Text: TypeAlias = pa.Array | pa.ChunkedArray
 Uint32s: TypeAlias = npt.NDArray[np.uint32]
 Uint64s: TypeAlias = npt.NDArray[np.uint64]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
+# Texts hashed at a time: what lies between the two kernels, a third of it in English, stays in the processor's cache.
+BATCH_BYTES = 1 << 20
 _MASK64 = (1 << 64) - 1
 
 
@@ -60,12 +64,12 @@ def shingle_hash32(shingle: bytes) -> int:
 def _shingle_hash64(shingle: bytes) -> int:
     total = 0
     for word in shingle.split(b" "):
-        state = len(word) * loops.GOLDEN & _MASK64
+        state = len(word) * word_loops.GOLDEN & _MASK64
         for start in range(0, max(16, len(word)), 8):
-            state = (state ^ int.from_bytes(word[start : start + 8], "little")) * loops.MIX_A & _MASK64
+            state = (state ^ int.from_bytes(word[start : start + 8], "little")) * word_loops.MIX_A & _MASK64
             state ^= state >> 32
-        total = (total * loops.MIX_A + state * loops.MIX_B) & _MASK64
-    return (total ^ total >> 32) * loops.MIX_B & _MASK64
+        total = (total * word_loops.MIX_A + state * word_loops.MIX_B) & _MASK64
+    return (total ^ total >> 32) * word_loops.MIX_B & _MASK64
 
 
 def signatures(text: Text, ngram: int = 5, permutations: int = 128, seed: int = 1) -> Uint32s:
@@ -74,12 +78,10 @@ def signatures(text: Text, ngram: int = 5, permutations: int = 128, seed: int = 
     text: any Arrow string type; null counts as empty. ngram, permutations >= 1. seed: 0 to 2^32 - 1.
     """
     _check(ngram, permutations)
-    content, offsets, ready = prepare(text)
-    scratch = _scratch(offsets)
-    values = np.empty((len(offsets) - 1, permutations), np.uint32)
-    loops.sign(
-        content, offsets, ready, _table(ready), ngram, *permutation_parameters(permutations, seed), scratch, values
-    )
+    values = np.empty((len(text), permutations), np.uint32)
+    parameters = permutation_parameters(permutations, seed)
+    for start, stop, words, ends in _batches(text):
+        loops.sign(words, ends, ngram, *parameters, values[start:stop])
     return values
 
 
@@ -90,14 +92,13 @@ def sketch(text: Text, ngram: int, permutations: int, seed: int, bands: int, row
     """
     _check(ngram, permutations)
     _check_bands(bands, rows, permutations)
-    content, offsets, ready = prepare(text)
-    keys = np.empty((len(offsets) - 1, bands), np.uint64)
-    text_keys = np.empty(len(offsets) - 1, np.uint64)
+    keys = np.empty((len(text), bands), np.uint64)
+    text_keys = np.empty(len(text), np.uint64)
     # Permutations beyond bands·rows are not looked at.
     multipliers, increments = (part[: bands * rows] for part in permutation_parameters(permutations, seed))
-    loops.sketch_all(
-        content, offsets, ready, _table(ready), ngram, multipliers, increments, _scratch(offsets), rows, keys, text_keys
-    )
+    for start, stop, words, ends in _batches(text):
+        part = keys[start:stop], text_keys[start:stop]
+        loops.sketch(words, ends, ngram, multipliers, increments, rows, *part)
     return Sketch(keys, text_keys)
 
 
@@ -115,22 +116,51 @@ def band_keys(signature: Uint32s, bands: int, rows: int) -> Uint64s:
 def shingle_sets(text: Text, ngram: int = 5) -> tuple[Uint64s, Int64s]:
     """Return the distinct 64-bit shingle hashes of each text, by first occurrence, and int64[n + 1] offsets."""
     _check(ngram, 1)
-    content, offsets, ready = prepare(text)
-    # Two words take at least three bytes, but for a single word of one byte.
-    hashes = np.empty(int(((np.diff(offsets) + 1) // 2).sum()), np.uint64)
-    ends = np.zeros(len(offsets), np.int64)
-    total = loops.list_distinct(content, offsets, ready, _table(ready), ngram, _scratch(offsets), hashes, ends)
-    return hashes[:total].copy(), ends
+    sets, offsets = [np.empty(0, np.uint64)], np.zeros(len(text) + 1, np.int64)
+    for start, stop, words, ends in _batches(text):
+        hashes, set_ends = np.empty_like(words), np.empty_like(ends)
+        loops.list_distinct(words, ends, ngram, hashes, set_ends)
+        sets.append(hashes[: set_ends[-1]].copy())
+        offsets[start + 1 : stop + 1] = offsets[start] + set_ends[1:]
+    return np.concatenate(sets), offsets
 
 
 def word_hashes(text: Text) -> Words:
     """Return the words of each text as 64-bit hashes, with their lines."""
-    content, offsets, ready = prepare(text)
-    room = int(((np.diff(offsets) + 1) // 2).sum())
-    hashes, lines = np.empty(room, np.uint64), np.empty(room, np.int32)
-    has_letter, ends = np.empty(room, np.bool_), np.zeros(len(offsets), np.int64)
-    total = loops.list_words(content, offsets, ready, _table(ready), _scratch(offsets), hashes, has_letter, lines, ends)
-    return Words(hashes[:total], has_letter[:total], lines[:total], ends)
+    prepared = _prepare(text)
+    room = prepared.room()
+    hashes, lines, has_letter = np.empty(room, np.uint64), np.empty(room, np.int32), np.empty(room, np.bool_)
+    ends = np.empty(len(text) + 1, np.int64)
+    word_loops.list_words(*prepared, *_tables(prepared), _scratch(prepared), hashes, ends, has_letter, lines)
+    return Words(hashes[: ends[-1]], has_letter[: ends[-1]], lines[: ends[-1]], ends)
+
+
+def _batches(text: Text) -> Iterator[tuple[int, int, Uint64s, Int64s]]:
+    """Yield texts start to stop, their word hashes one after another, and int64[stop - start + 1] offsets of those.
+
+    The next batch overwrites the hashes: new memory for each would cost as much as hashing.
+    """
+    prepared = _prepare(text)
+    tables, scratch, hashes = _tables(prepared), _scratch(prepared), np.empty(0, np.uint64)
+    no_letters, no_lines = np.empty(0, np.bool_), np.empty(0, np.int32)
+    difficult_before = np.append(0, np.cumsum(prepared.kinds == word_loops.DIFFICULT))
+    start = 0
+    while start < len(text):
+        filled = prepared.offsets[start] + BATCH_BYTES
+        stop = max(start + 1, int(np.searchsorted(prepared.offsets, filled, "right")) - 1)
+        batch = _Prepared(
+            prepared.content,
+            prepared.offsets[start : stop + 1],
+            prepared.kinds[start:stop],
+            prepared.normal,
+            prepared.normal_offsets[difficult_before[start] : difficult_before[stop] + 1],
+        )
+        ends = np.empty(stop - start + 1, np.int64)
+        if len(hashes) < batch.room():
+            hashes = np.empty(batch.room(), np.uint64)
+        word_loops.list_words(*batch, *tables, scratch, hashes, ends, no_letters, no_lines)
+        yield start, stop, hashes[: ends[-1]], ends
+        start = stop
 
 
 def permutation_parameters(permutations: int, seed: int) -> tuple[Uint32s, Uint32s]:
@@ -140,26 +170,37 @@ def permutation_parameters(permutations: int, seed: int) -> tuple[Uint32s, Uint3
     return multipliers, generator.randint(0, 1 << 32, permutations, dtype=np.uint32)
 
 
-def prepare(text: Text) -> tuple[npt.NDArray[np.uint8], Int64s, npt.NDArray[np.bool_]]:
-    """Return the bytes of all texts, int64[n + 1] offsets into them, and which texts need no table.
+class _Prepared(NamedTuple):
+    """Texts as bytes with int64[n + 1] offsets, and their kinds; the difficult ones normalised, in their order."""
 
-    A text needs no table when it is ASCII, or has been spelt out because it holds a COMPLEX code point.
-    """
+    content: Bytes
+    offsets: Int64s
+    kinds: Bytes
+    normal: Bytes
+    normal_offsets: Int64s
+
+    def room(self) -> int:
+        """Return how many words the texts can have: two take at least three bytes, but for a single one of one byte."""
+        size = self.offsets[-1] - self.offsets[0] + self.normal_offsets[-1] - self.normal_offsets[0]
+        return int(size + len(self.offsets) + len(self.normal_offsets)) // 2
+
+
+def _prepare(text: Text) -> _Prepared:
+    """Return the texts as the kernel takes them; null counts as empty."""
     if isinstance(text, pa.ChunkedArray):
         text = text.combine_chunks()
     text = pc.fill_null(text.cast(pa.large_string()), "")
     content, offsets = text_buffers(text)
-    kinds = np.zeros(len(text), np.uint8)
+    kinds = np.full(len(text), word_loops.ASCII, np.uint8)
     if content.size and content.max() >= 0x80:
-        loops.classify(content, offsets, code_table(), kinds)
-    difficult = pa.array(kinds == loops.DIFFICULT)
-    if difficult.true_count:
-        text = pc.replace_with_mask(text, difficult, spell_out(text.filter(difficult)))
-        content, offsets = text_buffers(text)
-    return content, offsets, kinds != loops.FOLDABLE
+        word_loops.classify(content, _eights(content), offsets, code_table(), kinds)
+    difficult = kinds == word_loops.DIFFICULT
+    none = pa.array([], pa.large_string())
+    normal = normalise(text.filter(pa.array(difficult))) if difficult.any() else none
+    return _Prepared(content, offsets, kinds, *text_buffers(normal))
 
 
-def text_buffers(text: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Int64s]:
+def text_buffers(text: pa.LargeStringArray) -> tuple[Bytes, Int64s]:
     """Return the bytes of all texts, and int64[n + 1] offsets into them from 0; nothing is copied but the offsets."""
     _, starts, content = text.buffers()
     if not len(text):
@@ -169,23 +210,33 @@ def text_buffers(text: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Int6
     return view[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def _table(ready: npt.NDArray[np.bool_]) -> Uint32s:
-    return np.empty(0, np.uint32) if ready.all() else code_table()
-
-
-def _scratch(offsets: Int64s) -> tuple[Any, ...]:
-    """Return the arrays that the kernels write for one text: folded bytes as uint64, edges, words, shingles, mixed."""
-    longest = int(np.diff(offsets).max(initial=0))
-    # A character of two bytes may fold to three, one of three to five (spaces around it), one of four to six.
-    folded = longest + (longest * 2) // 3 + 32
-    words = longest // 2 + 2
+def _tables(prepared: _Prepared) -> tuple[Uint32s, Uint32s]:
+    """Return the tables for foldable and difficult texts; empty ones where there are none, for they take a second."""
+    kinds, none = prepared.kinds, np.empty(0, np.uint32)
     return (
-        np.full(folded // 8 + 4, 0x2020202020202020, np.uint64),
-        np.empty(2 * words + 2, np.int64),
-        np.empty(words, np.uint64),
-        np.empty(words, np.uint64),
-        np.empty(words, np.uint32),
+        code_table() if (kinds == word_loops.FOLDABLE).any() else none,
+        plain_table() if (kinds == word_loops.DIFFICULT).any() else none,
     )
+
+
+def _scratch(prepared: _Prepared) -> tuple[Any, ...]:
+    """Return the arrays that `word_loops` writes for one text.
+
+    Its folded bytes, the same as the 8 bytes from each byte on, flags (does a word start or end here), the same flags
+    as 8 a number, word edges.
+    """
+    longest = max(int(np.diff(offsets).max(initial=0)) for offsets in (prepared.offsets, prepared.normal_offsets))
+    # A character of two bytes may fold to three, one of three to five (spaces around it), one of four to six.
+    # The hash of a word reads up to 16 bytes beyond it, and flags are read 64 at a time.
+    size = longest + (longest * 2) // 3 + 72
+    folded, flags = np.zeros(size // 8 + 1, np.uint64), np.zeros(size // 8 + 1, np.uint64)
+    eights = _eights(folded.view(np.uint8))
+    return folded.view(np.uint8), eights, flags.view(np.uint8), flags, np.empty(size + 1, np.int64)
+
+
+def _eights(content: Bytes) -> Uint64s:
+    """Return the same memory as the 8 bytes from each byte on, one number each, as long as there are 8."""
+    return np.ndarray((max(0, len(content) - 7),), np.uint64, content, strides=(1,))
 
 
 def _check(ngram: int, permutations: int) -> None:

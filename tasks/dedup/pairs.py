@@ -9,7 +9,11 @@ Work. A bucket is the documents with one band key. Up to CROWD documents: all pa
 comparisons a document. Larger buckets (templates, boilerplate) are put together and joined by `join`, whose work is
 that of an inverted index of rare shingles; it loses no pair, so unlike texts of one template cost next to nothing.
 What remains quadratic is the output: m documents that are all near each other are m(m - 1)/2 pairs of 24 bytes, found
-at about 1 µs each. Documents with equal `text_key` are therefore collapsed before (`resolve.collapse`).
+at about 1 µs each. No part of them can be spared: any two documents may be the only ones that are current tomorrow,
+and then their pair alone decides. Documents with equal `text_key` are therefore collapsed before (`resolve.collapse`),
+and `Pairs` tells what was paid, so that a caller can name what costs too much.
+
+Memory: the keys of one band, the texts of a batch with their shingles, the pairs, and what `join` says.
 """
 
 from collections.abc import Callable
@@ -20,17 +24,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cuvee.tasks.dedup.candidates import Bools, candidates
 from cuvee.tasks.dedup.join import join
 from cuvee.tasks.dedup.kernel import Int64s, Uint64s, shingle_sets
 
-Bools: TypeAlias = npt.NDArray[np.bool_]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Fetch: TypeAlias = Callable[[Int64s], pa.Array | pa.ChunkedArray]
 
-# All pairs of 32 are 496 comparisons of 1 µs, less than the index costs.
-CROWD = 32
-# Documents whose shingles are held at a time: 8,192 of 220 words are 30 MB.
+# Documents whose shingles are held at a time, but no more than so many bytes of text: 8,192 of 220 words are 11 MB, and
+# with their shingles 30 MB; shingles take up to four times their text while they are listed.
 BATCH_DOCUMENTS = 8192
+BATCH_BYTES = 32 << 20
 _LOW = np.uint64(0xFFFFFFFF)
 
 
@@ -42,15 +46,8 @@ class Pairs(NamedTuple):
     jaccard: Floats
     candidates: int  # pairs whose texts were compared
     large_buckets: int  # buckets of more than CROWD documents with a new one among them
-
-
-class Candidates(NamedTuple):
-    """Pairs of one band, a < b, and the members of the buckets that were too large for all pairs."""
-
-    a: Int64s
-    b: Int64s
-    crowded: Int64s
-    large_buckets: int
+    largest_bucket: int  # documents in the largest bucket with a new one among them
+    crowded: int  # documents in large buckets
 
 
 def near_pairs(
@@ -62,51 +59,49 @@ def near_pairs(
     floor: float,
     progress: Callable[[int, int], None] | None = None,
     batch: int = BATCH_DOCUMENTS,
+    sizes: Int64s | None = None,
 ) -> Pairs:
     """Return all pairs with a new member, a common band key and Jaccard >= floor.
 
-    band_column: gives the uint64[n] keys of one band, n < 2^32; called up to twice a band, one held at a time.
-    new: bool[n]. fetch: gives the texts of ascending document numbers. floor: in (0, 1].
+    band_column: gives the uint64[n] keys of one band, n < 2^32; called up to twice a band, in ascending order, one
+    held at a time. new: bool[n]. fetch: gives the texts of ascending document numbers. floor: in (0, 1].
     progress: called with (steps done, steps): a step a band, one for the large buckets, one for the comparison.
+    sizes: int64[n] bytes of the texts, which bound a batch beside `batch`; None where all texts are known to be small.
     """
     packed = np.empty(0, np.uint64)
     crowded = np.zeros(len(new), np.bool_)
-    large_buckets = 0
+    large_buckets = largest = 0
     report = progress or (lambda done, steps: None)
     for band in range(n_bands):
         found = candidates(band_column(band), new)
         packed = _distinct(np.concatenate((packed, _pack(found.a, found.b))))
         crowded[found.crowded] = True
-        large_buckets += found.large_buckets
+        large_buckets, largest = large_buckets + found.large_buckets, max(largest, found.largest_bucket)
         report(band + 1, n_bands + 2)
+    ids = np.flatnonzero(crowded)
     if large_buckets:
-        ids = np.flatnonzero(crowded)
-        a, b = join(ids, new[ids], fetch, ngram, floor, batch)
+        a, b = join(ids, new[ids], fetch, ngram, floor, cut_batches(ids, batch, sizes))
         share = _share_a_band(band_column, n_bands, a, b)
         packed = _distinct(np.concatenate((packed, _pack(a[share], b[share]))))
     report(n_bands + 1, n_bands + 2)
     a, b = _unpack(packed)
-    jaccard = verify(a, b, fetch, ngram, batch)
+    jaccard = verify(a, b, fetch, ngram, batch, sizes)
     near = jaccard >= floor
     report(n_bands + 2, n_bands + 2)
-    return Pairs(a[near], b[near], jaccard[near], len(packed), large_buckets)
+    return Pairs(a[near], b[near], jaccard[near], len(packed), large_buckets, largest, len(ids))
 
 
-def candidates(keys: Uint64s, new: Bools, crowd: int = CROWD) -> Candidates:
-    """Return the pairs with a new member in the buckets of one band, and the members of buckets over `crowd`.
-
-    keys: uint64[n]; new: bool[n]. Old documents cost a look-up each: only those that may meet a new one are sorted.
-    """
-    rows = np.arange(len(keys)) if new.all() else _may_meet(keys, new)
-    rows = rows[np.argsort(keys[rows], kind="stable")]
-    ordered = keys[rows]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))) if len(rows) else rows
-    sizes = np.diff(np.append(starts, len(rows)))
-    has_new = np.logical_or.reduceat(new[rows], starts) if len(rows) else np.empty(0, np.bool_)
-    large = has_new & (sizes > crowd)
-    small = has_new & (sizes > 1) & ~large
-    a, b = _all_pairs(rows, starts[small], sizes[small], new)
-    return Candidates(a, b, rows[np.repeat(large, sizes)], int(large.sum()))
+def cut_batches(ids: Int64s, batch: int, sizes: Int64s | None) -> list[Int64s]:
+    """Cut document numbers into runs of at most `batch`, and of at most BATCH_BYTES of text or one document."""
+    weights = np.zeros(len(ids), np.int64) if sizes is None else sizes[ids]
+    ends = np.cumsum(weights)
+    parts, start = [], 0
+    while start < len(ids):
+        before = ends[start] - weights[start]
+        stop = min(start + batch, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        parts.append(ids[start : max(stop, start + 1)])
+        start += len(parts[-1])
+    return parts
 
 
 def unique_pairs(a: Int64s, b: Int64s) -> tuple[Int64s, Int64s]:
@@ -114,10 +109,13 @@ def unique_pairs(a: Int64s, b: Int64s) -> tuple[Int64s, Int64s]:
     return _unpack(_distinct(_pack(a, b)))
 
 
-def verify(a: Int64s, b: Int64s, fetch: Fetch, ngram: int, batch: int = BATCH_DOCUMENTS) -> Floats:
+def verify(
+    a: Int64s, b: Int64s, fetch: Fetch, ngram: int, batch: int = BATCH_DOCUMENTS, sizes: Int64s | None = None
+) -> Floats:
     """Return the Jaccard of the shingle sets of each pair, rounded to 6 decimals; 1 for two empty sets.
 
-    a, b: int64 document numbers, in any order. Shingles of at most `batch` documents (at least two) are held at a time.
+    a, b: int64 document numbers, in any order. sizes: as for `near_pairs`.
+    Shingles of at most `batch` documents and BATCH_BYTES of text are held at a time, or of two documents.
     Pairs are taken in breadth-first order of the documents, so that near documents are fetched together: most of them
     once, and about twice where very many are connected.
     """
@@ -129,10 +127,11 @@ def verify(a: Int64s, b: Int64s, fetch: Fetch, ngram: int, batch: int = BATCH_DO
     a, b = a[near_first], b[near_first]
     swap = place[a] > place[b]
     a, b = np.where(swap, b, a), np.where(swap, a, b)
+    weights = np.zeros(n, np.int64) if sizes is None else sizes
     seen, start, number = np.zeros(n, np.int32), 0, 0
     while start < len(a):
         number += 1
-        stop = _cut(a, b, start, batch, seen, number)
+        stop = _cut(a, b, start, batch, weights, BATCH_BYTES, seen, number)
         ids = np.flatnonzero(seen == number)
         hashes, offsets = shingle_sets(fetch(ids), ngram)
         first, second = np.searchsorted(ids, a[start:stop]), np.searchsorted(ids, b[start:stop])
@@ -171,47 +170,6 @@ def _unpack(packed: Uint64s) -> tuple[Int64s, Int64s]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _may_meet(keys, new):  # type: ignore[no-untyped-def]
-    """Return the new documents and the old ones that may have a key of theirs: all that do, few others."""
-    bits = 10
-    while (1 << bits) < 16 * new.sum():
-        bits += 1
-    shift = np.uint64(64 - bits)
-    seen = np.zeros(1 << bits, np.bool_)
-    for i in range(len(keys)):
-        if new[i]:
-            seen[keys[i] >> shift] = True
-    rows = np.empty(len(keys), np.int64)
-    count = 0
-    for i in range(len(keys)):
-        rows[count] = i
-        count += seen[keys[i] >> shift]
-    return rows[:count].copy()
-
-
-@numba.njit(nogil=True, cache=True)
-def _all_pairs(rows, starts, sizes, new):  # type: ignore[no-untyped-def]
-    """Return the pairs (a < b) with a new member of each bucket rows[start : start + size]."""
-    total = 0
-    for k in range(len(starts)):
-        fresh = 0
-        for i in range(starts[k], starts[k] + sizes[k]):
-            fresh += new[rows[i]]
-        stale = sizes[k] - fresh
-        total += sizes[k] * (sizes[k] - 1) // 2 - stale * (stale - 1) // 2
-    a, b = np.empty(total, np.int64), np.empty(total, np.int64)
-    count = 0
-    for k in range(len(starts)):
-        for i in range(starts[k], starts[k] + sizes[k]):
-            for j in range(i + 1, starts[k] + sizes[k]):
-                if new[rows[i]] or new[rows[j]]:
-                    a[count] = min(rows[i], rows[j])
-                    b[count] = max(rows[i], rows[j])
-                    count += 1
-    return a, b
-
-
-@numba.njit(nogil=True, cache=True)
 def _breadth_first(starts, neighbours):  # type: ignore[no-untyped-def]
     """Return the place of each document in breadth-first order of the graph of pairs."""
     n = len(starts) - 1
@@ -236,16 +194,21 @@ def _breadth_first(starts, neighbours):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _cut(a, b, start, batch, seen, number):  # type: ignore[no-untyped-def]
-    """Mark the documents of the pairs from `start` with `number`, at most `batch`; return where it stops."""
-    count = 0
+def _cut(a, b, start, batch, weights, most, seen, number):  # type: ignore[no-untyped-def]
+    """Mark the documents of the pairs from `start` with `number`, at most `batch` and of weight `most`; return the end.
+
+    The first pair is always taken.
+    """
+    count, weight = 0, 0
     for k in range(start, len(a)):
-        added = (seen[a[k]] != number) + (seen[b[k]] != number)
-        if k > start and count + added > batch:
+        first, second = seen[a[k]] != number, seen[b[k]] != number
+        added = first * weights[a[k]] + second * weights[b[k]]
+        if k > start and (count + first + second > batch or weight + added > most):
             return k
         seen[a[k]] = number
         seen[b[k]] = number
-        count += added
+        count += first + second
+        weight += added
     return len(a)
 
 

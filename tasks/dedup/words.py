@@ -7,7 +7,8 @@ its own. Combining marks that NFKC leaves over are separators, as they are for P
 `split_words` says the same in plain Python; tests hold the kernel against it.
 
 The kernel needs no string operation for most texts: `code_table` says what each code point becomes on its own. Texts
-with a code point that acts on its neighbours (COMPLEX) go through `spell_out` first, which is about ten times slower.
+with a code point that acts on its neighbours or becomes several (COMPLEX) go through `normalise` first, which takes
+three times as long as all else; `plain_table` then tells their letters from separators.
 """
 
 import functools
@@ -47,12 +48,10 @@ ALONE = 1 << 30  # added to a code point that is a word of its own
 COMPLEX = 1 << 31
 
 TABLE_SIZE = 0x20000  # code points from here on are rare and count as COMPLEX
+_VARIATIONS = range(0xFE00, 0xFE10)  # marks that follow emoji; they neither move nor compose
 _SIGMA = 0x3A3  # its lower case depends on its neighbours
 # Starters that Unicode 16 composes with the starter before them, and that Python's tables may not know yet.
 _COMPOSING = (range(0x1160, 0x1200), range(0xD7B0, 0xD800), range(0x16D40, 0x16D80))
-
-_SPACELESS_CLASS = "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in SPACELESS)
-_SEPARATE = rf"[^\p{{L}}\p{{N}}_\n]+|([{_SPACELESS_CLASS}])"
 
 
 def split_words(text: str) -> list[str]:
@@ -61,7 +60,7 @@ def split_words(text: str) -> list[str]:
     running = False
     for character in unicodedata.normalize("NFKC", text).lower():
         is_word = character == "_" or unicodedata.category(character)[0] in "LN"
-        alone = is_word and any(first <= ord(character) <= last for first, last in SPACELESS)
+        alone = is_word and _stands_alone(ord(character))
         if is_word and running and not alone:
             words[-1] += character
         elif is_word:
@@ -78,32 +77,54 @@ def split_shingles(text: str, ngram: int) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + ngram]) for i in range(max(1, len(words) - ngram + 1))}
 
 
-def spell_out(text: pa.Array) -> pa.Array:
-    """Return the texts with nothing left in them but words, spaces and line feeds; every word stands free."""
+def normalise(text: pa.Array) -> pa.Array:
+    """Return the texts in NFKC, then lower-cased."""
     frame = pl.DataFrame({"text": pl.Series(pl.from_arrow(text))})
-    spelt = pl.col("text").str.normalize("NFKC").str.to_lowercase().str.replace_all(_SEPARATE, " $1 ")
-    return frame.select(spelt)["text"].to_arrow().cast(pa.large_string())
+    folded = pl.col("text").str.normalize("NFKC").str.to_lowercase()
+    return frame.select(folded)["text"].to_arrow().cast(pa.large_string())
+
+
+@functools.cache
+def plain_table() -> npt.NDArray[np.uint32]:
+    """Return what each code point below 0x40000 of a normalised text is: SEPARATOR, or itself (+ ALONE).
+
+    All from there on are separators.
+    """
+    points = np.array([point for point in range(0x40000) if not 0xD800 <= point < 0xE000], np.uint32)
+    characters = pl.Series(list(map(chr, points.tolist())))
+    table = np.full(0x40000, SEPARATOR, np.uint32)
+    letters = points[characters.str.contains(r"^[\p{L}\p{N}_]$").to_numpy()]
+    table[letters] = letters
+    for first, last in SPACELESS:
+        part = table[first : last + 1]
+        part[part != SEPARATOR] |= ALONE
+    return table
 
 
 @functools.cache
 def code_table() -> npt.NDArray[np.uint32]:
     """Return what each code point below TABLE_SIZE becomes: SEPARATOR, a code point (+ ALONE), or COMPLEX."""
     points = [point for point in range(TABLE_SIZE) if not 0xD800 <= point < 0xE000]
-    texts = spell_out(pa.array([chr(point) for point in points], pa.large_string())).to_pylist()
+    texts = normalise(pa.array([chr(point) for point in points], pa.large_string())).to_pylist()
     table = np.full(TABLE_SIZE, COMPLEX, np.uint32)
+    plain = plain_table().tolist()
     for point, text in zip(points, texts, strict=True):
-        spelt = text.strip(" ")
-        # "i " would be a letter that also ends a word.
-        if len(spelt) < 2 and (not spelt or text in (spelt, f" {spelt} ")) and not _acts_on_neighbours(point):
-            table[point] = ord(spelt) if spelt else SEPARATOR
-    plain = table != COMPLEX
-    for first, last in SPACELESS:
-        table[plain & (table >= first) & (table <= last)] |= ALONE
+        codes = [plain[ord(character)] if ord(character) < len(plain) else SEPARATOR for character in text]
+        # Some become several characters; only if none of them is of a word, one code says it.
+        if (len(codes) == 1 or not any(codes)) and not _acts_on_neighbours(point):
+            table[point] = codes[0] if codes else SEPARATOR
     return table
+
+
+def _stands_alone(point: int) -> bool:
+    """Tell whether a letter or digit is of a script written without spaces."""
+    return any(first <= point <= last for first, last in SPACELESS)
 
 
 def _acts_on_neighbours(point: int) -> bool:
     """Tell whether a code point can change how its neighbours are normalised, or is not known to this Python."""
     first = unicodedata.normalize("NFKD", chr(point))[0]
     kind = unicodedata.category(first)
+    if point in _VARIATIONS:
+        return False
     return kind[0] == "M" or kind == "Cn" or point == _SIGMA or any(ord(first) in span for span in _COMPOSING)
