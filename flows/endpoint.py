@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
 
 from cuvee.schemas.records import FileRef, Run
 from cuvee.tasks import generate
@@ -15,7 +17,17 @@ LIMIT = "llm-endpoint"
 
 def in_turn(run: Run, pool: Pool, decided: FileRef, send: bool, earlier: Sequence[Generated]) -> list[Generated]:
     """Carry out a round of generation, holding a slot of LIMIT where something may be sent; as `generate.run`."""
-    if not send or not run.recipe.generate:
+    if not send or not any(entry.base_url for entry in run.recipe.generate) or not _is_limited():
         return generate.run(run, pool, decided, send, earlier)
     with concurrency(LIMIT, raise_on_lease_renewal_failure=False):
         return generate.run(run, pool, decided, send, earlier)
+
+
+def _is_limited() -> bool:
+    """Tell whether the server has the limit; asking for a slot of one that it lacks would warn in every run."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(LIMIT)
+        except ObjectNotFound:
+            return False
+    return True

@@ -44,6 +44,8 @@ EDGE_TEXTS = [
     "ไทยภาษา ພາສາລາວ ភាសាខ្មែរ မြန်မာ हिन्दी की किताब العَرَبِيَّة",
     "한국어 \u1112\u1161\u11ab ½ ﬁn ™ ² Ⅷ 𝔘nicode 🙂 😀x",
     "x\u00a0y\u200bz\u2028w\x00v\u0345 ᾀ ⓐ ª º",
+    "\u270f\ufe0f wr\ufe0fite \u2764\ufe0f\u200d\U0001f525 Σ\ufe0f e\ufe0f\u0301 \u1112\ufe0f\u1161 \ufe0e",
+    " ".join("b" * size for size in range(58, 70)) + " a" * 31 + " " + "c" * 64,
     " ".join(f"w{i}" for i in range(3000)),
 ]
 # Letters of many scripts, marks, separators and characters whose case or normal form is unusual.

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import candidate, ingested, publish_plainly, recipe_file
 from texts import documents, write_jsonl
 
+from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.report import Finding
+from cuvee.storage import tables
 from cuvee.storage.store import open_store
 from cuvee.tasks import guard, pairs, resolve
 from cuvee.tasks.dedup import pairs as engine
@@ -24,6 +27,7 @@ from cuvee.tasks.dedup.kernel import sketch
 from cuvee.tasks.dedup.pairs import Pairs, cut_batches, near_pairs, verify
 from cuvee.tasks.dedup.resolve import SURVIVOR, components
 from cuvee.tasks.dedup.resolve import resolve as keepers_of
+from cuvee.tasks.pool import Shard, Texts
 
 RECIPE = "corpus: c\nholdout: {share: 0}\nsources: [{name: a, uri: a/*.jsonl}]\nprovenance: {unknown_as: human}\n"
 _stores = itertools.count()
@@ -49,6 +53,34 @@ def house(folder: Path, more: str = "") -> tuple[str, str]:
 def finding(folder: Path, kind: str, *overrides: str, recipe: str | None = None, store: str) -> list[Finding]:
     report = publish_plainly(recipe or str(folder / "recipe.yaml"), store, *overrides)
     return [found for found in report.findings if found.kind == kind]
+
+
+# ---- texts
+
+
+def test_texts_are_the_same_at_each_use_and_whole_row_groups_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 2000)
+    store = open_store(f"memory://near-pairs-{next(_stores)}")
+    texts = [[f"{shard} {row} " * 20 for row in range(100)] for shard in range(2)]
+    columns = [pa.table({"text": pa.array(rows, pa.large_string())}) for rows in texts]
+    files = [tables.write_table(store, "texts", table) for table in columns]
+    shards = [Shard(file=file, source="a", generated=False, reading="r", accepted=1) for file in files]
+    wanted = [(1, 99), (0, 7), (1, 0), (0, 7), (1, 40)]
+    shard, position = (np.array(numbers, np.int64) for numbers in zip(*wanted, strict=True))
+    groups: list[int] = []
+    read = pq.ParquetFile.read_row_group
+
+    def counted(file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+        groups.append(group)
+        return read(file, group, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    with Texts(store, shards) as opened:
+        for use in range(4):
+            assert opened.take(shard, position)["text"].to_pylist() == [texts[a][b] for a, b in wanted]
+            assert use or len(groups) == 4
+    with pytest.raises(IntegrityError, match="has 100 rows, recorded were 90"):
+        tables.take_rows(store, files[0].model_copy(update={"rows": 90}), ["text"], [3])
 
 
 # ---- batches

@@ -4,8 +4,12 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from stub_endpoint import stub
 from texts import documents, write_jsonl
 
 from cuvee.dataset import open_dataset
@@ -29,6 +33,16 @@ sources:
 filters:
   - {{kind: length, min_words: 20}}
 holdout: {{share: 0}}
+"""
+
+GENERATE = """
+generate:
+  - name: rephrased
+    generator: openai
+    base_url: {url}
+    model: MODEL
+    concurrency: 4
+    budget: {{amount: 3000}}
 """
 
 
@@ -164,3 +178,31 @@ def test_of_many_tags_moved_at_once_the_highest_version_stays(store: Store, tmp_
     entry = corpus.read_tag(store, "library", "latest")
     assert entry is not None
     assert entry.version == 8
+
+
+def test_runs_that_ask_models_take_turns_where_the_server_has_a_limit(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(request: dict[str, Any], nth: int) -> None:
+        asked.append(request["model"])
+
+    with stub(answer, wait_s=0.05) as endpoint, get_client(sync_client=True) as client:
+        generate = GENERATE.format(url=endpoint.base_url)
+        paths = [recipe(tmp_path, name, 30, seed) for seed, name in enumerate(["first", "second"])]
+        for path, model in zip(paths, ["one", "two"], strict=True):
+            Path(path).write_text(Path(path).read_text() + generate.replace("MODEL", model))
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="llm-endpoint", limit=1))
+        try:
+            at_once(
+                [
+                    lambda path=path: curate(recipe=path, store=str(tmp_path / Path(path).stem))  # type: ignore[misc]
+                    for path in paths
+                ]
+            )
+        finally:
+            client.delete_global_concurrency_limit_by_name("llm-endpoint")
+    assert set(asked) == {"one", "two"}
+    turns = [name for place, name in enumerate(asked) if place == 0 or asked[place - 1] != name]
+    # A run that goes into a second round takes another turn; within a round nobody comes between.
+    assert len(turns) <= 6
+    assert len(asked) > 3 * len(turns)
