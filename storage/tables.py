@@ -3,6 +3,8 @@
 import hashlib
 import os
 import tempfile
+from base64 import b64decode
+from binascii import Error as BinasciiError
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -141,9 +143,15 @@ def _opened(store: Store, ref: FileRef) -> Iterator[pq.ParquetFile]:
     try:
         with store.open(ref.path) as file:
             # Pre-buffered, the columns that lie together are one request.
-            yield pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
+            # The footer has no checksum, but names its columns twice.
+            schema = b64decode((parquet.metadata.metadata or {}).get(b"ARROW:schema", b""))
+            written = pa.ipc.read_schema(pa.py_buffer(schema))
+            if written.names != parquet.schema_arrow.names:
+                raise pa.ArrowInvalid("its columns have other names than were written")
+            yield parquet
     except FileNotFoundError:
         raise IntegrityError(f"{store.location(ref.path)} is missing; restore it from a backup") from None
-    # OSError: a wrong checksum, bytes that do not decompress. UnicodeDecodeError: a column's name.
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    # OSError: a wrong checksum, bytes that do not decompress. Others: a footer that cannot be what was written.
+    except (pa.ArrowException, OSError, UnicodeDecodeError, BinasciiError) as error:
         raise IntegrityError(f"{store.location(ref.path)} is damaged ({error}); restore it") from None
