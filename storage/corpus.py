@@ -113,14 +113,24 @@ def tags(store: Store, corpus: str) -> list[str]:
 
 def read_tag(store: Store, corpus: str, name: str) -> TagEntry | None:
     """Return the newest entry of a tag, None if it was never set."""
-    keys = store.keys(f"corpora/{corpus}/tags/{name}/")
-    return TagEntry.model_validate_json(store.get(keys[-1])) if keys else None
+    return newest_tag(store, corpus, name)[1]
 
 
-def move_tag(store: Store, corpus: str, name: str, entry: TagEntry) -> None:
-    """Append an entry to a tag's series; raises ConflictError when somebody else moved it at the same moment."""
+def newest_tag(store: Store, corpus: str, name: str) -> tuple[int, TagEntry | None]:
+    """Return the number and the content of a tag's newest entry; 0 and None if it was never set."""
     keys = store.keys(f"corpora/{corpus}/tags/{name}/")
-    number = int(keys[-1].rsplit("/", 1)[1].removesuffix(".json")) + 1 if keys else 1
+    if not keys:
+        return 0, None
+    number = int(keys[-1].rsplit("/", 1)[1].removesuffix(".json"))
+    return number, TagEntry.model_validate_json(store.get(keys[-1]))
+
+
+def move_tag(store: Store, corpus: str, name: str, entry: TagEntry, after: int | None = None) -> None:
+    """Append an entry to a tag's series; raises ConflictError when somebody else moved it at the same moment.
+
+    after: number of the entry that the decision to move rests on; None: whichever is the newest now.
+    """
+    number = 1 + (newest_tag(store, corpus, name)[0] if after is None else after)
     store.create(f"corpora/{corpus}/tags/{name}/{number:06d}.json", _pretty(entry.model_dump(mode="json")))
 
 

@@ -14,7 +14,7 @@ from cuvee.schemas.manifest import DataFile, Manifest, TagEntry, Totals, version
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import FileRef, PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport, StepReport
-from cuvee.storage.corpus import commit, load_manifest, move_tag, read_tag, write_report, write_state
+from cuvee.storage.corpus import commit, load_manifest, move_tag, newest_tag, write_report, write_state
 from cuvee.storage.store import Store, open_store
 from cuvee.tasks import assemble, generate, generation_report, ingest
 from cuvee.tasks.attributes import VERSIONS, provenance_model
@@ -197,7 +197,7 @@ def move_publishing_tag(store: Store, run: Run, version: int) -> str | None:
     """
     name = run.recipe.publish.tag
     while True:
-        entry = read_tag(store, run.corpus, name)
+        number, entry = newest_tag(store, run.corpus, name)
         if entry is not None and entry.by == "rollback":
             return (
                 f"tag {name} stays at {version_name(entry.version)}, where a rollback put it; "
@@ -206,7 +206,8 @@ def move_publishing_tag(store: Store, run: Run, version: int) -> str | None:
         if entry is not None and entry.version >= version:
             return None
         try:
-            move_tag(store, run.corpus, name, TagEntry(version=version, by="publish", created=_now()))
+            entry = TagEntry(version=version, by="publish", created=_now())
+            move_tag(store, run.corpus, name, entry, after=number)
         except ConflictError:  # somebody moved it at the same moment: see whereto
             continue
         return None
