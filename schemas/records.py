@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.recipe import Recipe, canonical_sha256
+from cuvee.schemas.recipe import Recipe, Source, canonical_sha256
 
 
 class FileRef(Frozen):
@@ -107,6 +107,10 @@ class Run(Frozen):
     def corpus(self) -> str:
         """The corpus's name."""
         return self.recipe.corpus
+
+    def source(self, name: str) -> Source:
+        """Return the recipe's source of this name, which it has."""
+        return next(source for source in self.recipe.sources if source.name == name)
 
 
 def step_key(step: str, version: int, **inputs: Any) -> str:

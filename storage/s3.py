@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from cuvee.schemas.address import bucket_and_key, is_bucket
 from cuvee.schemas.errors import ConflictError, CuveeError, RecipeError, RetryableError
 
 T = TypeVar("T")
@@ -65,8 +66,8 @@ class Stored(NamedTuple):
 
 def parse_address(address: str) -> tuple[str, str]:
     """Split s3://bucket/some/key into bucket and key, which may be empty; raises RecipeError without a bucket."""
-    bucket, _, key = address.removeprefix("s3://").partition("/")
-    if not address.startswith("s3://") or not bucket:
+    bucket, key = bucket_and_key(address)
+    if not is_bucket(address) or not bucket:
         raise RecipeError(f"{address}: write it as s3://bucket/prefix")
     return bucket, key
 

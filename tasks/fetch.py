@@ -16,7 +16,7 @@ from typing import BinaryIO
 from cuvee.schemas.address import is_remote, is_web, shown
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError, RetryableError
-from cuvee.schemas.recipe import Recipe, Source, canonical_sha256
+from cuvee.schemas.recipe import Recipe, canonical_sha256
 from cuvee.schemas.records import Content, Place, Run, SourceFile
 from cuvee.storage.download import Fetched, download
 from cuvee.storage.store import Store, open_store
@@ -128,7 +128,7 @@ def _ask(run: Run, store: Store, place: Place, found: dict[str, str], over: thre
         copy = standing(run, store, place, validator, found)
         return (copy.sha256, copy.bytes) if copy else None
 
-    limits, validator = _source(run, name).fetch, known.validator if known else ""
+    limits, validator = run.source(name).fetch, known.validator if known else ""
     with (
         named(run.recipe, name),
         download(place.path, limits, store.scratch(), validator, place.listed, held, over) as came,
@@ -148,7 +148,7 @@ def _keep(run: Run, store: Store, place: Place, found: Fetched) -> Content:
 
 
 def _fetch_again(run: Run, store: Store, file: SourceFile) -> None:
-    with named(run.recipe, file.source), download(file.path, _source(run, file.source).fetch, store.scratch()) as found:
+    with named(run.recipe, file.source), download(file.path, run.source(file.source).fetch, store.scratch()) as found:
         if not isinstance(found, Fetched) or found.sha256 != file.sha256:
             raise RetryableError(f"{shown(file.path)} changed after it was listed; run again when it is written")
         if found.path:
@@ -180,10 +180,6 @@ def named(recipe: Recipe, name: str) -> Iterator[None]:
         position = [source.name for source in recipe.sources].index(name)
         error.args = (f"sources.{position}.uri: {error}",)
         raise
-
-
-def _source(run: Run, name: str) -> Source:
-    return next(source for source in run.recipe.sources if source.name == name)
 
 
 def _stem(run: Run, place: Place, validator: str) -> str:

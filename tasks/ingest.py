@@ -94,7 +94,7 @@ def batches(recipe: Recipe, files: Sequence[SourceFile], known: frozenset[tuple[
 
 def key(run: Run, batch: Batch) -> str:
     """Name the work of one batch."""
-    source = _source(run, batch)
+    source = run.source(batch.source)
     files = [[file.sha256, file.id] for file in batch.files]
     reading = reading_key(source, run.recipe.ingest)
     return step_key(STEP, VERSION, source=source.name, reading=reading, files=files, mb=run.recipe.ingest.shard_mb)
@@ -114,7 +114,7 @@ def run(run: Run, batch: Batch) -> StepRecord:
 
 
 def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
-    source, options = _source(run, batch), run.recipe.ingest
+    source, options = run.source(batch.source), run.recipe.ingest
     reading = _Reading(run, source)
     masked: dict[str, int] = dict.fromkeys(options.mask, 0)
     pieces = (_shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
@@ -334,7 +334,3 @@ def current_records(recipe: Recipe, records: Iterable[StepRecord]) -> list[StepR
 def _reads(recipe: Recipe, source: Source, record: StepRecord) -> bool:
     same_source = record.report["source"] == source.name
     return bool(same_source and record.report["reading"] == reading_key(source, recipe.ingest))
-
-
-def _source(run: Run, batch: Batch) -> Source:
-    return next(source for source in run.recipe.sources if source.name == batch.source)
