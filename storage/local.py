@@ -14,6 +14,8 @@ from cuvee.storage.store import Access
 class LocalStore:
     """Files below a folder. Writes go to a temporary name, are flushed to disk, and then renamed."""
 
+    remote = False
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.uri = str(self.root)

@@ -13,6 +13,7 @@ from cuvee.storage.store import Access
 class MemoryStore:
     """A dictionary of bytes; stores of one name in one process are one store."""
 
+    remote = False
     _stores: ClassVar[dict[str, "MemoryStore"]] = {}
 
     def __init__(self, uri: str = "memory://") -> None:

@@ -26,6 +26,8 @@ _PARTS_AT_ONCE = 4
 class S3Store:
     """Objects below s3://bucket/prefix. It holds names only, so it may go to other threads and processes."""
 
+    remote = True
+
     def __init__(self, uri: str) -> None:
         self.bucket, prefix = parse_address(uri)
         prefix = prefix.strip("/")

@@ -24,6 +24,7 @@ class Store(Protocol):
     """Keyed bytes; a key is either absent or whole, never half-written."""
 
     uri: str
+    remote: bool  # whether each read waits for an answer of the network
 
     def get(self, key: str) -> bytes:
         """Return the bytes; raises FileNotFoundError."""

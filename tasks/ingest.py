@@ -258,7 +258,7 @@ def _write_shards(store: Store, folder: str, tables: Iterator[pa.Table], limit: 
     tables = (table for table in tables if table.num_rows)
     table = next(tables, None)
     while table is not None:
-        with table_file(store, folder, SHARD) as shard:
+        with table_file(store, folder, SHARD, small_pages=True) as shard:
             held = 0
             while table is not None and (held == 0 or held + table["text"].nbytes <= limit):
                 shard.write(table)

@@ -190,7 +190,7 @@ class Texts:
         self._uses[number] += 1
         if self._uses[number] > READINGS:
             return self._table(number).take(pa.array(position))
-        return take_rows(self._store, self._shards[number].file, self._columns, position.tolist())
+        return take_rows(self._store, self._shards[number].file, self._columns, position)
 
     def _table(self, number: int) -> pa.Table:
         if number not in self._open:

@@ -281,6 +281,15 @@ def test_an_empty_table_keeps_its_columns(store: Store) -> None:
     assert read_table(store, ref).schema.equals(PUBLISHED)
 
 
+def test_hashes_are_stored_as_they_are_since_nothing_makes_them_smaller(store: Store) -> None:
+    hashes = [pa.array([7 * 2**28, 5], kind) for kind in (pa.uint32(), pa.uint64())]
+    ref = write_table(store, "data", pa.table({"b00": hashes[0], "text_key": hashes[1], "words": [1, 2]}))
+    with store.open(ref.path) as file:
+        group = pq.read_metadata(file).row_group(0)
+    assert [group.column(number).compression for number in range(3)] == ["UNCOMPRESSED", "UNCOMPRESSED", "ZSTD"]
+    assert not any(group.column(number).has_dictionary_page for number in range(2))
+
+
 def test_row_groups_are_of_about_eight_mebibytes(store: Store) -> None:
     table = pa.table({"text": [f"{number:08d}" * 1000 for number in range(4000)]})  # 32 MB
     ref = write_table(store, "data", table)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # Blocks of scripts written without spaces between words. Tibetan is left out (a mark divides its syllables), and so
 # is Hangul (Korean has spaces). Marks and punctuation of these blocks stay separators.
@@ -104,15 +105,19 @@ def plain_table() -> npt.NDArray[np.uint32]:
 @functools.cache
 def code_table() -> npt.NDArray[np.uint32]:
     """Return what each code point below TABLE_SIZE becomes: SEPARATOR, a code point (+ ALONE), or COMPLEX."""
-    points = [point for point in range(TABLE_SIZE) if not 0xD800 <= point < 0xE000]
-    texts = normalise(pa.array([chr(point) for point in points], pa.large_string())).to_pylist()
+    points = np.array([point for point in range(TABLE_SIZE) if not 0xD800 <= point < 0xE000])
+    texts = normalise(pa.array(map(chr, points.tolist()), pa.large_string()))
+    plain = plain_table()
+    codes = np.frombuffer("".join(texts.to_pylist()).encode("utf-32-le"), np.uint32)
+    codes = np.append(np.where(codes < len(plain), plain[np.minimum(codes, len(plain) - 1)], SEPARATOR), SEPARATOR)
+    sizes = pc.utf8_length(texts).to_numpy()
+    ends = np.cumsum(sizes)
+    of_words = np.append(0, np.cumsum(codes != SEPARATOR))
+    # Some become several characters; only if none of them is of a word, one code says it.
+    simple = (sizes == 1) | (of_words[ends] == of_words[ends - sizes])
+    simple &= ~_act_on_neighbours(points)
     table = np.full(TABLE_SIZE, COMPLEX, np.uint32)
-    plain = plain_table().tolist()
-    for point, text in zip(points, texts, strict=True):
-        codes = [plain[ord(character)] if ord(character) < len(plain) else SEPARATOR for character in text]
-        # Some become several characters; only if none of them is of a word, one code says it.
-        if (len(codes) == 1 or not any(codes)) and not _acts_on_neighbours(point):
-            table[point] = codes[0] if codes else SEPARATOR
+    table[points[simple]] = np.where(sizes == 0, SEPARATOR, codes[ends - sizes])[simple]
     return table
 
 
@@ -121,10 +126,14 @@ def _stands_alone(point: int) -> bool:
     return any(first <= point <= last for first, last in SPACELESS)
 
 
-def _acts_on_neighbours(point: int) -> bool:
-    """Tell whether a code point can change how its neighbours are normalised, or is not known to this Python."""
-    first = unicodedata.normalize("NFKD", chr(point))[0]
-    kind = unicodedata.category(first)
-    if point in _VARIATIONS:
-        return False
-    return kind[0] == "M" or kind == "Cn" or point == _SIGMA or any(ord(first) in span for span in _COMPOSING)
+def _act_on_neighbours(points: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which code points can change how their neighbours are normalised, or are not known to this Python."""
+    firsts = [unicodedata.normalize("NFKD", chr(point))[0] for point in points.tolist()]
+    acts = np.array([kind[0] == "M" or kind == "Cn" for kind in map(unicodedata.category, firsts)])
+    first = np.array(list(map(ord, firsts)))
+    for span in _COMPOSING:
+        acts |= (first >= span.start) & (first < span.stop)
+    variation = (points >= _VARIATIONS.start) & (points < _VARIATIONS.stop)
+    acts[variation] = False
+    acts[points == _SIGMA] = True
+    return acts
