@@ -2,7 +2,7 @@
 
 filter         doc_id, and the signals of every filter kind of the recipe (see cuvee.tasks.filters); always language
 classify       doc_id, p_model (float64 or null), phrase (string or null)
-sign           doc_id, text_key (uint64); beside it doc_id, b00, b01, … (uint64): MinHash band keys
+sign           doc_id, text_key (uint64); beside it doc_id, b00, b01, … (uint32): MinHash band keys
 decontaminate  doc_id, overlap (float32), benchmark (string or null)
 lines          doc_id, line_words (int64); beside it position (in the shard), line (uint64), words: every line of some
                length, for the filter `boilerplate`

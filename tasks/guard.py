@@ -182,9 +182,8 @@ def _costly(rows: pl.DataFrame, compared: dict[str, Any]) -> list[Finding]:
         text = rows.filter(pl.col("text_key") == pl.lit(most["text_key"], pl.UInt64)).sort("doc_id").head(1)
         named = "".join(f" ({doc_id} of source {source})" for doc_id, source in text.select("doc_id", "source").rows())
         message = (
-            f"one text{named} has {most['copies']:,} near copies that are near copies of each other: comparing them "
-            f"and keeping their pairs ({compared['pairs']:,} in this run) grows with the square of their number; keep "
-            "such forms out at the source"
+            f"one text{named} has {most['copies']:,} near copies, of which all but a few end as duplicates, at up to "
+            f"a hundred stored pairs each ({compared['pairs']:,} in this run); keep such forms out at the source"
         )
         figures = {"copies": most["copies"], "pairs": compared["pairs"]}
         findings.append(Finding(kind="many_near_copies", subject="dedup", message=message, figures=figures))

@@ -2,12 +2,14 @@
 
 Output columns: a, b (uint64: text keys, a < b), jaccard (float64, six decimals, at least the floor).
 Texts of one text key have the same shingles. Which documents are current, and who keeps its place, is decided later
-from these pairs, so pairs(old) and pairs(new against all) together equal a rebuild.
+from these pairs, so pairs(old) and pairs(new against all) together equal a rebuild. Of texts with very many near copies
+some are set aside (`cuvee.tasks.dedup.crowd`): the record's last file names them in a column text_key. Where one of
+them survives nevertheless, `resolve` has it compared again.
 """
 
 import logging
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import compress, groupby
 from typing import Any
 
 import numpy as np
@@ -23,17 +25,20 @@ from cuvee.storage.tables import read_table, read_tables, write_table
 from cuvee.tasks.attributes import band_name
 from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.dedup.bands import Bands, choose, found
-from cuvee.tasks.dedup.candidates import CROWD, first_of_each
-from cuvee.tasks.dedup.kernel import Int64s, Uint64s
-from cuvee.tasks.dedup.pairs import BATCH_BYTES, near_pairs
+from cuvee.tasks.dedup.candidates import CROWD, BandKeys, Bools, first_of_each, key_filter, may_meet
+from cuvee.tasks.dedup.kernel import KEY_BYTES, Int64s, Uint32s, Uint64s
+from cuvee.tasks.dedup.pairs import near_pairs
+from cuvee.tasks.dedup.verify import BATCH_BYTES, Comparison
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import Outcome, once
 
 STEP = "pairs"
 # Of the pairs at the threshold, the share that is compared at least.
 LEAST_RECALL = 0.999
-# Bands read at a time: of a million documents eight, of ten million one.
+# Bands held at a time: of a million new documents five, of 50,000 beside ten million old ones 15.
 BAND_BYTES = 64 << 20
+# Rows of the index read at a time: with 25 bands 26 MB.
+ROWS_AT_A_TIME = 1 << 18
 SCHEMA = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("jaccard", pa.float64())])
 
 _logger = logging.getLogger("cuvee.tasks")
@@ -44,9 +49,11 @@ def known_pairs(state: PoolState) -> StepRecord | None:
     return next((entry.record for entry in state.entries if entry.record.step == STEP), None)
 
 
-def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
+def run(run: Run, pool: Pool, previous: StepRecord | None, again: Sequence[int] = ()) -> StepRecord:
     """Compare what is new in the pool with everything in it.
 
+    again: text keys, ascending, of those that were set aside and survive: they are compared again, at the threshold of
+    now, which then is the least that the pairs are good for.
     previous: the pairs known so far; used when they were made with these options, of texts that are still there, and
     with a threshold no higher. Else all is compared anew, and the record's `work` says why.
     The report's `work`: of the run whose version it names, the documents compared, candidates, pairs, large buckets,
@@ -60,16 +67,27 @@ def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
     if anew:
         previous = None
     covered = previous.report["signed"] if previous else []
-    floor = previous.report["floor"] if previous else run.recipe.dedup.threshold
-    if previous and set(covered) == set(signed):
+    floor = previous.report["floor"] if previous and not again else run.recipe.dedup.threshold
+    if previous and set(covered) == set(signed) and not again:
         return previous
-    key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, signed=sorted(signed), covered=sorted(covered))
+    names = {"signed": sorted(signed), "covered": sorted(covered)}
+    redo = {"again": list(again), "previous": previous.key} if again and previous else {}
+    key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, **names, **redo)
 
     def build(store: Store) -> Outcome:
-        near, work = _near(run, pool, set(covered), floor, store)
-        files = list(previous.files) if previous else []
+        aside = read_aside(store, previous) if previous else np.empty(0, np.uint64)
+        near, aside, work = _near(run, pool, set(covered), floor, store, aside, np.array(again, np.uint64))
+        files = list(previous.files[:-1]) if previous else []
+        if again and previous:  # what is compared again finds also what was known
+            near = (
+                frame_of(near)
+                .join(read_pairs(store, previous), on=["a", "b"], how="anti", maintain_order="left")
+                .to_arrow()
+            )
+        folder = pool_folder(run.corpus, STEP)
         if near.num_rows:
-            files.append(write_table(store, pool_folder(run.corpus, STEP), near))
+            files.append(write_table(store, folder, near))
+        files.append(write_table(store, folder, pa.table({"text_key": aside})))
         earlier = before if before.get("version") == run.version else {}
         work = _together(earlier, {"version": run.version, "anew": anew, **work})
         return files, {"signed": sorted(signed), "floor": floor, "options": options, "work": work}
@@ -110,8 +128,14 @@ def choose_bands(recipe: Recipe, known: StepRecord | None) -> tuple[int, int]:
 
 def read_pairs(store: Store, record: StepRecord) -> pl.DataFrame:
     """Read all pairs: columns a, b, jaccard."""
-    tables = [read_table(store, file) for file in record.files]
+    tables = [read_table(store, file) for file in record.files[:-1]]
     return frame_of(pa.concat_tables([SCHEMA.empty_table(), *tables]))
+
+
+def read_aside(store: Store, record: StepRecord) -> Uint64s:
+    """Read the keys of the texts that were set aside, uint64, ascending."""
+    keys: Uint64s = read_table(store, record.files[-1])["text_key"].to_numpy()
+    return keys
 
 
 def _objection(previous: StepRecord, run: Run, options: list[Any], signed: list[str]) -> str | None:
@@ -136,14 +160,21 @@ def _together(earlier: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
     """Add up what two calls of one run did, its sources first and its drafts after."""
     if not earlier:
         return work
-    added = {name: earlier[name] + work[name] for name in ("documents", "candidates", "pairs", "large_buckets")}
+    added = {
+        name: earlier[name] + work[name] for name in ("documents", "candidates", "pairs", "large_buckets", "aside")
+    }
     larger = max(earlier, work, key=lambda part: part["most_copies"]["copies"])
     most = {"largest_bucket": max(earlier["largest_bucket"], work["largest_bucket"]), "anew": earlier["anew"]}
     return {**work, **added, **most, "most_copies": larger["most_copies"]}
 
 
-def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -> tuple[pa.Table, dict[str, Any]]:
-    """Return the pairs with a new member, and what finding them took."""
+def _near(
+    run: Run, pool: Pool, covered: set[str], floor: float, store: Store, aside: Uint64s, again: Uint64s
+) -> tuple[pa.Table, Uint64s, dict[str, Any]]:
+    """Return the pairs with a new member, the keys of all texts that are set aside now, and what finding them took.
+
+    aside: the keys of those that were; again: of these, the ones to compare again.
+    """
     records, shards = pool.attributes["sign"], pool.shards
     counts = np.array([record.files[0].rows for record in records], np.int64)
     starts = np.concatenate(([0], np.cumsum(counts)))
@@ -151,6 +182,9 @@ def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -
     keys = _column(store, [record.files[0] for record in records], "text_key", np.uint64)
     # One row a text key: an old one where there is one, else any.
     rows = np.flatnonzero(first_of_each(keys, fresh))
+    still_aside = np.setdiff1d(aside, again)
+    rows = rows[~np.isin(keys[rows], still_aside)]
+    fresh |= np.isin(keys, again)
     new, keys = fresh[rows], keys[rows]
     sizes = _column(store, [shard.file for shard in shards], "bytes", np.int64)[rows]
     estimate = _estimate(len(rows), int(new.sum()), int(sizes.sum()), run.bands[0])
@@ -161,10 +195,18 @@ def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -
             shard = np.searchsorted(starts, rows[ids], side="right") - 1
             return texts.take(shard, rows[ids] - starts[shard])["text"]
 
-        column = _BandKeys(store, [record.files[1] for record in records], rows, run.bands[0])
-        options = run.recipe.dedup
+        index = _Index(store, [record.files[1] for record in records], fresh, rows, run.bands[0])
         # Batches bounded by bytes alone: each costs reading a part of many shards.
-        pairs = near_pairs(column, run.bands[0], new, fetch, options.ngram, floor, batch=max(1, len(rows)), sizes=sizes)
+        comparison = Comparison(fetch, run.recipe.dedup.ngram, floor, batch=max(1, len(rows)), sizes=sizes)
+
+        accepted = np.array([shard.accepted for shard in shards], np.int64)
+
+        def in_order(ids: Int64s) -> Int64s:  # as keepers are chosen where provenance is equal
+            shard = np.searchsorted(starts, rows[ids], side="right") - 1
+            ordered: Int64s = ids[np.lexsort((keys[ids], -sizes[ids], accepted[shard]))]
+            return ordered
+
+        pairs = near_pairs(index, run.bands[0], new, comparison, in_order, again=len(again) > 0)
     copies = np.bincount(np.concatenate((pairs.a, pairs.b)), minlength=1)
     most = int(copies.argmax())
     work = {
@@ -174,22 +216,24 @@ def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -
         "large_buckets": pairs.large_buckets,
         "largest_bucket": pairs.largest_bucket,
         "most_copies": {"text_key": int(keys[most]) if len(keys) else 0, "copies": int(copies[most])},
+        "aside": int(pairs.aside.sum()),
         "estimate": estimate,
     }
     ends = np.sort(np.stack((keys[pairs.a], keys[pairs.b])), axis=0)
     order = np.lexsort((ends[1], ends[0]))
     columns = [ends[0][order], ends[1][order], pairs.jaccard[order]]
-    return pa.table([pa.array(values) for values in columns], schema=SCHEMA), work
+    near = pa.table([pa.array(values) for values in columns], schema=SCHEMA)
+    return near, np.union1d(still_aside, keys[pairs.aside]), work
 
 
 def _estimate(documents: int, new: int, text: int, bands: int) -> dict[str, int]:
     """Tell, before work begins, the memory and disk that comparing takes, in MB; documents: distinct texts."""
     # Measured: keys, sizes, flags and the rows of a band being sorted; the bands read at a time; a batch of texts.
-    memory = 150 * documents + max(BAND_BYTES, 8 * documents) + 5 * BATCH_BYTES
-    estimate = {"memory_mb": memory >> 20, "disk_mb": text >> 20, "read_mb": 8 * bands * documents >> 20}
+    memory = 150 * documents + max(BAND_BYTES, 12 * new) + 5 * BATCH_BYTES
+    estimate = {"memory_mb": memory >> 20, "disk_mb": text >> 20, "read_mb": KEY_BYTES * bands * documents >> 20}
     _logger.info(
-        "pairs: comparing %d new texts with all %d: about %d MB of memory, and 2 KB for each text in a bucket of more "
-        "than %d; up to %d MB of disk for a while; %d MB of band keys to read",
+        "pairs: comparing %d new texts with all %d: about %d MB of memory, and up to 8 KB for each text in a bucket of "
+        "more than %d; up to %d MB of disk for a while; %d MB of band keys to read",
         new,
         documents,
         estimate["memory_mb"],
@@ -200,31 +244,69 @@ def _estimate(documents: int, new: int, text: int, bands: int) -> dict[str, int]
     return estimate
 
 
-class _BandKeys:
-    """The band keys of chosen rows, read as many bands at a time as fit into BAND_BYTES, at least one."""
+class _Index:
+    """The band keys of the pool, each read once, as many bands at a time as fit into BAND_BYTES, at least one.
 
-    def __init__(self, store: Store, files: Sequence[FileRef], rows: Int64s, bands: int) -> None:
-        self._store, self._files, self._bands = store, files, bands
-        self._starts = np.concatenate(([0], np.cumsum([file.rows for file in files]))).astype(np.int64)
-        self._rows = None if len(rows) == self._starts[-1] else rows
-        at_a_time = min(bands, max(1, BAND_BYTES // (8 * max(1, int(self._starts[-1])))))
-        # One piece of memory for all bands: to ask for new pages each time would cost as much as to read.
-        self._keys = np.empty((at_a_time, self._starts[-1]), np.uint64)
-        self._chosen = np.empty(len(rows), np.uint64)
-        self._first = -at_a_time
+    Of old files only the keys that may meet a new one are kept, so memory is bounded by what is new, and a night costs
+    little more than reading.
+    """
 
-    def __call__(self, band: int) -> Uint64s:
-        """Return uint64[rows] keys of a band, valid until the next one is asked for."""
-        if not self._first <= band < self._first + len(self._keys):
-            self._first = band
-            names = [band_name(number) for number in range(band, min(band + len(self._keys), self._bands))]
-            tables = read_tables(self._store, self._files, names)
-            for table, (start, stop) in zip(tables, pairwise(self._starts), strict=True):
-                for place, name in enumerate(names):
-                    self._keys[place, start:stop] = table[name].to_numpy()
-        keys: Uint64s = self._keys[band - self._first]
-        # Rows are in range; to be told so spares numpy a copy.
-        return keys if self._rows is None else np.take(keys, self._rows, out=self._chosen, mode="clip")
+    def __init__(self, store: Store, files: Sequence[FileRef], fresh: Bools, rows: Int64s, bands: int) -> None:
+        """Open the files, whose rows are numbered one file after another.
+
+        fresh: bool[all rows], the new ones. rows: those to compare, ascending; document i is rows[i].
+        """
+        self._store, self._bands = store, bands
+        ends = np.cumsum([file.rows for file in files])
+        self._documents = np.full(int(ends[-1]) if len(ends) else 0, -1, np.int32)
+        self._documents[rows] = np.arange(len(rows), dtype=np.int32)
+        places = [(file, int(end) - file.rows) for file, end in zip(files, ends, strict=True)]
+        has_new = [bool(fresh[start : start + file.rows].any()) for file, start in places]
+        self._new = list(compress(places, has_new))
+        self._old = [place for place, is_new in zip(places, has_new, strict=True) if not is_new]
+        # `may_meet` lets one old key in 32 pass. A key takes 4 bytes, the document's number 8.
+        kept = sum(file.rows for file, _ in self._new) + sum(file.rows for file, _ in self._old) // 32
+        self._at_a_time = max(1, BAND_BYTES // (12 * max(1, kept)))
+        self._read: dict[int, BandKeys] = {}
+
+    def __call__(self, band: int) -> BandKeys:
+        """Return the keys of a band, which are then forgotten."""
+        if band not in self._read:
+            self._read = self._some(range(band, min(band + self._at_a_time, self._bands)))
+        return self._read.pop(band)
+
+    def _some(self, bands: Sequence[int]) -> dict[int, BandKeys]:
+        parts: dict[int, list[BandKeys]] = {band: [] for band in bands}
+        for band, start, keys in self._columns(self._new, bands):
+            parts[band].append(self._chosen(start, keys, np.arange(len(keys))))
+        if self._old:
+            filters = {band: key_filter(np.concatenate([part.keys for part in parts[band]])) for band in bands}
+            for band, start, keys in self._columns(self._old, bands):
+                parts[band].append(self._chosen(start, keys, may_meet(keys, filters[band])))
+        return {
+            band: BandKeys(*(np.concatenate(column) for column in zip(*parts[band], strict=True))) for band in bands
+        }
+
+    def _columns(
+        self, places: Sequence[tuple[FileRef, int]], bands: Sequence[int]
+    ) -> Iterator[tuple[int, int, Uint32s]]:
+        """Yield band, first row and keys of each file.
+
+        Files are taken a few at a time, bands outermost: the filter of a band, 256 KB for 50,000 new documents, is
+        then loaded into a core's cache for all of them.
+        """
+        names = {band: band_name(band) for band in bands}
+        for _, some in groupby(places, key=lambda place: place[1] // ROWS_AT_A_TIME):
+            files, starts = zip(*some, strict=True)
+            tables = list(read_tables(self._store, files, list(names.values())))
+            for band, name in names.items():
+                for table, start in zip(tables, starts, strict=True):
+                    yield band, start, table[name].to_numpy()
+
+    def _chosen(self, start: int, keys: Uint32s, places: Int64s) -> BandKeys:
+        documents = self._documents[start + places]
+        chosen = documents >= 0
+        return BandKeys(documents[chosen].astype(np.int64), keys[places[chosen]])
 
 
 def _column(store: Store, files: Sequence[FileRef], name: str, kind: Any) -> Any:

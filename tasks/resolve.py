@@ -1,27 +1,28 @@
-"""Resolve: from thin tables, decide what becomes of every current row, without reading text.
+"""Resolve: from thin tables, decide what becomes of every current row.
 
 Output columns (one row a current row of the recipe's sources and generators): shard, position, doc_id, source, file,
 row, source_id, origin, license, domain, language, provenance, p_synthetic, evidence, depth (int8), created, words,
 chars, bytes, accepted, seed_ids, text_key, step, verdict (string or null: survives), keeper (doc_id or null),
 jaccard (float64 or null), detail (string or null).
 
-Survival is a verdict: it is worked out again in every run, from the stored signals, scores and pairs.
+Survival is a verdict: it is worked out again in every run, from the stored signals, scores and pairs. Text is read only
+where texts survive of which not all near copies are known (`cuvee.tasks.dedup.crowd`).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from cuvee.schemas.records import FileRef, Run, SourceFile
+from cuvee.schemas.records import FileRef, Run, SourceFile, StepRecord
 from cuvee.storage.store import Store, open_store
-from cuvee.tasks import filters, repeated_lines
+from cuvee.tasks import filters, pairs, repeated_lines
 from cuvee.tasks.attributes import filter_kinds, provenance_model
 from cuvee.tasks.current import Drafts, current, declare, own_copies
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
 from cuvee.tasks.filters import boilerplate, synthetic
-from cuvee.tasks.pairs import read_pairs
 from cuvee.tasks.pool import Pool, attribute_rows, thin_rows
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.sources import thresholds as source_thresholds
@@ -33,23 +34,44 @@ _KEEPER_ORDER = ["provenance_rank", "accepted", "longer_first", "doc_id"]
 _RANK = {"human": 0, "unknown": 1, "synthetic": 2}
 
 
-def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> FileRef:
+class Decision(NamedTuple):
+    """The saved table, and the pairs that it rests on: the pool's, or more."""
+
+    rows: FileRef
+    pairs: StepRecord
+
+
+def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> Decision:
     """Decide over all current rows, and save the table.
 
     files: the source files that exist now. drafts: (generator's name, request key) of what this recipe's generators
     produce, none in the first pass. dates: the day on which each pool state was committed.
     """
-    return save(run, decide(run, pool, files, drafts, dates))
+    rows, near = decide(run, pool, files, drafts, dates)
+    return Decision(save(run, rows), near)
 
 
-def decide(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> pl.DataFrame:
-    """Return the table of all current rows; the arguments are those of `run`."""
+def decide(
+    run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]
+) -> tuple[pl.DataFrame, StepRecord]:
+    """Return the table of all current rows, and the pairs it rests on; the arguments are those of `run`."""
+    while True:
+        rows, unsettled = _decide(run, pool, files, drafts, dates)
+        if not unsettled:
+            return rows, pool.known_pairs
+        pool = pool.with_pairs(pairs.run(run, pool, pool.known_pairs, unsettled))
+
+
+def _decide(
+    run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]
+) -> tuple[pl.DataFrame, list[int]]:
+    """Return the table, and the keys of texts that survive it though not all their near copies are known."""
     store = open_store(run.store)
     rows = _described(run, store, pool)
     rows = declare(run, rows)
-    pairs = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
+    near = pairs.read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
     rows = rows.with_columns(
-        own_copy=own_copies(rows, pairs, dates),
+        own_copy=own_copies(rows, near, dates),
         row_accepted="accepted",
         accepted=pl.col("accepted").min().over("doc_id"),
         file_accepted=pl.col("accepted").min().over("source", "file"),
@@ -60,16 +82,18 @@ def decide(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, da
     )
     rows = _object(rows, "ingest", pl.col("gone"))
     rows = _object(rows, "generate", pl.col("gate"))
-    rows = _judge(run, store, pool, rows, pairs)
+    rows = _judge(run, store, pool, rows, near)
     rows = _conclude(run, rows)
     rows = _exact(rows)
     if run.recipe.provenance.suspects == "drop":
         rows = _object(rows, "classify", pl.when("suspect").then(pl.lit("suspect")))
-    rows = _near(rows, pairs, run.recipe.dedup.threshold)
+    rows = _near(rows, near, run.recipe.dedup.threshold)
+    aside = pl.Series(pairs.read_aside(store, pool.known_pairs))
+    unsettled = survivors(rows).filter(pl.col("text_key").is_in(aside.implode()))["text_key"].unique().sort()
     if "overlap" in rows.columns:
         over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
         rows = _object(rows, "decontaminate", pl.when(over).then(pl.lit("benchmark")), detail=pl.col("benchmark"))
-    return _exclude(run, rows)
+    return _exclude(run, rows), unsettled.to_list()
 
 
 def survivors(rows: pl.DataFrame) -> pl.DataFrame:
@@ -87,7 +111,7 @@ def _described(run: Run, store: Store, pool: Pool) -> pl.DataFrame:
     return rows
 
 
-def _judge(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+def _judge(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
     options = [
         filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
         for position, spec in enumerate(run.recipe.filters)
@@ -97,7 +121,7 @@ def _judge(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, pairs: pl.Dat
     known = rows.columns
     repeated = [entry for entry in options if isinstance(entry, boilerplate.Options)]
     if repeated:
-        rows = repeated_lines.add_shares(rows, pairs, store, pool.attributes["lines"], repeated)
+        rows = repeated_lines.add_shares(rows, near, store, pool.attributes["lines"], repeated)
     shares = [name for name in rows.columns if name not in known]
     if options:
         rows = _object(rows, "filter", filters.judge(rows, options))
@@ -151,14 +175,14 @@ def _copy_reason(reason: str, of_human: pl.Expr) -> pl.Expr:
     return pl.when(by_machine & of_human).then(pl.lit("copy_of_human")).otherwise(pl.lit(reason))
 
 
-def _near(rows: pl.DataFrame, pairs: pl.DataFrame, threshold: float) -> pl.DataFrame:
+def _near(rows: pl.DataFrame, near: pl.DataFrame, threshold: float) -> pl.DataFrame:
     """Object to documents that a survivor before them, in keeper order, nearly equals."""
     rows = rows.with_columns(longer_first=-pl.col("chars")).with_row_index("index")
     alive = survivors(rows).sort(_KEEPER_ORDER)
     groups = collapse(alive["text_key"].to_numpy(), np.arange(alive.height))
     # `collapse` numbers groups by ascending key; pairs that name a text without survivors fall away.
     keys = pl.DataFrame({"key": alive["text_key"].gather(groups.representative)}).with_row_index("group")
-    near = pairs.join(keys, left_on="a", right_on="key").join(keys, left_on="b", right_on="key", suffix="_b")
+    near = near.join(keys, left_on="a", right_on="key").join(keys, left_on="b", right_on="key", suffix="_b")
     resolved = expand(
         groups,
         resolve(

@@ -22,13 +22,14 @@ from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks.dedup import files as dedup_of_files
 from cuvee.tasks.dedup import inputs, kernel
 from cuvee.tasks.dedup.bands import Bands, choose, curve, found
-from cuvee.tasks.dedup.candidates import CROWD, candidates
+from cuvee.tasks.dedup.candidates import CROWD, BandKeys, candidates, key_filter, may_meet
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
 from cuvee.tasks.dedup.files import dedup_files
 from cuvee.tasks.dedup.inputs import expand_paths
 from cuvee.tasks.dedup.kernel import band_keys, shingle_hash32, shingle_sets, signatures, sketch, word_hashes
-from cuvee.tasks.dedup.pairs import Pairs, near_pairs, unique_pairs, verify
+from cuvee.tasks.dedup.pairs import Pairs, near_pairs, unique_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
+from cuvee.tasks.dedup.verify import Comparison, verify
 from cuvee.tasks.dedup.words import COMPLEX, code_table, split_shingles, split_words
 
 EDGE_TEXTS = [
@@ -113,7 +114,13 @@ def find(texts, new=None, floor=0.8, division=None) -> Pairs:
     division = division or Bands(bands=25, rows=5)
     keys = sketch(text, 5, 128, 1, division.bands, division.rows).band_keys
     new = np.ones(len(texts), bool) if new is None else new
-    return near_pairs(lambda band: keys[:, band].copy(), division.bands, new, text.take, 5, floor)
+    return near_pairs(
+        lambda band: BandKeys(np.arange(len(keys)), keys[:, band]),
+        division.bands,
+        new,
+        Comparison(text.take, 5, floor),
+        np.sort,
+    )
 
 
 def as_mapping(pairs):
@@ -168,7 +175,7 @@ def test_a_huge_text_is_hashed_whole_like_any_other():
     text = " ".join(f"a_long_word_{i}" for i in range(40_000))
     assert len(text) > 600_000
     assert np.array_equal(signatures(column([text]), 5, 8, 1)[0], reference_minhash(text, 5, 8, 1).hashvalues)
-    assert verify(np.array([0]), np.array([1]), column([text, text + " end"]).take, 5)[0] < 1
+    assert verify(np.array([0]), np.array([1]), Comparison(column([text, text + " end"]).take, 5, 0.8))[0] < 1
 
 
 def test_every_code_point_makes_the_words_that_the_definition_says():
@@ -191,7 +198,7 @@ def test_shingle_sets_have_the_sizes_and_jaccards_of_python_sets(texts, ngram):
     _, offsets = shingle_sets(column(texts), ngram)
     assert np.diff(offsets).tolist() == [len(split_shingles(text, ngram)) for text in texts]
     a, b = np.triu_indices(len(texts))
-    jaccard = verify(a, b, column(texts).take, ngram, batch=3)
+    jaccard = verify(a, b, Comparison(column(texts).take, ngram, 0.8, batch=3))
     assert jaccard.tolist() == [reference_jaccard(texts[i], texts[j], ngram) for i, j in zip(a, b, strict=True)]
 
 
@@ -314,9 +321,9 @@ def test_texts_without_words_are_equal_even_in_a_large_bucket():
 def test_candidates_are_the_pairs_of_equal_keys_with_a_new_member():
     generator = np.random.default_rng(1)
     for _ in range(20):
-        keys = generator.integers(0, 40, 120).astype(np.uint64) << np.uint64(50)
+        keys = generator.integers(0, 40, 120).astype(np.uint32) << np.uint32(26)
         new = generator.random(120) < 0.3
-        made = candidates(keys, new, crowd=4)
+        made = candidates(BandKeys(np.arange(120), keys), new, crowd=4)
         sizes = Counter(keys.tolist())
         expected = {
             (i, j)
@@ -327,6 +334,18 @@ def test_candidates_are_the_pairs_of_equal_keys_with_a_new_member():
         fresh = {int(key) for key in keys[new]}
         large = {i for i in range(120) if sizes[int(keys[i])] > 4 and int(keys[i]) in fresh}
         assert set(made.crowded.tolist()) == large
+        numbers = dict(zip(made.crowded.tolist(), made.bucket.tolist(), strict=True))
+        assert all((numbers[i] == numbers[j]) == (keys[i] == keys[j]) for i in large for j in large)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=50), st.lists(st.integers(0, 2**32 - 1), max_size=50))
+def test_the_filter_passes_every_key_that_it_holds_and_few_others(held: list[int], others: list[int]):
+    keys = np.array([*held, *others], np.uint32)
+    passed = may_meet(keys, key_filter(np.array(held, np.uint32))).tolist()
+    assert set(range(len(held))) <= set(passed)
+    many = np.random.default_rng(1).integers(0, 2**32, 100_000).astype(np.uint32)
+    assert len(may_meet(many, key_filter(many[:2000]))) < 2000 + 98_000 / 30
 
 
 def test_unique_pairs_are_ordered_and_single():

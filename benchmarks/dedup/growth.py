@@ -1,9 +1,10 @@
 """Growth: time, peak memory and disk of `cuvee dedup` from 50,000 to 1,000,000 documents.
 
-    python benchmarks/dedup/growth.py [--documents 50000,200000,1000000] [--folder FOLDER]
+    python benchmarks/dedup/growth.py [--documents 50000,200000,1000000] [--forms] [--folder FOLDER]
 
-Each size is a process of its own on jsonl files of at most 50,000 documents. CPU time is that of all threads; the
-exponent is log(time ratio) / log(size ratio) from one size to the next, 1 is linear.
+With --forms the documents are copies of one form in which two words differ, so that any two are near-duplicates. Each
+size is a process of its own on jsonl files of at most 50,000 documents. CPU time is that of all threads; the exponent
+is log(time ratio) / log(size ratio) from one size to the next, 1 is linear.
 """
 
 import argparse
@@ -38,13 +39,14 @@ def measured(files: list[Path], out: Path) -> tuple[float, float, float, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", default="50000,200000,1000000", help="sizes, separated by commas")
+    parser.add_argument("--forms", action="store_true", help="copies of one form instead of real text")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cuvee-benchmark")
     arguments = parser.parse_args()
     sizes = sorted(int(size) for size in arguments.documents.split(","))
     folder = arguments.folder / "growth"
     folder.mkdir(parents=True, exist_ok=True)
     parts = [folder / f"part-{number:03}.jsonl" for number in range(math.ceil(sizes[-1] / PART))]
-    workload.write_parts(parts, sizes[-1], PART)
+    (workload.write_forms if arguments.forms else workload.write_parts)(parts, sizes[-1], PART)
     print("| documents | CPU s | s | peak MB | exponent | load | result |\n|---|---|---|---|---|---|---|")
     before: tuple[int, float] | None = None
     for size in sizes:

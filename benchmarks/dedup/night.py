@@ -37,15 +37,16 @@ Result = TypeVar("Result")
 
 
 class TimedTexts(Texts):
-    """Texts that count the CPU seconds of reading them."""
+    """Texts that count themselves and the CPU seconds of reading them."""
 
-    seconds = 0.0
+    seconds, texts = 0.0, 0
 
     def take(self, shard: Int64s, position: Int64s) -> pa.Table:
         """Return the rows, as any Texts do."""
         started = time.process_time()
         rows = super().take(shard, position)
         TimedTexts.seconds += time.process_time() - started
+        TimedTexts.texts += len(shard)
         return rows
 
 
@@ -127,7 +128,7 @@ def main() -> None:
         pool = timed("sign, new", arguments.new, lambda: signed(run, pool))
         pairs.Texts, TimedTexts.seconds = TimedTexts, 0.0  # type: ignore[attr-defined, misc]
         new = timed("pairs, new", arguments.new, lambda: pool.with_pairs(pairs.run(run, pool, old.pairs)))
-        row("of this, reading texts", arguments.new, TimedTexts.seconds, TimedTexts.seconds)
+        row(f"of this, reading {TimedTexts.texts:,} texts", arguments.new, TimedTexts.seconds, TimedTexts.seconds)
         found = matches(run, old, new)
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
     print(f"{found['doc_id'].n_unique():,} new documents match an old one; load {load}\n{found.head(3)}")

@@ -35,9 +35,11 @@ def cuvee(texts):
     import pyarrow as pa
 
     from cuvee.tasks.dedup.bands import choose
+    from cuvee.tasks.dedup.candidates import BandKeys
     from cuvee.tasks.dedup.kernel import signatures, sketch
     from cuvee.tasks.dedup.pairs import near_pairs
     from cuvee.tasks.dedup.resolve import collapse, expand, resolve
+    from cuvee.tasks.dedup.verify import Comparison
 
     column = pa.array(texts, pa.large_string())
     division = choose(THRESHOLD, PERMUTATIONS)
@@ -50,12 +52,11 @@ def cuvee(texts):
         groups = collapse(sketched.text_key, np.arange(len(column)))
         rows = groups.representative
         found = near_pairs(
-            lambda band: sketched.band_keys[rows, band],
+            lambda band: BandKeys(np.arange(len(rows)), sketched.band_keys[rows, band]),
             division.bands,
             np.ones(len(rows), np.bool_),
-            lambda ids: column.take(pa.array(rows[ids])),
-            NGRAM,
-            THRESHOLD,
+            Comparison(lambda ids: column.take(pa.array(rows[ids])), NGRAM, THRESHOLD),
+            np.sort,
         )
         kept = expand(groups, resolve(rows, found.a, found.b, found.jaccard, THRESHOLD)).keeper
         return np.flatnonzero(kept >= 0).tolist()

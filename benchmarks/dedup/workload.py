@@ -131,6 +131,18 @@ def write_parts(files: list[Path], count: int, part: int, seed: int = 1) -> None
     subprocess.run([sys.executable, __file__, *arguments], check=True)
 
 
+def write_forms(files: list[Path], count: int, part: int) -> None:
+    """Write texts of 200 words, all copies of one form in which two words differ, `part` to each file."""
+    draw = random.Random(1)
+    for number, file in enumerate(files):
+        with file.open("w", encoding="utf-8") as lines:
+            for _ in range(min(part, count - number * part)):
+                words = [f"word{place}" for place in range(200)]
+                for place in draw.sample(range(200), 2):
+                    words[place] = f"own{draw.randrange(10**9)}"
+                lines.write(json.dumps({"text": " ".join(words)}) + "\n")
+
+
 def read(file: Path) -> list[str]:
     with file.open(encoding="utf-8") as lines:
         return [json.loads(line)["text"] for line in lines]

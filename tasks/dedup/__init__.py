@@ -10,5 +10,5 @@ for each document its band keys and its `text_key` (SIGN_VERSION), and the verif
 
 # A change of words, shingles, hashes or permutations makes stored band keys void: raise SIGN_VERSION. A change of
 # which pairs are found, or of their Jaccard, makes stored pairs void: raise PAIRS_VERSION.
-SIGN_VERSION = 2
-PAIRS_VERSION = 1
+SIGN_VERSION = 3
+PAIRS_VERSION = 2

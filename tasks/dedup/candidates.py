@@ -9,12 +9,19 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from cuvee.tasks.dedup.kernel import Int64s, Uint64s
+from cuvee.tasks.dedup.kernel import Int64s, Uint32s
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 # All pairs of 32 are 496 comparisons of 1 µs, less than the index costs.
 CROWD = 32
+
+
+class BandKeys(NamedTuple):
+    """The keys of one band: of all documents, or only of those that may meet a new one."""
+
+    documents: Int64s
+    keys: Uint32s
 
 
 class Candidates(NamedTuple):
@@ -23,26 +30,27 @@ class Candidates(NamedTuple):
     a: Int64s
     b: Int64s
     crowded: Int64s
+    bucket: Int64s  # of each member, a number
     large_buckets: int
     largest_bucket: int
 
 
-def candidates(keys: Uint64s, new: Bools, crowd: int = CROWD) -> Candidates:
+def candidates(band: BandKeys, new: Bools, crowd: int = CROWD) -> Candidates:
     """Return the pairs with a new member in the buckets of one band, and the members of buckets over `crowd`.
 
-    keys: uint64[n]; new: bool[n]. Old documents cost a look-up each: only those that may meet a new one are sorted.
+    new: bool[n], for each document number.
     """
-    rows = np.arange(len(keys)) if new.all() else _may_meet(keys, new)
     # Buckets are sets, so the sort need not be stable; an unstable one is five times faster.
-    rows = rows[np.argsort(keys[rows])]
-    ordered = keys[rows]
+    order = np.argsort(band.keys)
+    rows, ordered = band.documents[order], band.keys[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))) if len(rows) else rows
     sizes = np.diff(np.append(starts, len(rows)))
     has_new = np.logical_or.reduceat(new[rows], starts) if len(rows) else np.empty(0, np.bool_)
     large = has_new & (sizes > crowd)
     small = has_new & (sizes > 1) & ~large
     a, b = _all_pairs(rows, starts[small], sizes[small], new)
-    return Candidates(a, b, rows[np.repeat(large, sizes)], int(large.sum()), int(sizes[has_new].max(initial=0)))
+    bucket = np.repeat(np.arange(large.sum()), sizes[large])
+    return Candidates(a, b, rows[np.repeat(large, sizes)], bucket, int(large.sum()), int(sizes[has_new].max(initial=0)))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -55,7 +63,7 @@ def first_of_each(keys, new):  # type: ignore[no-untyped-def]
     while (1 << bits) < 2 * len(keys):
         bits += 1
     shift, mask = np.uint64(64 - bits), (1 << bits) - 1
-    rows = np.full(1 << bits, -1, np.int64)
+    rows = np.full(1 << bits, -1, np.int32)
     first = np.zeros(len(keys), np.bool_)
     for turn in (False, True):
         for i in range(len(keys)):
@@ -72,25 +80,34 @@ def first_of_each(keys, new):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _may_meet(keys, new):  # type: ignore[no-untyped-def]
-    """Return the new documents and the old ones that may have a key of theirs: all that do, few others."""
+def key_filter(keys):  # type: ignore[no-untyped-def]
+    """Return the bits, uint64[2^k], by which `may_meet` knows uint32[n] keys: 32 or more a key."""
     bits = 10
-    while (1 << bits) < 32 * new.sum():
+    while bits < 32 and (1 << bits) < 32 * len(keys):
         bits += 1
-    shift, six, low = np.uint64(64 - bits), np.uint64(6), np.uint64(63)
+    shift, six, low = np.uint64(32 - bits), np.uint64(6), np.uint64(63)
     # A bit each, so that the table of 50,000 new documents (256 KB) stays in a core's cache.
     seen = np.zeros(1 << (bits - 6), np.uint64)
     for i in range(len(keys)):
-        if new[i]:
-            slot = keys[i] >> shift
-            seen[slot >> six] |= np.uint64(1) << (slot & low)
-    rows = np.empty(len(keys), np.int64)
+        slot = np.uint64(keys[i]) >> shift
+        seen[slot >> six] |= np.uint64(1) << (slot & low)
+    return seen
+
+
+@numba.njit(nogil=True, cache=True)
+def may_meet(keys, seen):  # type: ignore[no-untyped-def]
+    """Return the places of the keys that may equal one of the filter's: all that do, and at most one in 32 others."""
+    bits = 6
+    while (1 << (bits - 6)) < len(seen):
+        bits += 1
+    shift, six, low = np.uint64(32 - bits), np.uint64(6), np.uint64(63)
+    places = np.empty(len(keys), np.int64)
     count = 0
     for i in range(len(keys)):
-        slot = keys[i] >> shift
-        rows[count] = i
+        slot = np.uint64(keys[i]) >> shift
+        places[count] = i
         count += int((seen[slot >> six] >> (slot & low)) & np.uint64(1))
-    return rows[:count].copy()
+    return places[:count].copy()
 
 
 @numba.njit(nogil=True, cache=True)

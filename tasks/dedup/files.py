@@ -7,7 +7,7 @@ duplicates.parquet: row int64, keeper_row int64, jaccard double (6 decimals), by
 
 Memory holds a block of rows for each thread, the keys of one band and thin tables of about 100 bytes a row. The rows
 wait uncompressed in files in `out`, so that comparing reads only the texts it needs; they take about the disk space of
-the uncompressed inputs, plus 8 bytes per row and band, and are removed at the end. `estimate` says so beforehand.
+the uncompressed inputs, plus 4 bytes per row and band, and are removed at the end. `estimate` says so beforehand.
 """
 
 import os
@@ -27,11 +27,13 @@ import pyarrow.parquet as pq
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.dedup.bands import Bands, choose, curve
+from cuvee.tasks.dedup.candidates import BandKeys
 from cuvee.tasks.dedup.inputs import expand_paths, opened_parquet, read_blocks
-from cuvee.tasks.dedup.kernel import Int64s, Sketch, sketch
-from cuvee.tasks.dedup.pairs import near_pairs
+from cuvee.tasks.dedup.kernel import KEY_BYTES, Int64s, Sketch, sketch
+from cuvee.tasks.dedup.pairs import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, collapse, expand, resolve
 from cuvee.tasks.dedup.spool import Spool
+from cuvee.tasks.dedup.verify import Comparison
 
 # More threads than these wait for the one that reads.
 MOST_THREADS = 8
@@ -114,19 +116,16 @@ def dedup_files(
         clock.append(time.perf_counter())
         length, text_key = np.concatenate(spool.lengths), np.concatenate(spool.text_keys)
         groups = collapse(text_key, _keeper_rank(length))
-        rows = groups.representative
-        found = near_pairs(
-            lambda band: spool.band_column(band)[rows],
+        found, resolved = _resolved(
+            spool,
+            groups.representative,
+            length,
             division.bands,
-            np.ones(len(rows), np.bool_),
-            lambda ids: spool.fetch(rows[ids]),
             ngram,
             threshold,
-            lambda done, total: report("compare", done, total),
-            sizes=spool.sizes()[rows],
+            lambda *steps: report("compare", *steps),
         )
-        rank = _keeper_rank(length)[rows]
-        resolved = expand(groups, resolve(rank, found.a, found.b, found.jaccard, threshold))
+        resolved = expand(groups, resolved)
         clock.append(time.perf_counter())
         _write(out, Path(folder), spool, schema, resolved, report)
         clock.append(time.perf_counter())
@@ -182,7 +181,7 @@ def estimate(files: Sequence[Path], out: Path, division: Bands) -> Estimate:
     return Estimate(
         files=len(files),
         rows=rows,
-        bytes_on_disk=size + 8 * rows * division.bands,
+        bytes_on_disk=size + KEY_BYTES * rows * division.bands,
         bytes_free=shutil.disk_usage(out).free,
         bytes_in_memory=_memory(rows),
     )
@@ -230,6 +229,38 @@ def _sketched(
 def _finished(work: tuple[int, pa.Table | None, Future[Sketch] | None]) -> tuple[int, pa.Table | None, Any]:
     number, block, future = work
     return number, block, future.result() if future else None
+
+
+def _resolved(
+    spool: Spool,
+    rows: Int64s,
+    length: Int64s,
+    bands: int,
+    ngram: int,
+    threshold: float,
+    steps: Callable[[int, int], None],
+) -> tuple[Pairs, Resolution]:
+    """Find the near pairs of some rows, and who keeps his place; compare the unsettled again until there are none."""
+    rank = _keeper_rank(length)[rows]
+    comparison = Comparison(lambda ids: spool.fetch(rows[ids]), ngram, threshold, sizes=spool.sizes()[rows])
+    new, listed = np.ones(len(rows), np.bool_), np.arange(len(rows))
+    found: Pairs | None = None
+    while True:
+        more = near_pairs(
+            lambda band, listed=listed: BandKeys(listed, spool.band_column(band)[rows[listed]]),  # type: ignore[misc]
+            bands,
+            new,
+            comparison,
+            lambda ids: ids[np.argsort(rank[ids])],
+            steps,
+            again=found is not None,
+        )
+        found = found.joined(more, new) if found else more
+        resolved = resolve(rank, found.a, found.b, found.jaccard, threshold)
+        new = found.aside & (resolved.keeper == SURVIVOR)
+        if not new.any():
+            return found, resolved
+        listed = np.flatnonzero(new | ~found.aside)
 
 
 def _keeper_rank(length: Int64s) -> Int64s:

@@ -11,55 +11,51 @@ there. Texts that differ from their template in more than a fifth of it meet in 
 Memory: about 40 bytes for each shingle of a prefix, 2 KB for a document of 220 words at t = 0.8.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from cuvee.tasks.dedup.kernel import Int64s, Uint64s, shingle_sets
+from cuvee.tasks.dedup.verify import Comparison, cut_batches
 
-# Counters of shingles; shingles that share one are taken for equally common, which costs speed only. 16 MB.
-_COUNTERS = 1 << 22
+# Counters of shingles, a thousand a document; shingles that share one are taken for equally common, which costs speed
+# only. At most 16 MB.
+_MOST_COUNTERS = 1 << 22
 # Jaccard is rounded to 6 decimals before it is compared: a pair may be this far below the floor.
 _ROUNDING = 1e-6
 
 
 def join(
-    ids: Int64s,
-    new: npt.NDArray[np.bool_],
-    fetch: Callable[[Int64s], pa.Array | pa.ChunkedArray],
-    ngram: int,
-    floor: float,
-    batches: Sequence[Int64s],
-) -> tuple[Int64s, Int64s]:
+    ids: Int64s, new: npt.NDArray[np.bool_], comparison: Comparison, most: int | None = None
+) -> tuple[Int64s, Int64s] | None:
     """Return pairs (a, b) of ids that hold every pair with a new member and J >= floor, each once, and few others.
 
-    ids: ascending document numbers, int64[n]; new: bool[n], whether ids[i] is new. batches: the ids, cut into parts
-    whose shingles are held at a time; `fetch` is called twice for each, or once for the only one.
+    ids: ascending document numbers, int64[n]; new: bool[n], whether ids[i] is new. most: of more pairs than these, None
+    is returned. Each text is fetched twice, or once where all fit into a batch.
     """
-    threshold = max(floor - _ROUNDING, 1e-9)
-    counts = np.zeros(_COUNTERS, np.uint32)
+    threshold = max(comparison.floor - _ROUNDING, 1e-9)
+    batches = cut_batches(ids, comparison)
+    counts = np.zeros(min(_MOST_COUNTERS, 1 << (1000 * len(ids)).bit_length()), np.uint32)
     # One batch is held; more are listed twice, so that memory stays that of one.
-    only = list(_sets(batches, fetch, ngram)) if len(batches) == 1 else None
-    for hashes, _ in only or _sets(batches, fetch, ngram):
-        np.add.at(counts, hashes & np.uint64(_COUNTERS - 1), np.uint32(1))
+    only = list(_sets(batches, comparison)) if len(batches) == 1 else None
+    for hashes, _ in only or _sets(batches, comparison):
+        np.add.at(counts, hashes & np.uint64(len(counts) - 1), np.uint32(1))
     prefixes, sizes = [], []
-    for hashes, offsets in only or _sets(batches, fetch, ngram):
+    for hashes, offsets in only or _sets(batches, comparison):
         sizes.append(np.diff(offsets))
         prefixes.append(_rarest(hashes, offsets, counts, threshold))
     size = np.concatenate(sizes)
     prefix = np.concatenate(prefixes)
     offsets = np.concatenate(([0], np.cumsum(_prefix_length(size, threshold))))
-    return _meet(ids, new, prefix, offsets, size, threshold)
+    a, b = _meet(ids, new, prefix, offsets, size, threshold, len(ids) ** 2 if most is None else most)
+    return None if most is not None and len(a) > most else (a, b)
 
 
-def _sets(
-    batches: Sequence[Int64s], fetch: Callable[[Int64s], pa.Array | pa.ChunkedArray], ngram: int
-) -> Iterator[tuple[Uint64s, Int64s]]:
+def _sets(batches: Sequence[Int64s], comparison: Comparison) -> Iterator[tuple[Uint64s, Int64s]]:
     for ids in batches:
-        yield shingle_sets(fetch(ids), ngram)
+        yield shingle_sets(comparison.fetch(ids), comparison.ngram)
 
 
 def _prefix_length(size: Int64s, share: float) -> Int64s:
@@ -69,14 +65,20 @@ def _prefix_length(size: Int64s, share: float) -> Int64s:
 
 
 def _meet(
-    ids: Int64s, new: npt.NDArray[np.bool_], prefix: Uint64s, offsets: Int64s, size: Int64s, threshold: float
+    ids: Int64s,
+    new: npt.NDArray[np.bool_],
+    prefix: Uint64s,
+    offsets: Int64s,
+    size: Int64s,
+    threshold: float,
+    most: int,
 ) -> tuple[Int64s, Int64s]:
-    """Index the short prefixes, probe with the long ones; documents by size, then number."""
+    """Index the short prefixes, probe with the long ones; documents by size, then number. Stop beyond `most` pairs."""
     tokens, codes = np.unique(prefix, return_inverse=True)
     order = np.argsort(size, kind="stable")
     indexed = _prefix_length(size, 2 * threshold / (1 + threshold))
     starts, members, places = _invert(codes, offsets, indexed, order, len(tokens))
-    x, y = _probe(codes, offsets, size, order, new, starts, members, places, threshold)
+    x, y = _probe(codes, offsets, size, order, new, starts, members, places, threshold, most)
     # Two documents without shingles are equal (J = 1), but meet in no list.
     empty = np.flatnonzero(size == 0)
     first, second = np.triu_indices(len(empty), 1)
@@ -130,14 +132,16 @@ def _invert(codes, offsets, indexed, order, n_tokens):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True)
-def _probe(codes, offsets, size, order, new, starts, members, places, threshold):  # type: ignore[no-untyped-def]
-    """Return the pairs of documents that meet and may share enough."""
+def _probe(codes, offsets, size, order, new, starts, members, places, threshold, most):  # type: ignore[no-untyped-def]
+    """Return the pairs of documents that meet and may share enough; stop soon after they are more than `most`."""
     x, y = np.empty(1024, np.int64), np.empty(1024, np.int64)
     count = 0
     heads = starts[:-1].copy()
     met = np.full(len(order), -1, np.int64)
     needed = threshold / (1 + threshold)
     for rank in range(len(order)):
+        if count > most:
+            break
         document = order[rank]
         own = size[document]
         for i in range(offsets[document + 1] - offsets[document]):

@@ -95,7 +95,7 @@ def fill_band_keys(values: Any, rows: int, keys: Any) -> None:
             for row in range(rows):
                 state = (state ^ np.uint64(values[text, band * rows + row])) * _mix_a
                 state ^= state >> _half
-            keys[text, band] = state * _mix_b
+            keys[text, band] = np.uint32((state * _mix_b) >> _half)
 
 
 @compiled

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.dedup.kernel import Int64s, Sketch, Uint64s, text_buffers
+from cuvee.tasks.dedup.kernel import Int64s, Sketch, Uint32s, Uint64s, text_buffers
 
 
 class Spool:
@@ -52,12 +52,12 @@ class Spool:
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
             raise InputError(f"the inputs have columns of one name and types that cannot be united: {error}") from error
 
-    def band_column(self, band: int) -> Uint64s:
-        """Return the keys of one band, uint64[rows]."""
-        keys = np.empty(self.starts[-1], np.uint64)
+    def band_column(self, band: int) -> Uint32s:
+        """Return the keys of one band, uint32[rows]."""
+        keys = np.empty(self.starts[-1], np.uint32)
         for number, (start, stop) in enumerate(pairwise(self.starts)):
-            offset = 8 * band * (stop - start)
-            keys[start:stop] = np.fromfile(self.folder / f"{number}.keys", np.uint64, stop - start, offset=offset)
+            offset = keys.itemsize * band * (stop - start)
+            keys[start:stop] = np.fromfile(self.folder / f"{number}.keys", keys.dtype, stop - start, offset=offset)
         return keys
 
     def fetch(self, rows: Int64s) -> pa.LargeStringArray:
