@@ -5,11 +5,11 @@ import os
 import tempfile
 from base64 import b64decode
 from binascii import Error as BinasciiError
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from cuvee.storage.store import Store
 
 if TYPE_CHECKING:
     from cuvee.storage.pages import StringPages
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 # 8 MiB row groups: a shuffled reader holds 16 of them.
 ROW_GROUP_BYTES = 8 * 2**20
@@ -133,12 +136,17 @@ def read_table(store: Store, ref: FileRef, columns: Sequence[str] | None = None)
 
 def read_tables(store: Store, refs: Sequence[FileRef], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Read the columns of many files, and yield the tables in order; raises as `read_table`."""
+    return read_each(store, lambda ref: read_table(store, ref, columns), refs)
+
+
+def read_each(store: Store, read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """Yield what `read` returns for each item, in order; several are read at a time where the network has to answer."""
     if not store.remote:
         # Arrow reads the columns of a file side by side; threads beside that take a fifth more CPU.
-        yield from (read_table(store, ref, columns) for ref in refs)
+        yield from map(read, items)
         return
     with ThreadPoolExecutor(_FILES_AT_ONCE) as readers:
-        yield from readers.map(lambda ref: read_table(store, ref, columns), refs)
+        yield from readers.map(read, items)
 
 
 def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -16,7 +16,7 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
 from cuvee.schemas.records import FileRef, PoolEntry, PoolState, Run, StepRecord
 from cuvee.storage.store import Store
-from cuvee.storage.tables import iterate_table, read_tables, take_rows
+from cuvee.storage.tables import iterate_table, read_each, read_tables, take_rows
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
@@ -175,10 +175,8 @@ class Texts:
         """Return the columns of the rows (shard number, position in it), int64[n] each, in the order asked for."""
         order = np.lexsort((position, shard))
         numbers, starts = np.unique(shard[order], return_index=True)
-        parts = [
-            self._rows(int(number), position[rows])
-            for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True)
-        ]
+        wanted = zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
+        parts = list(read_each(self._store, lambda rows: self._rows(rows[0], position[rows[1]]), wanted))
         if not parts:
             return pa.table({name: pa.array([], SHARD.field(name).type) for name in self._columns})
         back = np.empty(len(order), np.int64)

@@ -18,7 +18,7 @@ from texts import documents, write_jsonl
 from cuvee.schemas.report import Finding
 from cuvee.storage import pages, tables
 from cuvee.storage.store import open_store
-from cuvee.tasks import guard, pairs, resolve
+from cuvee.tasks import band_index, guard, pairs, resolve
 from cuvee.tasks.dedup import verify as engine
 from cuvee.tasks.dedup.candidates import BandKeys, first_of_each
 from cuvee.tasks.dedup.kernel import sketch
@@ -283,7 +283,8 @@ def test_band_keys_are_read_alike_few_or_many_at_a_time(tmp_path: Path, monkeypa
         texts = documents(8, seed=ord(name))
         write_jsonl(tmp_path / f"a/{name}.jsonl", [*texts, texts[0], altered(texts[1], random.Random(1))])
     expected, _ = table_of(recipe, store)
-    monkeypatch.setattr(pairs, "BAND_BYTES", 500)
+    monkeypatch.setattr(band_index, "BAND_BYTES", 500)
+    monkeypatch.setattr(band_index, "ROWS_AT_A_TIME", 12)
     found, _ = table_of(recipe, f"memory://near-pairs-{next(_stores)}")
     assert found.height == 3
     assert found.equals(expected)
