@@ -20,12 +20,11 @@ from cuvee.flows.names import run_name
 from cuvee.flows.runner import gather
 from cuvee.schemas.errors import ConflictError
 from cuvee.schemas.manifest import version_name
-from cuvee.schemas.records import FileRef, PoolState, Run, SourceFile, StepRecord
+from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
 from cuvee.schemas.report import RunReport
 from cuvee.tasks import (
     assemble,
     attributes,
-    current,
     fetch,
     foresee,
     generate,
@@ -107,7 +106,7 @@ def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
     warnings += ingest.check_bad_rows(run.recipe, files, pool.ingested)
 
     pool = describe(run, pool, pairs.known_pairs(state))
-    pool, rows = decide(run, pool, files, (), state.dates)
+    rows = one("resolve", resolve_task, run, pool, files, (), state.dates)
 
     drafts: list[generate.Generated] = []
     for _ in range(generate.MOST_ROUNDS):
@@ -117,7 +116,7 @@ def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
         planned = [(entry.name, key) for entry in drafts for key in entry.planned]
         drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
         pool = describe(run, drafted, pool.pairs)
-        pool, rows = decide(run, pool, files, planned, state.dates)
+        rows = one("resolve", resolve_task, run, pool, files, planned, state.dates)
 
     plan = one("mixture", mixture_task, run, rows)
     if plan_only:
@@ -145,14 +144,6 @@ def describe(run: Run, pool: Pool, known: StepRecord | None) -> Pool:
         found = attributes.found(run, step, shards)
         pool = pool.with_attributes(step, each(step, measure_task, found, [(run, step, shard) for shard in shards]))
     return pool.with_pairs(one("pairs", pairs_task, run, pool, known))
-
-
-def decide(
-    run: Run, pool: Pool, files: Sequence[SourceFile], drafts: current.Drafts, dates: dict[int, str]
-) -> tuple[Pool, FileRef]:
-    """Decide what becomes of every row; where that takes more comparisons, the pool has them then."""
-    decision = one("resolve", resolve_task, run, pool, files, drafts, dates)
-    return pool.with_pairs(decision.pairs), decision.rows
 
 
 def each(

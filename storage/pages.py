@@ -4,14 +4,15 @@ Arrow reads and decodes a column of a row group whole, 8 MiB of text for one doc
 Here the footer tells where the offset index lies, and that where each page lies and with which row it begins (Thrift's
 compact protocol; structures of the Parquet format: ColumnChunk, OffsetIndex, PageHeader, DataPageHeader). Only what
 `TableWriter` makes of texts is understood: data pages of version 1, plain values, zstd, no dictionary, no nulls. Of
-anything else nothing is returned, and Arrow reads it. A page's checksum tells its damage; index and header have none,
-but must agree.
+anything else nothing is returned, and Arrow reads it. A page's checksum tells its damage; footer, index and header have
+none, but what they say of places, sizes and rows must fit together. (Arrow's own ColumnChunkMetaData is not asked: it
+ends the process where a footer is damaged.)
 """
 
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
@@ -25,6 +26,23 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 # Kinds of Thrift's values: those up to the first have no bytes of their own in a structure.
 _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 2, 3, 7, 8, 9, 10, 12
 _DEEPEST = 16  # of structures and lists in each other
+# Parquet's numbers for what is understood.
+_BYTE_ARRAY, _ZSTD = 6, 6
+
+
+class _Chunk(NamedTuple):
+    """What the footer says of a column in a row group; -1 where it says nothing. Sizes and places in bytes."""
+
+    rows: int  # of the row group
+    index_at: int
+    index_size: int
+    kind: int
+    codec: int
+    values: int
+    size: int
+    compressed: int
+    start: int
+    dictionary: int  # its page's place
 
 
 class StringPages:
@@ -32,13 +50,13 @@ class StringPages:
 
     def __init__(self, file: BinaryIO, metadata: pq.FileMetaData, name: str, hole: int) -> None:
         """Open the column. hole: as many bytes between two pages are rather read than jumped over."""
-        self._file, self._metadata, self._hole = file, metadata, hole
+        self._file, self._hole = file, hole
         schema = metadata.schema
-        self._number = next(number for number in range(len(schema)) if schema.column(number).path == name)
-        self._optional = schema.column(self._number).max_definition_level == 1
+        number = next(number for number in range(len(schema)) if schema.column(number).path == name)
+        self._optional = schema.column(number).max_definition_level == 1
         self._size = file.seek(0, 2)
         footer = self._read(self._size - metadata.serialized_size - 8, metadata.serialized_size)
-        self._indexes = _find_indexes(footer, metadata.num_row_groups, self._number).tolist()
+        self._chunks = [_Chunk(*chunk) for chunk in _describe_chunks(footer, metadata.num_row_groups, number).tolist()]
         self._codec = pa.Codec("zstd")
 
     def take(self, group: int, rows: Int64s) -> pa.LargeStringArray | None:
@@ -46,12 +64,12 @@ class StringPages:
 
         rows: ascending numbers in the row group, at least one. Raises OSError for a page whose checksum is wrong.
         """
-        chunk = self._metadata.row_group(group).column(self._number)
-        if chunk.compression != "ZSTD" or chunk.physical_type != "BYTE_ARRAY" or chunk.has_dictionary_page:
+        chunk = self._chunks[group]
+        if (chunk.kind, chunk.codec, chunk.dictionary) != (_BYTE_ARRAY, _ZSTD, -1) or chunk.values != chunk.rows:
             return None
-        places, sizes, firsts = _list_pages(self._read(*self._indexes[group]))
-        counts = np.diff(firsts, prepend=0, append=chunk.num_values)
-        if counts[0] != 0 or (counts[1:] <= 0).any() or not _fill(places, sizes, chunk):
+        places, sizes, firsts = _list_pages(self._read(chunk.index_at, chunk.index_size))
+        counts = np.diff(firsts, prepend=0, append=chunk.values)
+        if not len(firsts) or counts[0] != 0 or (counts[1:] <= 0).any() or not _fill(places, sizes, chunk):
             return None
         pages = np.unique(np.searchsorted(firsts, rows, side="right") - 1)
         cuts = np.append(np.searchsorted(rows, firsts[pages]), len(rows))
@@ -59,7 +77,7 @@ class StringPages:
         for number, (content, at) in enumerate(self._contents(places[pages], sizes[pages])):
             page = pages[number]
             compressed, size, checksum, count, body = _read_header(content, at)
-            fits = body + compressed == at + sizes[page] and 0 <= size <= chunk.total_uncompressed_size
+            fits = body + compressed == at + sizes[page] and 0 <= size <= chunk.size
             if not fits or count != counts[page + 1]:
                 return None
             if zlib.crc32(content[body : body + compressed].data) != checksum:
@@ -92,22 +110,27 @@ class StringPages:
         return content
 
 
-def _fill(places: Int64s, sizes: Int64s, chunk: Any) -> bool:
-    """Tell whether pages lie one behind the other and make up a chunk, its ColumnChunkMetaData."""
-    start = chunk.data_page_offset
-    return bool(np.array_equal(np.append(places, start + chunk.total_compressed_size), start + np.cumsum([0, *sizes])))
+def _fill(places: Int64s, sizes: Int64s, chunk: _Chunk) -> bool:
+    """Tell whether pages lie one behind the other and make up a chunk."""
+    ends = chunk.start + np.cumsum([0, *sizes])
+    return bool((sizes > 0).all() and np.array_equal(np.append(places, chunk.start + chunk.compressed), ends))
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_indexes(footer, groups, column):  # type: ignore[no-untyped-def]
-    """Return place and size of the offset index of a column's chunk in each row group, -1 where there is none."""
-    indexes = np.empty((groups, 2), np.int64)
+def _describe_chunks(footer, groups, column):  # type: ignore[no-untyped-def]
+    """Return the fields of `_Chunk` for a column in each row group, from RowGroup, ColumnChunk and ColumnMetaData."""
+    chunks = np.empty((groups, 10), np.int64)
     group = _element(footer, _field(footer, 0, 4), 0)
     for i in range(groups):
+        chunks[i, 0] = _integer(footer, _field(footer, group, 3))
         chunk = _element(footer, _field(footer, group, 1), column)
-        indexes[i] = _integer(footer, _field(footer, chunk, 4)), _integer(footer, _field(footer, chunk, 5))
+        chunks[i, 1] = _integer(footer, _field(footer, chunk, 4))
+        chunks[i, 2] = _integer(footer, _field(footer, chunk, 5))
+        told = _field(footer, chunk, 3)
+        for place, field in enumerate((1, 4, 5, 6, 7, 9, 11)):
+            chunks[i, 3 + place] = _integer(footer, _field(footer, told, field))
         group = _skip(footer, group, _STRUCT) if group >= 0 else group
-    return indexes
+    return chunks
 
 
 @numba.njit(nogil=True, cache=True)
@@ -166,7 +189,7 @@ def _take(values, count, rows, optional):  # type: ignore[no-untyped-def]
             room += length
             wanted += 1
         at += length
-    if at != len(values):
+    if at != len(values) or wanted < len(rows):
         return nothing
     taken = np.empty(room, np.uint8)
     room = 0

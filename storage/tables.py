@@ -48,8 +48,8 @@ class TableWriter:
         self._writer = pq.ParquetWriter(
             path,
             schema,
-            compression={_leaf(field): "none" if _is_hash(field.type) else "zstd" for field in schema},
-            compression_level={_leaf(field): level for field in schema if not _is_hash(field.type)},
+            compression={_leaf(field): "none" if _is_band_key(field.type) else "zstd" for field in schema},
+            compression_level={_leaf(field): level for field in schema if not _is_band_key(field.type)},
             use_dictionary=[name for name in plain if not _seldom_repeats(schema.field(name).type)],
             write_statistics=plain,
             write_page_index=True,
@@ -75,14 +75,14 @@ def _leaf(field: pa.Field) -> str:
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
-def _is_hash(kind: pa.DataType) -> bool:
-    """Tell whether a column's values are hashes, which neither a dictionary nor zstd makes smaller."""
-    return kind in (pa.uint32(), pa.uint64())
+def _is_band_key(kind: pa.DataType) -> bool:
+    """Tell whether a column's values are hashes of which no two are alike: zstd makes them no smaller."""
+    return bool(kind == pa.uint32())
 
 
 def _seldom_repeats(kind: pa.DataType) -> bool:
-    """Tell whether a dictionary of a column's values would be built and read in vain."""
-    return _is_hash(kind) or pa.types.is_floating(kind)
+    """Tell whether a dictionary of a column's values would be built and read in vain: floats, and hashes."""
+    return bool(pa.types.is_floating(kind)) or kind in (pa.uint32(), pa.uint64())
 
 
 @contextmanager
@@ -163,15 +163,15 @@ def take_rows(store: Store, ref: FileRef, columns: Sequence[str], rows: npt.NDAr
     """
     parts, start = [], 0
     with _opened(store, ref) as (file, parquet):
+        counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        if sum(counts) != ref.rows:
+            raise IntegrityError(f"{store.location(ref.path)} has {sum(counts)} rows, recorded were {ref.rows}")
         pages = _text_pages(store, file, parquet) if "text" in columns else None
-        for group in range(parquet.num_row_groups):
-            stop = start + parquet.metadata.row_group(group).num_rows
-            inside = rows[slice(*np.searchsorted(rows, [start, stop]))] - start
+        for group, count in enumerate(counts):
+            inside = rows[slice(*np.searchsorted(rows, [start, start + count]))] - start
             if len(inside):
                 parts.append(_take_group(parquet, pages, group, columns, inside))
-            start = stop
-    if start != ref.rows:
-        raise IntegrityError(f"{store.location(ref.path)} has {start} rows, recorded were {ref.rows}")
+            start += count
     return pa.concat_tables(parts)
 
 

@@ -19,12 +19,13 @@ from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks.ingest import MB
 from cuvee.tasks.mixture import unit_amount
 from cuvee.tasks.pool import Pool, Texts, frame_of
-from cuvee.tasks.steps import load, progress
+from cuvee.tasks.steps import load, look_up, progress
 
 STEP = "assemble"
 VERSION = 1
 _FILE = [*STRATUM, "accepted", "split", "part"]
 _READ_AGAIN = ["text", "url", "title"]
+_ROWS = ["doc_id", "source", "domain", "language", "accepted", "bytes", "row_accepted", "file", "row"]
 
 
 def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> list[DataFile]:
@@ -32,7 +33,7 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> list[DataFi
 
     decided: every current row (their sizes fix how many files a night has); planned: the survivors with their split.
     """
-    store, rows, plan = open_store(run.store), load(run, decided), load(run, planned)
+    store, rows, plan = open_store(run.store), load(run, decided, _ROWS), load(run, planned)
     chosen = parts(run.recipe, rows, plan.filter(pl.col("split").is_not_null()))
     groups = sorted(chosen.group_by(_FILE), key=lambda group: tuple(map(str, group[0])))
     shards = {number: shard.file.sha256 for number, shard in enumerate(pool.shards)}
@@ -56,7 +57,7 @@ def parts(recipe: Recipe, rows: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFr
     distinct = rows.sort("row_accepted", "source", "file", "row").unique("doc_id", keep="first", maintain_order=True)
     ranges = distinct.group_by(night).agg(ranges=size.ceil().clip(1).cast(pl.UInt64))
     part = ((pl.col("priority") // 2**32) * pl.col("ranges") // 2**32).cast(pl.Int64)
-    chosen = chosen.join(ranges, on=night, how="left", maintain_order="left")
+    chosen = look_up(chosen, night, ranges)
     # A night may hold a document that came in first elsewhere, as text of another source.
     return chosen.with_columns(pl.col("ranges").fill_null(1)).with_columns(part=part)
 

@@ -14,6 +14,7 @@ from cuvee.schemas.records import Run, SourceFile
 from cuvee.tasks.grade import drafting_key
 from cuvee.tasks.ingest import reading_key
 from cuvee.tasks.pool import Pool
+from cuvee.tasks.steps import look_up
 
 # (generator's name, request key)
 Drafts: TypeAlias = Sequence[tuple[str, str]]
@@ -36,9 +37,8 @@ def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
         schema_overrides={"license_declared": pl.String, "language_declared": pl.String},
     )
     named = pl.col("origin").is_in(["human", "synthetic"])
-    rows = rows.join(sources, on="source", how="left", maintain_order="left").join(
-        _licenses(run, rows), on=["source", "license"], how="left", nulls_equal=True, maintain_order="left"
-    )
+    rows = look_up(rows, ["source"], sources)
+    rows = look_up(rows, ["source", "license"], _licenses(run, rows))
     return rows.with_columns(
         origin=pl.when("generated")
         .then(pl.lit("synthetic"))
@@ -102,13 +102,15 @@ def current(run: Run, rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile
     readings = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
     readings |= {entry.name: drafting_key(recipe, entry) for entry in recipe.generate}
     now = pl.DataFrame({"source": list(readings), "reading": list(readings.values())})
-    rows = rows.join(now, on=["source", "reading"], how="semi", maintain_order="left")
+    rows = look_up(rows, ["source", "reading"], now.with_columns(spoken_of=True))
+    rows = rows.filter("spoken_of").drop("reading", "spoken_of")
     planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")
     generated = rows.filter("generated").join(planned, on=["source", "source_id"], how="semi", maintain_order="left")
     generated = generated.unique(["source", "source_id"], keep="first", maintain_order=True)
-    rows = pl.concat([rows.filter(~pl.col("generated")), generated]).drop("reading")
+    if rows["generated"].any():
+        rows = pl.concat([rows.filter(~pl.col("generated")), generated])
 
-    rows = rows.join(_file_names(pool, files), on=["source", "file"], how="left", maintain_order="left").with_columns(
+    rows = look_up(rows, ["source", "file"], _file_names(pool, files)).with_columns(
         pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id")
     )
     # A file on disk is newer than one that is gone; of two on disk, or two gone, the one that came in later.

@@ -8,7 +8,7 @@ from cuvee.schemas.records import FileRef, Run, SourceFile
 from cuvee.schemas.report import RunReport
 from cuvee.storage.store import open_store
 from cuvee.tasks.generate import Generated
-from cuvee.tasks.ledger import build, step_reports
+from cuvee.tasks.ledger import PLAN, ROWS, build, step_reports
 from cuvee.tasks.mixture import counts_as_human
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load
@@ -27,8 +27,9 @@ def run(
 
     The arguments are those of `publish.run`. Raises IntegrityError when the accounts do not balance.
     """
-    store, plan = open_store(run.store), load(run, planned)
-    ledger = build(run.recipe, store, pool, sources, load(run, decided), plan, generated)
+    store = open_store(run.store)
+    plan = load(run, planned, [*PLAN, "amount", "epochs", "provenance"])
+    ledger = build(run.recipe, store, pool, sources, load(run, decided, ROWS), plan, generated)
     kept = plan.filter(pl.col("split").is_not_null())
     amount = int((kept["amount"] * kept["epochs"]).sum())
     human = kept.filter(counts_as_human(run.recipe))

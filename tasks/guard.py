@@ -38,6 +38,10 @@ NOTES = ("not_judged", "compared_anew", "many_near_copies")
 MOST_COPIES_OF_HUMAN = 0.01
 # A text with so many near copies, all near each other, is 2 million stored pairs, 48 MB and some seconds of work.
 MOST_NEAR_COPIES = 2000
+# Columns that are looked at.
+ROWS = ["source", "doc_id", "text_key", "origin", "provenance", "step", "verdict", "keeper", "seed_ids", "created"]
+ROWS += ["p_model", "p_synthetic", "suspect", "threshold", "calibrated", "trusted_date", "own_draft", "own_copy"]
+PLAN = ["source", "doc_id", "origin", "provenance", "split", "priority", "words", "shard", "position"]
 # Blocks of fewer words are dominated by chance; at least 20 human blocks make a reference.
 BLOCK_WORDS = 10_000
 REFERENCE_BLOCKS = 20
@@ -55,7 +59,7 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> Guarded:
 
     Raises GateError when there are findings and guard.action is block; nothing is published then.
     """
-    rows, plan = load(run, decided), load(run, planned)
+    rows, plan = load(run, decided, ROWS), load(run, planned, PLAN)
     losses = duplicate_losses(rows)
     findings = [
         Finding(
@@ -182,8 +186,9 @@ def _costly(rows: pl.DataFrame, compared: dict[str, Any]) -> list[Finding]:
         text = rows.filter(pl.col("text_key") == pl.lit(most["text_key"], pl.UInt64)).sort("doc_id").head(1)
         named = "".join(f" ({doc_id} of source {source})" for doc_id, source in text.select("doc_id", "source").rows())
         message = (
-            f"one text{named} has {most['copies']:,} near copies, of which all but a few end as duplicates, at up to "
-            f"a hundred stored pairs each ({compared['pairs']:,} in this run); keep such forms out at the source"
+            f"one text{named} has {most['copies']:,} near copies that are near copies of each other: comparing them "
+            f"and keeping their pairs ({compared['pairs']:,} in this run) grows with the square of their number; keep "
+            "such forms out at the source"
         )
         figures = {"copies": most["copies"], "pairs": compared["pairs"]}
         findings.append(Finding(kind="many_near_copies", subject="dedup", message=message, figures=figures))

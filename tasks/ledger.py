@@ -19,9 +19,13 @@ from cuvee.tasks.generate import NOT_SENT, Generated
 from cuvee.tasks.ingest import current_records
 from cuvee.tasks.pool import Pool, frame_of
 from cuvee.tasks.resolve import STEPS
+from cuvee.tasks.steps import look_up
 
 COLUMNS = ["source", "path", "file", "row", "source_id", "doc_id", "outcome", "step", "reason"]
 COLUMNS += ["keeper", "jaccard", "detail", "provenance", "p_synthetic", "evidence"]
+# What is read of the decided rows, and of the plan.
+ROWS = ["shard", "position", "verdict", *(name for name in COLUMNS if name not in ("path", "outcome", "reason"))]
+PLAN = ["shard", "position", "split"]
 
 
 def build(
@@ -48,12 +52,12 @@ def build(
         .otherwise(pl.lit("pooled"))
     )
     readable = (
-        rows.join(splits, on=["shard", "position"], how="left", maintain_order="left")
+        look_up(rows, ["shard", "position"], splits)
         .with_columns(outcome=outcome, reason=pl.col("verdict"))
         .select(name for name in COLUMNS if name != "path")
     )
     ledger = pl.concat([readable, _lost(recipe, store, pool, files), _failed(generated)], how="diagonal_relaxed")
-    ledger = ledger.join(_paths(recipe, pool), on=["source", "file"], how="left", maintain_order="left")
+    ledger = look_up(ledger, ["source", "file"], _paths(recipe, pool))
     ledger = ledger.select(COLUMNS).sort("source", "file", "row", nulls_last=True)
     _balance(recipe, pool, files, ledger, generated)
     return ledger

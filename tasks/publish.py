@@ -22,7 +22,7 @@ from cuvee.tasks.card import card
 from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.generate import Generated
 from cuvee.tasks.guard import Guarded
-from cuvee.tasks.ledger import build, step_reports
+from cuvee.tasks.ledger import PLAN, ROWS, build, step_reports
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load
 
@@ -54,7 +54,8 @@ def run(
     Raises IntegrityError when accounts or bounds do not hold, ConflictError when another run published first.
     """
     store = open_store(run.store)
-    ledger = build(run.recipe, store, pool, sources, load(run, decided), load(run, planned), generated)
+    rows, plan = load(run, decided, ROWS), load(run, planned, PLAN)
+    ledger = build(run.recipe, store, pool, sources, rows, plan, generated)
     steps = step_reports(run.recipe, ledger)
     parent = standing(store, run, files)
     drafts = generation_report.build(run, pool, decided, generated) if generated and not parent else None

@@ -1,75 +1,56 @@
-"""Resolve: from thin tables, decide what becomes of every current row.
+"""Resolve: from thin tables, decide what becomes of every current row, without reading text.
 
 Output columns (one row a current row of the recipe's sources and generators): shard, position, doc_id, source, file,
 row, source_id, origin, license, domain, language, provenance, p_synthetic, evidence, depth (int8), created, words,
 chars, bytes, accepted, seed_ids, text_key, step, verdict (string or null: survives), keeper (doc_id or null),
 jaccard (float64 or null), detail (string or null).
 
-Survival is a verdict: it is worked out again in every run, from the stored signals, scores and pairs. Text is read only
-where texts survive of which not all near copies are known (`cuvee.tasks.dedup.crowd`).
+Survival is a verdict: it is worked out again in every run, from the stored signals, scores and pairs.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from cuvee.schemas.records import FileRef, Run, SourceFile, StepRecord
+from cuvee.schemas.records import FileRef, Run, SourceFile
 from cuvee.storage.store import Store, open_store
-from cuvee.tasks import filters, pairs, repeated_lines
+from cuvee.tasks import filters, repeated_lines
 from cuvee.tasks.attributes import filter_kinds, provenance_model
 from cuvee.tasks.current import Drafts, current, declare, own_copies
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
 from cuvee.tasks.filters import boilerplate, synthetic
+from cuvee.tasks.pairs import read_pairs
 from cuvee.tasks.pool import Pool, attribute_rows, thin_rows
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.sources import thresholds as source_thresholds
-from cuvee.tasks.steps import save
+from cuvee.tasks.steps import look_up, save
 
 # The order in which steps look at a row; the first that objects names the reason.
 STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
 _KEEPER_ORDER = ["provenance_rank", "accepted", "longer_first", "doc_id"]
+# Columns that have done their work when all is decided.
+_SPENT = ["origin_declared", "license_declared", "domain_declared", "language_declared", "license_spdx", "path_id"]
+_SPENT += ["date_trusted", "file_accepted", "provenance_rank"]
 _RANK = {"human": 0, "unknown": 1, "synthetic": 2}
 
 
-class Decision(NamedTuple):
-    """The saved table, and the pairs that it rests on: the pool's, or more."""
-
-    rows: FileRef
-    pairs: StepRecord
-
-
-def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> Decision:
+def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> FileRef:
     """Decide over all current rows, and save the table.
 
     files: the source files that exist now. drafts: (generator's name, request key) of what this recipe's generators
     produce, none in the first pass. dates: the day on which each pool state was committed.
     """
-    rows, near = decide(run, pool, files, drafts, dates)
-    return Decision(save(run, rows), near)
+    return save(run, decide(run, pool, files, drafts, dates))
 
 
-def decide(
-    run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]
-) -> tuple[pl.DataFrame, StepRecord]:
-    """Return the table of all current rows, and the pairs it rests on; the arguments are those of `run`."""
-    while True:
-        rows, unsettled = _decide(run, pool, files, drafts, dates)
-        if not unsettled:
-            return rows, pool.known_pairs
-        pool = pool.with_pairs(pairs.run(run, pool, pool.known_pairs, unsettled))
-
-
-def _decide(
-    run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]
-) -> tuple[pl.DataFrame, list[int]]:
-    """Return the table, and the keys of texts that survive it though not all their near copies are known."""
+def decide(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> pl.DataFrame:
+    """Return the table of all current rows; the arguments are those of `run`."""
     store = open_store(run.store)
     rows = _described(run, store, pool)
     rows = declare(run, rows)
-    near = pairs.read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
+    near = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
     rows = rows.with_columns(
         own_copy=own_copies(rows, near, dates),
         row_accepted="accepted",
@@ -88,12 +69,10 @@ def _decide(
     if run.recipe.provenance.suspects == "drop":
         rows = _object(rows, "classify", pl.when("suspect").then(pl.lit("suspect")))
     rows = _near(rows, near, run.recipe.dedup.threshold)
-    aside = pl.Series(pairs.read_aside(store, pool.known_pairs))
-    unsettled = survivors(rows).filter(pl.col("text_key").is_in(aside.implode()))["text_key"].unique().sort()
     if "overlap" in rows.columns:
         over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
         rows = _object(rows, "decontaminate", pl.when(over).then(pl.lit("benchmark")), detail=pl.col("benchmark"))
-    return _exclude(run, rows), unsettled.to_list()
+    return _exclude(run, rows).drop(_SPENT)
 
 
 def survivors(rows: pl.DataFrame) -> pl.DataFrame:
@@ -143,7 +122,7 @@ def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     rows = rows.with_columns(own_draft=pl.col("generated"), p_model=pl.when(speaks).then(pl.col("p_model")))
     # A source that brings text known to be human is judged by how that text scores.
     own = source_thresholds(survivors(rows), thresholds.synthetic, options.max_false_positive_rate)
-    rows = rows.join(own.drop("known_human"), on="source", how="left", maintain_order="left").with_columns(
+    rows = look_up(rows, ["source"], own.drop("known_human")).with_columns(
         threshold=pl.col("threshold").fill_null(thresholds.synthetic),
         calibrated=pl.col("calibrated").fill_null(value=False),
     )
@@ -157,15 +136,12 @@ def _exact(rows: pl.DataFrame) -> pl.DataFrame:
     """Object to all but the first, in keeper order, of the rows with one doc_id."""
     alive = pl.col("verdict").is_null()
     order = ["provenance_rank", "suspect", "row_accepted", "source", "file", "row"]
-    first = (
-        rows.filter(alive).sort(order).unique("doc_id", keep="first", maintain_order=True).select("shard", "position")
-    )
-    rows = rows.join(
-        first.with_columns(first=pl.lit(value=True)), on=["shard", "position"], how="left", maintain_order="left"
-    )
+    ordered = rows.select("doc_id", "verdict", *order).with_row_index("place").filter(alive).sort(order)
+    first = ordered.unique("doc_id", keep="first", maintain_order=True)["place"]
     # Human text comes first in the order, so where there is any the first is human.
     of_human = ((pl.col("provenance") == "human") & alive).any().over("doc_id")
-    copy = pl.when(pl.col("first").is_null()).then(_copy_reason("duplicate_exact", of_human))
+    later = ~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(first.implode())
+    copy = pl.when(later).then(_copy_reason("duplicate_exact", of_human))
     return _object(rows, "dedup_exact", copy, keeper=pl.col("doc_id"), jaccard=pl.lit(1.0))
 
 
@@ -177,8 +153,10 @@ def _copy_reason(reason: str, of_human: pl.Expr) -> pl.Expr:
 
 def _near(rows: pl.DataFrame, near: pl.DataFrame, threshold: float) -> pl.DataFrame:
     """Object to documents that a survivor before them, in keeper order, nearly equals."""
-    rows = rows.with_columns(longer_first=-pl.col("chars")).with_row_index("index")
-    alive = survivors(rows).sort(_KEEPER_ORDER)
+    told = rows.select(
+        "doc_id", "text_key", "provenance", "provenance_rank", "accepted", "verdict", longer_first=-pl.col("chars")
+    )
+    alive = survivors(told.with_row_index("place")).sort(_KEEPER_ORDER)
     groups = collapse(alive["text_key"].to_numpy(), np.arange(alive.height))
     # `collapse` numbers groups by ascending key; pairs that name a text without survivors fall away.
     keys = pl.DataFrame({"key": alive["text_key"].gather(groups.representative)}).with_row_index("group")
@@ -196,16 +174,17 @@ def _near(rows: pl.DataFrame, near: pl.DataFrame, threshold: float) -> pl.DataFr
     gone = np.flatnonzero(resolved.keeper != SURVIVOR)
     found = pl.DataFrame(
         {
-            "index": alive["index"].gather(gone),
+            "place": alive["place"].gather(gone),
             "near_keeper": alive["doc_id"].gather(resolved.keeper[gone]),
             "near_jaccard": resolved.jaccard[gone],
             "near_human": alive["provenance"].gather(resolved.keeper[gone]) == "human",
         }
     )
-    rows = rows.join(found, on="index", how="left", maintain_order="left")
+    rows = look_up(rows.with_row_index("place"), ["place"], found)
     reason = _copy_reason("duplicate_near", pl.col("near_human").fill_null(value=False))
     near_copy = pl.when(pl.col("near_keeper").is_not_null()).then(reason)
-    return _object(rows, "dedup_near", near_copy, keeper=pl.col("near_keeper"), jaccard=pl.col("near_jaccard"))
+    near_columns = {"keeper": pl.col("near_keeper"), "jaccard": pl.col("near_jaccard")}
+    return _object(rows, "dedup_near", near_copy, **near_columns).drop(found.columns)
 
 
 def _exclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:

@@ -38,9 +38,18 @@ def save(run: Run, frame: pl.DataFrame) -> FileRef:
     return write_table(open_store(run.store), "work/tables", frame.to_arrow())
 
 
-def load(run: Run, ref: FileRef) -> pl.DataFrame:
-    """Read a thin table that another task of the run saved."""
-    return pl.DataFrame(read_table(open_store(run.store), ref))
+def load(run: Run, ref: FileRef, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a thin table that another task of the run saved, or some of its columns: memory is what is read."""
+    return pl.DataFrame(read_table(open_store(run.store), ref, columns))
+
+
+def look_up(rows: pl.DataFrame, on: Sequence[str], table: pl.DataFrame) -> pl.DataFrame:
+    """Add to each row what a table says of its key, null where it says nothing; each key is in the table once at most.
+
+    A left join would give the same, and copy every column of the rows on the way.
+    """
+    found = rows.select(on).join(table, on=on, how="left", nulls_equal=True, maintain_order="left").drop(on)
+    return rows.hstack(found)
 
 
 def progress(step: str, done: int, total: int) -> None:

@@ -39,11 +39,7 @@ class Described(NamedTuple):
     warnings: list[str]
 
     def decide(self, drafts: current.Drafts = ()) -> pl.DataFrame:
-        return self.decided(drafts)[1]
-
-    def decided(self, drafts: current.Drafts = ()) -> tuple["Described", pl.DataFrame]:
-        rows, near = resolve.decide(self.run, self.pool, self.files, drafts, self.state.dates)
-        return self._replace(pool=self.pool.with_pairs(near)), rows
+        return resolve.decide(self.run, self.pool, self.files, drafts, self.state.dates)
 
 
 def recipe_file(folder: Path, text: str) -> str:
@@ -98,15 +94,14 @@ def candidate(recipe: str, store: str, *overrides: str) -> Candidate:
     """Do all of a run but publish it."""
     begun = ingested(recipe, store, *overrides)
     run = begun.run
-    begun, rows = begun.decided()
-    drafts: list[Generated] = []
+    rows, drafts = begun.decide(), []
     for _ in range(generate.MOST_ROUNDS):
         earlier, drafts = drafts, generate.run(run, begun.pool, save(run, rows), True, drafts)
         if generate.is_over(earlier, drafts):
             break
         drafted = begun.pool.plus([entry.record for entry in drafts if entry.record], run.version)
         begun = begun._replace(pool=described(run, drafted, begun.pool.pairs))
-        begun, rows = begun.decided([(entry.name, key) for entry in drafts for key in entry.planned])
+        rows = begun.decide([(entry.name, key) for entry in drafts for key in entry.planned])
     return Candidate(begun, rows, mixture.plan(resolve.survivors(rows), run.recipe), drafts)
 
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, RecipeError
-from cuvee.tasks.dedup import crowd, inputs, kernel
 from cuvee.tasks.dedup import files as dedup_of_files
+from cuvee.tasks.dedup import inputs, kernel
 from cuvee.tasks.dedup.bands import Bands, choose, curve, found
 from cuvee.tasks.dedup.candidates import CROWD, BandKeys, candidates, key_filter, may_meet
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
@@ -109,12 +109,6 @@ def complete_truth():
     return {pair: jaccard for pair, jaccard in jaccards.items() if jaccard >= 0.8}
 
 
-@pytest.fixture
-def all_pairs(monkeypatch):
-    """Set nothing aside."""
-    monkeypatch.setattr(crowd, "MOST_COPIES", 10**9)
-
-
 def find(texts, new=None, floor=0.8, division=None) -> Pairs:
     text = column(texts)
     division = division or Bands(bands=25, rows=5)
@@ -125,7 +119,6 @@ def find(texts, new=None, floor=0.8, division=None) -> Pairs:
         division.bands,
         new,
         Comparison(text.take, 5, floor),
-        np.sort,
     )
 
 
@@ -262,7 +255,6 @@ def test_bands_reach_the_recall_and_the_next_longer_ones_do_not():
 # ---- pairs
 
 
-@pytest.mark.usefixtures("all_pairs")
 def test_planted_duplicates_are_all_found_and_nothing_else():
     assert as_mapping(find(planted())) == complete_truth()
     assert len(complete_truth()) > 1000
@@ -272,7 +264,6 @@ def test_a_higher_floor_finds_the_part_above_it():
     assert as_mapping(find(planted(), floor=0.9)) == {p: j for p, j in complete_truth().items() if j >= 0.9}
 
 
-@pytest.mark.usefixtures("all_pairs")
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
 def test_old_and_new_documents_give_the_pairs_of_all_at_once(share):
     texts = planted()
@@ -311,7 +302,6 @@ def test_a_bucket_of_templated_texts_loses_no_true_pair_and_compares_few():
     assert pairs.candidates < 10_000  # of two million pairs in one bucket
 
 
-@pytest.mark.usefixtures("all_pairs")
 def test_true_near_copies_in_a_large_bucket_are_all_paired():
     generator = random.Random(3)
     base = " ".join(f"b{i}" for i in range(120))

@@ -40,7 +40,7 @@ def find(texts: Sequence[str], bands: int = 25, rows: int = 5) -> Pairs:
     text = pa.array(texts, pa.large_string())
     keys = sketch(text, 5, 128, 1, bands, rows).band_keys
     new, comparison = np.ones(len(texts), bool), Comparison(text.take, 5, 0.8)
-    return near_pairs(lambda band: dense(keys[:, band]), bands, new, comparison, np.sort)
+    return near_pairs(lambda band: dense(keys[:, band]), bands, new, comparison)
 
 
 def altered(text: str, draw: random.Random, words: int = 1) -> str:
@@ -122,7 +122,7 @@ def test_texts_are_fetched_a_bounded_number_of_bytes_at_a_time(monkeypatch: pyte
     fetched.clear()
     keys = sketch(text, 5, 128, 1, 64, 2).band_keys
     new = np.ones(len(texts), bool)
-    near = near_pairs(lambda band: dense(keys[:, band]), 64, new, comparison, np.sort)
+    near = near_pairs(lambda band: dense(keys[:, band]), 64, new, comparison)
     assert near.large_buckets > 0  # so that the join fetched, too
     assert max(sizes[ids].sum() for ids in fetched if len(ids) > 2) <= 5000
 

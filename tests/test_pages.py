@@ -147,6 +147,43 @@ def test_a_changed_byte_never_passes_for_text() -> None:
     assert refused > chunk.total_compressed_size
 
 
+def test_a_changed_byte_of_index_or_footer_is_an_error_or_does_no_harm() -> None:
+    texts = [f"{row} " * 40 for row in range(400)]
+    store, ref = written(texts)
+    content = store.get(ref.path)
+    chunk = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(0).column(1)
+    # A prime, so that in time each bit of a byte has its turn.
+    for bit in range(8 * (chunk.data_page_offset + chunk.total_compressed_size), 8 * len(content), 5):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        store.put(ref.path, bytes(damaged))
+        with suppress(IntegrityError):
+            found = [
+                text.encode() if isinstance(text, str) else text
+                for text in take(store, ref, [0, 399])["text"].to_pylist()
+            ]
+            assert found == [texts[0].encode(), texts[399].encode()]
+
+
+@pytest.mark.parametrize("sizes", [(-(10**12), 10**12), (0, 0)])
+def test_an_index_of_impossible_sizes_is_not_believed(sizes: tuple[int, int]) -> None:
+    store, ref = written([f"{row} " * 300 for row in range(5000)])
+    content = io.BytesIO(store.get(ref.path))
+    column = pages.StringPages(content, pq.read_metadata(content), "text", 0)
+    believed = pages._list_pages
+
+    def crafted(index: np.ndarray) -> tuple[np.ndarray, ...]:
+        places, given, firsts = believed(index)
+        given[1] += sizes[0]
+        given[2] += sizes[1]
+        places[2] += sizes[0]
+        return places, given, firsts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "_list_pages", crafted)
+        assert (column.take(0, np.array([0, 4000])) is None) == (sizes != (0, 0))
+
+
 def test_a_file_that_is_cut_off_is_an_error() -> None:
     store, ref = written([f"{row} " * 40 for row in range(400)])
     store.put(ref.path, store.get(ref.path)[:-1000])

@@ -248,7 +248,7 @@ def with_draft(house: House, source: str, accepted: int = 2, seeds: Sequence[str
     pool = begun.pool.model_copy(update={"entries": (), "attributes": {}, "pairs": None})
     pool = pool.plus([record], 1).plus(begun.pool.ingested, accepted)
     pool = described(run, pool, None)
-    rows, _ = resolve.decide(run, pool, begun.files, [("writer", "request")], {1: "2024-05-01"})
+    rows = resolve.decide(run, pool, begun.files, [("writer", "request")], {1: "2024-05-01"})
     return Drafted(rows)
 
 

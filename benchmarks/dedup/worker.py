@@ -35,10 +35,9 @@ def cuvee(texts):
     import pyarrow as pa
 
     from cuvee.tasks.dedup.bands import choose
-    from cuvee.tasks.dedup.candidates import BandKeys
+    from cuvee.tasks.dedup.final import keepers
     from cuvee.tasks.dedup.kernel import signatures, sketch
-    from cuvee.tasks.dedup.pairs import near_pairs
-    from cuvee.tasks.dedup.resolve import collapse, expand, resolve
+    from cuvee.tasks.dedup.resolve import collapse, expand
     from cuvee.tasks.dedup.verify import Comparison
 
     column = pa.array(texts, pa.large_string())
@@ -51,14 +50,13 @@ def cuvee(texts):
         sketched = sketch(column, NGRAM, PERMUTATIONS, 1, division.bands, division.rows)
         groups = collapse(sketched.text_key, np.arange(len(column)))
         rows = groups.representative
-        found = near_pairs(
-            lambda band: BandKeys(np.arange(len(rows)), sketched.band_keys[rows, band]),
+        _, resolved = keepers(
+            lambda band: sketched.band_keys[rows, band],
             division.bands,
-            np.ones(len(rows), np.bool_),
             Comparison(lambda ids: column.take(pa.array(rows[ids])), NGRAM, THRESHOLD),
-            np.sort,
+            rows,
         )
-        kept = expand(groups, resolve(rows, found.a, found.b, found.jaccard, THRESHOLD)).keeper
+        kept = expand(groups, resolved).keeper
         return np.flatnonzero(kept >= 0).tolist()
 
     return sign, dedup

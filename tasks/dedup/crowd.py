@@ -1,16 +1,16 @@
 """Crowd: the documents of large buckets, compared in keeper order with each other and with those kept so far.
 
-Templates and notices meet in one bucket by the thousand. Unlike ones cost the join next to nothing. Where m of them are
-near each other, all pairs would be m(m - 1)/2, so a document that is near MOST_COPIES of those kept before it is *set
-aside*: these pairs of it are known, and nothing that comes later is compared with it. The others are kept.
+For keeper order that is known and final. Where m documents are near each other, all pairs would be m(m - 1)/2, so a
+document that is near MOST_COPIES of those kept before it is *set aside*: these pairs of it are known, and nothing that
+comes later is compared with it. The others are kept. So of two near documents whose pair is not known, one at least is
+set aside. Where one that is set aside is removed by a survivor, nothing that is not known of it matters, as the removed
+remove nobody. Where it survives, since all that it is near to were removed by others, it is *unsettled*: it must be
+compared again with the others that are, and keepers resolved again. When nothing is unsettled, `resolve` says what it
+would say of all pairs: a document that is set aside has been compared with all that was kept before it.
 
-So of two near documents whose pair is not known, one at least is set aside. A document that was set aside and is then
-removed by a survivor takes no part in what becomes of others, and its own fate does not depend on what is not known of
-it. Only where it survives, since all that it is near to are gone, its pairs are missing: it is *unsettled*, must be
-compared again (`again`), and keepers resolved again. What `resolve` says when nothing is unsettled is what it would say
-of all pairs; only, among so many copies, the named keeper is one survivor near enough, not always the first.
-
-Work: at most about MOST_PAIRS pairs a document are compared. Memory: what `join` says, and of each pair 60 bytes.
+Work: documents that are near each other are compared MOST_PAIRS times each, or so. Those that are nearly near enough
+(forms at a Jaccard of .7 to .8) meet in the join, too, are never set aside, and all their pairs are compared.
+Memory: what `join` says, and 8 KB a document that is set aside.
 """
 
 from collections.abc import Callable
@@ -38,10 +38,14 @@ class Crowd(NamedTuple):
     jaccard: Floats
     aside: Int64s
     candidates: int  # pairs whose texts were compared
-    documents: int  # in large buckets
+
+
+_nothing = np.empty(0, np.int64)
+NOBODY = Crowd(_nothing, _nothing, np.empty(0), _nothing, 0)
 
 
 def compare_crowd(
+    ids: Int64s,
     buckets: list[tuple[Int64s, Int64s]],
     new: Bools,
     in_order: Callable[[Int64s], Int64s],
@@ -50,22 +54,21 @@ def compare_crowd(
 ) -> Crowd:
     """Return the near pairs with a new member among documents that share a large bucket.
 
-    buckets: for each band the members of large buckets, and the bucket of each. new: bool[n]. in_order:
-    puts document numbers into keeper order. again: the new documents are unsettled, so only they count as copies.
+    ids: ascending numbers of these documents. buckets: for each band the members of large buckets, and the bucket of
+    each. new: bool[n]. in_order: puts document numbers into keeper order. again: the new documents are unsettled, so
+    only they count as copies.
     """
-    ids = np.unique(np.concatenate([members for members, _ in buckets]))
     kept, waiting = ids[~new[ids]], in_order(ids[new[ids]])
-    nothing = np.empty(0, np.int64)
-    parts, aside, compared, size = [(nothing, nothing, np.empty(0))], [nothing], 0, BLOCK
+    parts, aside, compared, size = [NOBODY[:3]], [NOBODY.aside], 0, BLOCK
     while len(waiting):
         block = waiting[:size]
         members = np.sort(np.concatenate((kept, block)))
-        most = MOST_PAIRS * len(block) if len(block) > BLOCK else None
-        met = join(members, np.isin(members, block), comparison, most)
-        if met is None:
+        most = MOST_PAIRS * len(block) if len(block) > BLOCK else len(members) ** 2
+        a, b = join(members, np.isin(members, block), comparison, most)
+        if len(a) > most:
             size = max(BLOCK, size // 2)
             continue
-        a, b = _in_a_bucket(buckets, len(new), *met)
+        a, b = in_a_bucket(buckets, len(new), a, b)
         jaccard = verify(a, b, comparison)
         compared += len(a)
         near = jaccard >= comparison.floor
@@ -79,10 +82,10 @@ def compare_crowd(
         # All that is kept is read again with each block: blocks that grow with it make that a few times over.
         size = max(BLOCK, min(2 * size, len(kept)))
     a, b, jaccard = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Crowd(a, b, jaccard, np.concatenate(aside), compared, len(ids))
+    return Crowd(a, b, jaccard, np.concatenate(aside), compared)
 
 
-def _in_a_bucket(buckets: list[tuple[Int64s, Int64s]], n: int, a: Int64s, b: Int64s) -> tuple[Int64s, Int64s]:
+def in_a_bucket(buckets: list[tuple[Int64s, Int64s]], n: int, a: Int64s, b: Int64s) -> tuple[Int64s, Int64s]:
     """Return the pairs that have a large bucket in common."""
     share = np.zeros(len(a), np.bool_)
     bucket_of = np.full(n, -1, np.int64)

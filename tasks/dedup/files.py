@@ -27,11 +27,10 @@ import pyarrow.parquet as pq
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.dedup.bands import Bands, choose, curve
-from cuvee.tasks.dedup.candidates import BandKeys
+from cuvee.tasks.dedup.final import keepers
 from cuvee.tasks.dedup.inputs import expand_paths, opened_parquet, read_blocks
 from cuvee.tasks.dedup.kernel import KEY_BYTES, Int64s, Sketch, sketch
-from cuvee.tasks.dedup.pairs import Pairs, near_pairs
-from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, collapse, expand, resolve
+from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, collapse, expand
 from cuvee.tasks.dedup.spool import Spool
 from cuvee.tasks.dedup.verify import Comparison
 
@@ -116,14 +115,13 @@ def dedup_files(
         clock.append(time.perf_counter())
         length, text_key = np.concatenate(spool.lengths), np.concatenate(spool.text_keys)
         groups = collapse(text_key, _keeper_rank(length))
-        found, resolved = _resolved(
-            spool,
-            groups.representative,
-            length,
+        rows = groups.representative
+        found, resolved = keepers(
+            lambda band: spool.band_column(band)[rows],
             division.bands,
-            ngram,
-            threshold,
-            lambda *steps: report("compare", *steps),
+            Comparison(lambda ids: spool.fetch(rows[ids]), ngram, threshold, sizes=spool.sizes()[rows]),
+            _keeper_rank(length)[rows],
+            lambda done, total: report("compare", done, total),
         )
         resolved = expand(groups, resolved)
         clock.append(time.perf_counter())
@@ -229,38 +227,6 @@ def _sketched(
 def _finished(work: tuple[int, pa.Table | None, Future[Sketch] | None]) -> tuple[int, pa.Table | None, Any]:
     number, block, future = work
     return number, block, future.result() if future else None
-
-
-def _resolved(
-    spool: Spool,
-    rows: Int64s,
-    length: Int64s,
-    bands: int,
-    ngram: int,
-    threshold: float,
-    steps: Callable[[int, int], None],
-) -> tuple[Pairs, Resolution]:
-    """Find the near pairs of some rows, and who keeps his place; compare the unsettled again until there are none."""
-    rank = _keeper_rank(length)[rows]
-    comparison = Comparison(lambda ids: spool.fetch(rows[ids]), ngram, threshold, sizes=spool.sizes()[rows])
-    new, listed = np.ones(len(rows), np.bool_), np.arange(len(rows))
-    found: Pairs | None = None
-    while True:
-        more = near_pairs(
-            lambda band, listed=listed: BandKeys(listed, spool.band_column(band)[rows[listed]]),  # type: ignore[misc]
-            bands,
-            new,
-            comparison,
-            lambda ids: ids[np.argsort(rank[ids])],
-            steps,
-            again=found is not None,
-        )
-        found = found.joined(more, new) if found else more
-        resolved = resolve(rank, found.a, found.b, found.jaccard, threshold)
-        new = found.aside & (resolved.keeper == SURVIVOR)
-        if not new.any():
-            return found, resolved
-        listed = np.flatnonzero(new | ~found.aside)
 
 
 def _keeper_rank(length: Int64s) -> Int64s:

@@ -27,13 +27,11 @@ _MOST_COUNTERS = 1 << 22
 _ROUNDING = 1e-6
 
 
-def join(
-    ids: Int64s, new: npt.NDArray[np.bool_], comparison: Comparison, most: int | None = None
-) -> tuple[Int64s, Int64s] | None:
+def join(ids: Int64s, new: npt.NDArray[np.bool_], comparison: Comparison, most: int) -> tuple[Int64s, Int64s]:
     """Return pairs (a, b) of ids that hold every pair with a new member and J >= floor, each once, and few others.
 
-    ids: ascending document numbers, int64[n]; new: bool[n], whether ids[i] is new. most: of more pairs than these, None
-    is returned. Each text is fetched twice, or once where all fit into a batch.
+    ids: ascending document numbers, int64[n]; new: bool[n], whether ids[i] is new. most: where there are more pairs, a
+    few more than these are returned, and not all. Each text is fetched twice, or once where all fit into a batch.
     """
     threshold = max(comparison.floor - _ROUNDING, 1e-9)
     batches = cut_batches(ids, comparison)
@@ -49,8 +47,7 @@ def join(
     size = np.concatenate(sizes)
     prefix = np.concatenate(prefixes)
     offsets = np.concatenate(([0], np.cumsum(_prefix_length(size, threshold))))
-    a, b = _meet(ids, new, prefix, offsets, size, threshold, len(ids) ** 2 if most is None else most)
-    return None if most is not None and len(a) > most else (a, b)
+    return _meet(ids, new, prefix, offsets, size, threshold, most)
 
 
 def _sets(batches: Sequence[Int64s], comparison: Comparison) -> Iterator[tuple[Uint64s, Int64s]]:
