@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cuvee.schemas.document import PUBLISHED
 from cuvee.schemas.errors import GateError
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.schemas.records import FileRef, Run
@@ -23,6 +24,12 @@ from cuvee.tasks.steps import load, save
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+# What is read of the decided rows: what is published of a document, where it lies, and what decides.
+_LATER = ("text", "url", "title", "tokens", "epochs")
+COLUMNS = [name for name in PUBLISHED.names if name not in _LATER]
+COLUMNS += ["accepted", "shard", "position", "file", "row", "words", "bytes", "verdict"]
 
 
 class Amounts(NamedTuple):
@@ -64,40 +71,44 @@ def counts_as_human(recipe: Recipe) -> pl.Expr:
 
 def run(run: Run, decided: FileRef) -> FileRef:
     """Choose among the survivors of the last pass, and save their table."""
-    return save(run, plan(survivors(load(run, decided)), run.recipe))
+    return save(run, plan(survivors(load(run, decided, COLUMNS)), run.recipe))
 
 
 def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """Choose among the survivors.
 
-    rows: one row a surviving document; columns doc_id, provenance, words, bytes.
+    rows: one row a surviving document; columns doc_id, provenance, words, bytes, and others, which are given back.
     The human share holds in the train split alone, and with the validation split counted. Under a total, validation
     takes at most its share of it, and what is held out beyond that is pooled.
     Raises GateError when nothing could be trained on, when mixture.human.min_amount is not reached, and, with
     shortage: fail, when less than the recipe asks for could be published; it says what is missing and how much.
     """
     mixture = recipe.mixture
-    rows = rows.with_columns(
+    # Only what decides is sorted and cut, and the rows themselves are put in order once, at the end.
+    deciding = rows.select(
+        "doc_id",
+        place=pl.int_range(pl.len(), dtype=pl.UInt32),
         amount=unit_amount(mixture.unit),
         priority=pl.Series(priorities(rows["doc_id"], f"mixture {mixture.seed}"), dtype=pl.UInt64),
         held_out=held_out(rows, recipe),
         human=counts_as_human(recipe),
-        epochs=pl.lit(1, pl.Int8),
     ).sort("priority", "doc_id")
     human, synthetic, apart = (
-        rows.filter(group)
+        deciding.filter(group)
         for group in (~pl.col("held_out") & pl.col("human"), ~pl.col("held_out") & ~pl.col("human"), pl.col("held_out"))
     )
     amounts: list[Int64s] = [group["amount"].to_numpy() for group in (human, synthetic, apart)]
     choice = choose(amounts[0], amounts[1], amounts[2], mixture, recipe.holdout.share)
     there = Amounts(*(int(amount.sum()) for amount in amounts))
     taken = Amounts(*(_sum(amount, mask) for amount, mask in zip(amounts, choice, strict=True)))
-    _check(there, taken, int(rows["amount"].to_numpy().max(initial=0)), mixture)
+    _check(there, taken, int(deciding["amount"].to_numpy().max(initial=0)), mixture)
     splits = [
-        group.with_columns(split=pl.when(pl.Series(mask)).then(pl.lit(name)))
+        group.select("place", "amount", "priority", "doc_id", split=pl.when(pl.Series(mask)).then(pl.lit(name)))
         for group, mask, name in zip((human, synthetic, apart), choice, ("train", "train", "validation"), strict=True)
     ]
-    return pl.concat(splits).sort("priority", "doc_id").drop("held_out", "human")
+    chosen = pl.concat(splits).sort("priority", "doc_id")
+    chosen = chosen.select("place", "amount", "priority", "split", epochs=pl.lit(1, pl.Int8))
+    return rows[chosen["place"]].hstack(chosen.drop("place"))
 
 
 def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, holdout_share: float) -> Choice:
