@@ -22,8 +22,8 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 
 # Steps whose files are the documents themselves; all others can be computed from these.
 SHARD_STEPS = ("ingest", "generate")
-# To write a shard's text down costs 1.4 times as much as to read it: two readings are cheaper, many are not.
-READINGS = 2
+# About the bytes that a page of text takes in a shard: a text by itself costs decompressing one.
+PAGE_BYTES = 1 << 14
 
 
 class Shard(Frozen):
@@ -153,15 +153,15 @@ def attribute_rows(store: Store, pool: Pool, step: str) -> pl.DataFrame:
 class Texts:
     """Random access to the text of a pool's rows, while the block of `with` lasts.
 
-    At its first uses the row groups of a shard that hold wanted rows are read. At its third it is decompressed into a
-    memory-mapped file beside the store, so that memory is bounded by what is asked for at a time, and time is linear
-    in the text touched.
+    The pages of a shard that hold wanted rows are read, until as many texts were taken from it as it has pages. From
+    then on it lies decompressed in a memory-mapped file beside the store. So memory is bounded by what is asked for at
+    a time, and a shard is decompressed two or three times over at the most.
     """
 
     def __init__(self, store: Store, shards: Sequence[Shard], columns: Sequence[str] = ("text",)) -> None:
         self._store, self._shards, self._columns = store, shards, list(columns)
         self._open: dict[int, pa.Table] = {}
-        self._uses: Counter[int] = Counter()
+        self._taken: Counter[int] = Counter()
 
     def __enter__(self) -> "Texts":
         self._folder = tempfile.TemporaryDirectory(dir=self._store.scratch(), prefix="texts-")
@@ -185,10 +185,11 @@ class Texts:
 
     def _rows(self, number: int, position: Int64s) -> pa.Table:
         """Return rows of a shard, by ascending position."""
-        self._uses[number] += 1
-        if self._uses[number] > READINGS:
+        file = self._shards[number].file
+        before, self._taken[number] = self._taken[number], self._taken[number] + len(position)
+        if before > file.bytes // PAGE_BYTES:
             return self._table(number).take(pa.array(position))
-        return take_rows(self._store, self._shards[number].file, self._columns, position)
+        return take_rows(self._store, file, self._columns, position)
 
     def _table(self, number: int) -> pa.Table:
         if number not in self._open:
