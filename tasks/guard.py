@@ -65,7 +65,7 @@ def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> Guarded:
         Finding(
             kind="duplicates",
             subject=source,
-            message=f"source {source} lost {share:.0%} of its {count} rows to duplicates; look at a few of the pairs "
+            message=f"source {source} lost {share:.0%} of its {count:,} rows to duplicates; look at a few of the pairs "
             f"(cuvee explain), or raise dedup.threshold",
             figures={"share": share, "rows": count},
         )

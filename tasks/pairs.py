@@ -119,15 +119,17 @@ def _objection(previous: StepRecord, run: Run, options: list[Any], signed: list[
     """Say why known pairs cannot be used, or return None."""
     report, threshold = previous.report, run.recipe.dedup.threshold
     names = ("ngram", "permutations", "seed", "bands")
-    changed = [
-        f"dedup.{name} changed from {old} to {new}"
+    changed = {
+        name: f"dedup.{name} changed from {old} to {new}"
         for name, old, new in zip(names, report["options"], options, strict=True)
         if old != new
-    ]
-    if changed:
-        return ", ".join(changed)
+    }
     if report["floor"] > threshold:
-        return f"dedup.threshold fell from {report['floor']:g} to {threshold:g}"
+        changed["threshold"] = f"dedup.threshold fell from {report['floor']:g} to {threshold:g}"
+    if len(changed) > 1 and run.recipe.dedup.bands == "auto":
+        changed.pop("bands", None)  # they followed from the others
+    if changed:
+        return ", ".join(changed.values())
     if not set(report["signed"]) <= set(signed):
         return "texts that were compared are no longer in the pool, or were measured by another version of cuvee"
     return None

@@ -562,7 +562,7 @@ def test_paths_are_expanded_once_and_sorted_by_bytes(tmp_path):
     for name in ("b.jsonl", "B.jsonl", "é.jsonl", "sub/z.parquet", "sub/readme.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    files = expand_paths([str(tmp_path), str(tmp_path / "*.jsonl"), str(tmp_path / "b.jsonl")])
+    files = expand_paths([str(tmp_path), str(tmp_path / "*.jsonl"), f"{tmp_path}/./b.jsonl", str(tmp_path / "b.jsonl")])
     assert [path.relative_to(tmp_path).as_posix() for path in files] == [
         "B.jsonl",
         "b.jsonl",

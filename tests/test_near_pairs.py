@@ -261,6 +261,9 @@ def test_an_option_that_voids_the_index_is_said_and_a_raised_threshold_voids_not
     assert "dedup.ngram changed from 5 to 4, dedup.seed changed from 1 to 2" in entry.message
     write_jsonl(tmp_path / "a/y.jsonl", documents(5, seed=3))
     assert told("dedup.ngram=4", "dedup.seed=2") == []
+    # The bands that follow from it are not named.
+    (entry,) = told("dedup.ngram=4", "dedup.seed=2", "dedup.threshold=0.6")
+    assert "anew: dedup.threshold fell from 0.8 to 0.6;" in entry.message
 
 
 def test_what_comparing_took_and_would_take_stands_in_the_findings_report(tmp_path: Path) -> None:

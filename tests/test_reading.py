@@ -341,6 +341,16 @@ def test_an_unreadable_row_is_found_by_its_file(published: Path, ask: Ask) -> No
     assert not [line for line in lines if "passed" in line], "an unreadable row passes no step"
 
 
+def test_an_exact_copy_is_not_said_to_go_in_favour_of_itself(published: Path) -> None:
+    row = {"doc_id": "ab12", "source": "a", "path": "x.jsonl", "file": "f", "row": 3, "source_id": None, "detail": None}
+    row |= {"provenance": "human", "p_synthetic": None, "evidence": None, "outcome": "dropped", "step": "dedup_exact"}
+    row |= {"reason": "duplicate_exact", "keeper": "ab12", "jaccard": 1.0}
+    *_, last = story.tell(opened(published), [row])
+    assert "the same text stands in a row that comes before this one" in last
+    *_, last = story.tell(opened(published), [row | {"keeper": "cd34", "reason": "duplicate_near"}])
+    assert "in favour of cd34 (Jaccard 1.000)" in last
+
+
 def test_many_rows_are_told_in_part_and_counted(published: Path, ask: Ask) -> None:
     answer = ask("explain", "words", "part-1.jsonl", "--store", published)
     assert answer.code == 0

@@ -74,7 +74,9 @@ def _end(dataset: Dataset, row: dict[str, Any]) -> str:
     if row["outcome"] in ("unreadable", "failed"):
         return f"{row['outcome']}: {row['detail']}"
     because = f"dropped: {row['reason']}"
-    if row["keeper"]:
+    if row["keeper"] and row["keeper"] == row["doc_id"]:
+        because += ", the same text stands in a row that comes before this one (the rows with this doc_id tell which)"
+    elif row["keeper"]:
         because += f", in favour of {row['keeper']}"
         because += "" if row["jaccard"] is None else f" (Jaccard {row['jaccard']:.3f})"
     return because + (f", {row['detail']}" if row["detail"] else "")

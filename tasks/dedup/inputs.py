@@ -34,11 +34,13 @@ def expand_paths(paths: Sequence[str]) -> list[Path]:
             )
         if not named:
             raise RecipeError(f"{path}: no such file, or a folder or pattern without {', '.join(SUFFIXES)} files")
-        files.update(named)
+        files.update(str(Path(file)) for file in named)  # ./a is a
     for file in files:
         if not file.endswith(SUFFIXES):
             raise RecipeError(f"{file}: cannot tell the format; files end in {', '.join(SUFFIXES)}")
-    return [Path(file) for file in sorted(files, key=os.fsencode)]
+    # Of two names of one file the first.
+    once = {os.path.realpath(file): file for file in sorted(files, key=os.fsencode, reverse=True)}
+    return [Path(file) for file in sorted(once.values(), key=os.fsencode)]
 
 
 def read_blocks(file: Path, text: str) -> Iterator[pa.Table]:
