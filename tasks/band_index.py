@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import compress, groupby
+from operator import not_
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class BandIndex:
         places = [(file, int(end) - file.rows) for file, end in zip(files, ends, strict=True)]
         has_new = [bool(fresh[start : start + file.rows].any()) for file, start in places]
         self._new = list(compress(places, has_new))
-        self._old = [place for place, is_new in zip(places, has_new, strict=True) if not is_new]
+        self._old = list(compress(places, map(not_, has_new)))
         # `may_meet` lets one old key in 32 pass. A key takes 4 bytes, the document's number 8.
         kept = sum(file.rows for file, _ in self._new) + sum(file.rows for file, _ in self._old) // 32
         self._at_a_time = max(1, BAND_BYTES // (12 * max(1, kept)))

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from cuvee.tasks.dedup.candidates import Bools
-from cuvee.tasks.dedup.join import join
+from cuvee.tasks.dedup.join import NO_LIMIT, join
 from cuvee.tasks.dedup.kernel import Int64s
 from cuvee.tasks.dedup.verify import Comparison, Floats, verify
 
@@ -63,7 +63,7 @@ def compare_crowd(
     while len(waiting):
         block = waiting[:size]
         members = np.sort(np.concatenate((kept, block)))
-        most = MOST_PAIRS * len(block) if len(block) > BLOCK else len(members) ** 2
+        most = MOST_PAIRS * len(block) if len(block) > BLOCK else NO_LIMIT
         a, b = join(members, np.isin(members, block), comparison, most)
         if len(a) > most:
             size = max(BLOCK, size // 2)

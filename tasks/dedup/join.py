@@ -25,6 +25,7 @@ from cuvee.tasks.dedup.verify import Comparison, cut_batches
 _MOST_COUNTERS = 1 << 22
 # Jaccard is rounded to 6 decimals before it is compared: a pair may be this far below the floor.
 _ROUNDING = 1e-6
+NO_LIMIT = 2**62  # of pairs
 
 
 def join(ids: Int64s, new: npt.NDArray[np.bool_], comparison: Comparison, most: int) -> tuple[Int64s, Int64s]:

@@ -25,13 +25,12 @@ import numpy as np
 
 from cuvee.tasks.dedup.candidates import BandKeys, Bools, candidates
 from cuvee.tasks.dedup.crowd import NOBODY, compare_crowd, in_a_bucket
-from cuvee.tasks.dedup.join import join
+from cuvee.tasks.dedup.join import NO_LIMIT, join
 from cuvee.tasks.dedup.kernel import Int64s, Uint64s
 from cuvee.tasks.dedup.verify import Comparison, Floats, verify
 
 # While pairs are found, sorted and compared: 50 million of them took 7.0 GB.
 BYTES_A_PAIR = 140
-NO_LIMIT = 2**62
 _LOW = np.uint64(0xFFFFFFFF)
 
 
