@@ -83,7 +83,7 @@ class Dataset:
         the next one. Raises RecipeError, and touches nothing, when the folder's data/, manifest.json or README.md is
         not of a pull; IntegrityError when a copy does not have its recorded bytes.
         """
-        from cuvee.copies import CARD, copy_version
+        from cuvee.storage.copies import CARD, copy_version
 
         return copy_version(self.store, self.manifest, self.find_report(CARD), Path(folder))
 
@@ -92,7 +92,7 @@ class Dataset:
 
         Files and reports are hashed and counted again; the pool's files are only looked for with their sizes.
         """
-        from cuvee.integrity import faults
+        from cuvee.storage.integrity import faults
 
         return faults(self.store, self.manifest)
 

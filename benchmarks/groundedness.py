@@ -20,8 +20,8 @@ from pathlib import Path
 import polars as pl
 
 from cuvee.schemas.recipe import Gates
+from cuvee.tasks.generate.groundedness import Grounding, ground, read_token, sentence_spans, vocabulary
 from cuvee.tasks.generators._prompts import cut_at_sentence
-from cuvee.tasks.groundedness import Grounding, ground, read_token, sentence_spans, vocabulary
 
 SYNONYMS = {
     "big": "large", "large": "big", "small": "little", "begin": "start", "began": "started", "start": "begin",

@@ -22,33 +22,28 @@ from cuvee.schemas.errors import ConflictError
 from cuvee.schemas.manifest import version_name
 from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
 from cuvee.schemas.report import RunReport
-from cuvee.tasks import (
-    assemble,
-    attributes,
-    fetch,
-    foresee,
-    generate,
-    guard,
-    ingest,
-    mixture,
-    pairs,
-    publish,
-    resolve,
-    sources,
-)
+from cuvee.tasks import guard
 from cuvee.tasks.begin import begin
+from cuvee.tasks.decide import verdicts
+from cuvee.tasks.dedup import pairs
+from cuvee.tasks.generate import rounds
+from cuvee.tasks.ingest import fetch, reading, sources
+from cuvee.tasks.ingest.bad_rows import check_bad_rows
+from cuvee.tasks.measure import signals
+from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
+from cuvee.tasks.publish import assemble, commit, foresee
 
 fetch_task = task(name="fetch", task_run_name="fetch {errand.source}", cache_policy=NO_CACHE)(fetch.run)
-ingest_task = task(name="ingest", task_run_name="ingest {batch.source}", cache_policy=NO_CACHE)(ingest.run)
-measure_task = task(name="measure", task_run_name="{step} {shard.source}", cache_policy=NO_CACHE)(attributes.run)
+ingest_task = task(name="ingest", task_run_name="ingest {batch.source}", cache_policy=NO_CACHE)(reading.run)
+measure_task = task(name="measure", task_run_name="{step} {shard.source}", cache_policy=NO_CACHE)(signals.run)
 pairs_task = task(name="pairs", cache_policy=NO_CACHE)(pairs.run)
-resolve_task = task(name="resolve", cache_policy=NO_CACHE)(resolve.run)
+resolve_task = task(name="resolve", cache_policy=NO_CACHE)(verdicts.run)
 generate_task = task(name="generate", cache_policy=NO_CACHE)(endpoint.in_turn)
-mixture_task = task(name="mixture", cache_policy=NO_CACHE)(mixture.run)
+mixture_task = task(name="mixture", cache_policy=NO_CACHE)(selection.run)
 guard_task = task(name="guard", cache_policy=NO_CACHE)(guard.run)
 assemble_task = task(name="assemble", cache_policy=NO_CACHE)(assemble.run)
-publish_task = task(name="publish", cache_policy=NO_CACHE)(publish.run)
+publish_task = task(name="publish", cache_policy=NO_CACHE)(commit.run)
 
 # Each attempt is lost to a version that somebody else published: after this many, a person should look.
 MOST_ATTEMPTS = 8
@@ -99,19 +94,19 @@ def follow(run: Run, state: PoolState, plan_only: bool) -> RunReport:
     """Lead the documents of a run from their sources into a version, or into a plan of one."""
     pool = pool_of(state)
     files, warnings = find(run, pool)
-    batches = ingest.batches(run.recipe, files, pool.known_files)
-    records = each("ingest", ingest_task, ingest.found(run, batches), [(run, batch) for batch in batches])
+    batches = reading.batches(run, files, pool.known_files)
+    records = each("ingest", ingest_task, reading.found(run, batches), [(run, batch) for batch in batches])
     fetch.clear(run)
     pool = pool.plus(records, run.version)
-    warnings += ingest.check_bad_rows(run.recipe, files, pool.ingested)
+    warnings += check_bad_rows(run, files, pool.read_as(run.readings))
 
     pool = describe(run, pool, pairs.known_pairs(state))
     rows = one("resolve", resolve_task, run, pool, files, (), state.dates)
 
-    drafts: list[generate.Generated] = []
-    for _ in range(generate.MOST_ROUNDS):
+    drafts: list[rounds.Generated] = []
+    for _ in range(rounds.MOST_ROUNDS):
         earlier, drafts = drafts, one("generate", generate_task, run, pool, rows, not plan_only, drafts)
-        if generate.is_over(earlier, drafts):
+        if rounds.is_over(earlier, drafts):
             break
         planned = [(entry.name, key) for entry in drafts for key in entry.planned]
         drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
@@ -140,8 +135,8 @@ def find(run: Run, pool: Pool) -> tuple[list[SourceFile], list[str]]:
 def describe(run: Run, pool: Pool, known: StepRecord | None) -> Pool:
     """Measure the shards that were not measured yet, and compare what is new with everything in the pool."""
     shards = pool.shards
-    for step in attributes.steps(run.recipe):
-        found = attributes.found(run, step, shards)
+    for step in signals.steps(run.recipe):
+        found = signals.found(run, step, shards)
         pool = pool.with_attributes(step, each(step, measure_task, found, [(run, step, shard) for shard in shards]))
     return pool.with_pairs(one("pairs", pairs_task, run, pool, known))
 

@@ -7,8 +7,8 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
 from cuvee.schemas.records import FileRef, Run
-from cuvee.tasks import generate
-from cuvee.tasks.generate import Generated
+from cuvee.tasks.generate import rounds
+from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool
 
 # Made with `prefect gcl create llm-endpoint --limit 1`; without it nobody waits.
@@ -18,9 +18,9 @@ LIMIT = "llm-endpoint"
 def in_turn(run: Run, pool: Pool, decided: FileRef, send: bool, earlier: Sequence[Generated]) -> list[Generated]:
     """Carry out a round of generation, holding a slot of LIMIT where something may be sent; as `generate.run`."""
     if not send or not any(entry.base_url for entry in run.recipe.generate) or not _is_limited():
-        return generate.run(run, pool, decided, send, earlier)
+        return rounds.run(run, pool, decided, send, earlier)
     with concurrency(LIMIT, raise_on_lease_renewal_failure=False):
-        return generate.run(run, pool, decided, send, earlier)
+        return rounds.run(run, pool, decided, send, earlier)
 
 
 def _is_limited() -> bool:

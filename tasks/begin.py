@@ -11,8 +11,11 @@ from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import read_state, versions
 from cuvee.storage.store import open_store, store_uri
-from cuvee.tasks import attributes, filters, generate, generators
-from cuvee.tasks.pairs import choose_bands, known_pairs
+from cuvee.tasks import filters, generators
+from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
+from cuvee.tasks.generate import grade, rounds
+from cuvee.tasks.keys import drafting_key, reading_key
+from cuvee.tasks.measure import signals
 from cuvee.tasks.steps import restore, sweep
 
 
@@ -62,9 +65,16 @@ def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
         parent=parent,
         day=datetime.now(UTC).date().isoformat(),
         bands=choose_bands(recipe, known_pairs(state)),
+        readings=_readings(recipe),
     )
     _check_parts(run, Path(path).name)
     return run, state
+
+
+def _readings(recipe: Recipe) -> dict[str, str]:
+    found = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
+    graded = {entry.name: grade.VERSIONS if entry.is_graded else () for entry in recipe.generate}
+    return found | {entry.name: drafting_key(recipe, entry, graded[entry.name]) for entry in recipe.generate}
 
 
 def _check_parts(run: Run, name: str) -> None:
@@ -77,10 +87,10 @@ def _check_parts(run: Run, name: str) -> None:
             raise RecipeError(
                 f"{name}: generate.{position}.generator: no generator is called {entry.generator!r}; {hint}"
             )
-    generate.check(recipe, run.folder)
-    model = attributes.provenance_model(run)
+    rounds.check(recipe, run.folder)
+    model = signals.provenance_model(run)
     model.threshold(recipe.provenance.max_false_positive_rate)
-    for path in attributes.benchmark_paths(run):
+    for path in signals.benchmark_paths(run):
         if not path.is_file():
             raise RecipeError(f"{name}: decontaminate.benchmarks: {path} is not a file; correct the path")
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -73,6 +73,10 @@ class Pool(Frozen):
     def ingested(self) -> list[StepRecord]:
         """List the records of ingested batches."""
         return [entry.record for entry in self.entries if entry.record.step == "ingest"]
+
+    def read_as(self, readings: Mapping[str, str]) -> list[StepRecord]:
+        """List the records of batches that were read as `Run.readings` says."""
+        return [r for r in self.ingested if readings.get(r.report["source"]) == r.report["reading"]]
 
     @property
     def sources(self) -> frozenset[str]:

@@ -17,11 +17,12 @@ from texts import paragraphs, write_jsonl
 import cuvee
 from cuvee.schemas.errors import RecipeError
 from cuvee.storage.store import open_store
-from cuvee.tasks import filters, repeated_lines
-from cuvee.tasks.dedup.words import split_words
+from cuvee.tasks import filters
+from cuvee.tasks.decide.verdicts import decide
+from cuvee.tasks.dedup.pairs import read_pairs
+from cuvee.tasks.filters import _repeated_lines
 from cuvee.tasks.filters.boilerplate import FEWEST_WORDS, list_lines
-from cuvee.tasks.pairs import read_pairs
-from cuvee.tasks.resolve import decide
+from cuvee.tasks.words.words import split_words
 
 RECIPE = """corpus: c
 holdout: {share: 0}
@@ -104,7 +105,7 @@ def plain_shares(texts: dict[str, list[str]], limit: int, fewest: int) -> dict[t
 @pytest.mark.parametrize("counters", [1 << 25, 1 << 10])
 def test_shares_are_those_of_the_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counters: int) -> None:
     # With 1,024 counters for thousands of lines, a counter says nothing: only the count after it does.
-    monkeypatch.setattr(repeated_lines, "MOST_COUNTERS", counters)
+    monkeypatch.setattr(_repeated_lines, "MOST_COUNTERS", counters)
     draw = random.Random(5)
     lines = [" ".join(f"w{draw.randrange(400)}" for _ in range(draw.randrange(2, 12))) for _ in range(300)]
     texts = {name: ["\n".join(draw.choices(lines, k=40)) for _ in range(60)] for name in "ab"}
@@ -118,8 +119,8 @@ def test_shares_are_those_of_the_definition(tmp_path: Path, monkeypatch: pytest.
     options = [filters.parse(spec.model_dump(), "filters.0") for spec in begun.run.recipe.filters]
     place = open_store(store)
     seen = []
-    add = repeated_lines.add_shares
-    monkeypatch.setattr(repeated_lines, "add_shares", lambda *arguments: seen.append(add(*arguments)) or seen[-1])
+    add = _repeated_lines.add_shares
+    monkeypatch.setattr(_repeated_lines, "add_shares", lambda *arguments: seen.append(add(*arguments)) or seen[-1])
     decide(begun.run, begun.pool, begun.files, (), begun.state.dates)
     assert not read_pairs(place, begun.pool.known_pairs).height
     expected = plain_shares(texts, limit=3, fewest=5)

@@ -17,15 +17,15 @@ from plain import ingested, recipe_file
 from texts import documents, write_jsonl
 
 from cuvee.schemas.errors import GateError
-from cuvee.tasks import pairs as pool_pairs
-from cuvee.tasks.dedup import crowd, final, pairs
+from cuvee.tasks.dedup import crowd, final, near
+from cuvee.tasks.dedup import pairs as pool_pairs
 from cuvee.tasks.dedup.candidates import candidates
 from cuvee.tasks.dedup.files import dedup_files
 from cuvee.tasks.dedup.final import keepers
-from cuvee.tasks.dedup.kernel import sketch
-from cuvee.tasks.dedup.pairs import Pairs, near_pairs
+from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution
 from cuvee.tasks.dedup.verify import Comparison
+from cuvee.tasks.words.kernel import sketch
 
 RECIPE = "corpus: c\nholdout: {share: 0}\nsources: [{name: a, uri: a/*.jsonl}]\nprovenance: {unknown_as: human}\n"
 FORM = [f"word{number}" for number in range(50)]
@@ -41,7 +41,7 @@ def small_crowds() -> Iterator[None]:
 
 def shrink(patch: pytest.MonkeyPatch, copies: int = 3) -> None:
     """Make buckets of more than 3 large, and set aside what has `copies` near copies."""
-    patch.setattr(pairs, "candidates", partial(candidates, crowd=3))
+    patch.setattr(near, "candidates", partial(candidates, crowd=3))
     patch.setattr(crowd, "MOST_COPIES", copies)
     patch.setattr(crowd, "BLOCK", 4)
     patch.setattr(crowd, "MOST_PAIRS", 3)

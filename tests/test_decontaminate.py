@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, IntegrityError, RecipeError
-from cuvee.tasks import decontaminate
-from cuvee.tasks.decontaminate import CANARY, BenchmarkItem, build, read_benchmarks, scan
-from cuvee.tasks.dedup.words import split_words
+from cuvee.tasks.measure import decontaminate
+from cuvee.tasks.measure.decontaminate import CANARY, BenchmarkItem, build, read_benchmarks, scan
+from cuvee.tasks.words.words import split_words
 
 QUESTION = (
     "A farmer keeps 17 sheep in the northern field and buys another 25 at the autumn market. "

@@ -20,17 +20,18 @@ from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks.dedup import files as dedup_of_files
-from cuvee.tasks.dedup import inputs, kernel
+from cuvee.tasks.dedup import inputs
 from cuvee.tasks.dedup.bands import Bands, choose, curve, found
 from cuvee.tasks.dedup.candidates import CROWD, BandKeys, candidates, key_filter, may_meet
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
 from cuvee.tasks.dedup.files import dedup_files
 from cuvee.tasks.dedup.inputs import expand_paths
-from cuvee.tasks.dedup.kernel import band_keys, shingle_hash32, shingle_sets, signatures, sketch, word_hashes
-from cuvee.tasks.dedup.pairs import Pairs, near_pairs, unique_pairs
+from cuvee.tasks.dedup.near import Pairs, near_pairs, unique_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
 from cuvee.tasks.dedup.verify import Comparison, verify
-from cuvee.tasks.dedup.words import COMPLEX, code_table, split_shingles, split_words
+from cuvee.tasks.words import kernel
+from cuvee.tasks.words.kernel import band_keys, shingle_hash32, shingle_sets, signatures, sketch, word_hashes
+from cuvee.tasks.words.words import COMPLEX, code_table, split_shingles, split_words
 
 EDGE_TEXTS = [
     "",

@@ -21,8 +21,8 @@ from cuvee.schemas.document import PUBLISHED
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.tasks import filters, readers
-from cuvee.tasks.demo import Gathered, gather, recipe
-from cuvee.tasks.python_text import MIN_WORDS, declared_license, module_rows, packages, prose
+from cuvee.tasks.demo.python_text import MIN_WORDS, declared_license, module_rows, packages, prose
+from cuvee.tasks.demo.texts import Gathered, gather, recipe
 
 ROOT = Path(__file__).parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"
@@ -71,7 +71,7 @@ def test_every_document_has_an_id_of_its_own_and_enough_words_to_judge(gathered:
 def test_another_process_with_another_hash_seed_writes_the_same_bytes(
     gathered: tuple[Path, Gathered], tmp_path: Path
 ) -> None:
-    program = "import sys, pathlib; from cuvee.tasks.demo import gather; gather(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib; from cuvee.tasks.demo.texts import gather; gather(pathlib.Path(sys.argv[1]))"
     subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], check=True, env={**os.environ, "PYTHONHASHSEED": "4"}
     )

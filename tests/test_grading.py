@@ -13,11 +13,12 @@ from stub_endpoint import Reply, between, completion, stub
 from test_generators import QUICK, SEEDS, TEXTS, prose
 
 from cuvee.schemas.recipe import Gates, Generate, Grade
-from cuvee.tasks import grade, judge
+from cuvee.tasks import phrases
+from cuvee.tasks.generate import grade, judge
+from cuvee.tasks.generate.groundedness import compare, ground, sentence_spans
 from cuvee.tasks.generators import openai
 from cuvee.tasks.generators._ask import desk
 from cuvee.tasks.generators._journal import Journal
-from cuvee.tasks.groundedness import compare, ground, sentence_spans
 
 SEED = (
     "In 1912 Clara Nyberg opened the library of Westhaven with 1,250 books. The town paid twenty-five thousand crowns "
@@ -177,10 +178,7 @@ def test_without_a_seed_only_the_text_is_judged() -> None:
 
 @pytest.mark.parametrize("number", range(20))
 def test_human_text_neither_refuses_nor_talks_to_a_user(number: int) -> None:
-    assert grade.measure_text(pl.DataFrame({"text": [prose(number)], "chars": [len(prose(number))]})).row(0)[:2] == (
-        False,
-        False,
-    )
+    assert phrases.answering(pl.Series([prose(number)])).row(0) == (False, False)
 
 
 # Judgements

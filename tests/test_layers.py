@@ -1,4 +1,6 @@
-"""The import rule: schemas ← storage ← tasks ← flows ← deployments, and what `import cuvee` must not load."""
+"""The import rules: schemas ← storage ← tasks ← flows ← deployments, the order of the rooms inside tasks, and what
+`import cuvee` must not load.
+"""
 
 import ast
 import subprocess
@@ -22,6 +24,23 @@ ALLOWED = {
 LAZILY_IN_COMMANDS = {"tasks", "flows", "deployments"}
 # Distributions by the start of their name, and the folders that may import them.
 CONFINED = {"prefect": {"flows", "deployments"}, "boto": {"storage"}}
+# The rooms of tasks/, in the order of the pipeline; a room may import itself and those before it. Rooms in a row are of
+# one stage.
+ROOMS = [
+    {"pool", "steps", "exchange", "keys", "amounts", "priority", "phrases", "tombstones", "words"},
+    {"ingest", "readers"},
+    {"measure", "filters", "provenance"},
+    {"dedup"},
+    {"decide"},
+    {"generate", "generators"},
+    {"mixture"},
+    {"guard"},
+    {"review"},
+    {"publish"},
+    {"erase"},
+    {"begin", "demo", "drill"},
+]
+STAGE = {room: stage for stage, rooms in enumerate(ROOMS) for room in rooms}
 # Modules that reach the file system, the network, the clock, the environment or chance.
 IMPURE_MODULES = {"glob", "os", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "time"}
 IMPURE_CALLS = {"is_file", "mkdir", "now", "open", "print", "read_bytes", "read_text", "today", "unlink", "write_text"}
@@ -86,12 +105,26 @@ def _forbidden(place: Path, target: str, is_lazy: bool) -> str:
         return ""
     part = target.partition(".")[2].partition(".")[0]
     layer = part if part in ALLOWED else "api"
+    if folder == layer == "tasks":
+        return _climbs(place, target)
     is_command = place.parts[:2] == ("api", "commands")
     if layer in ALLOWED[folder] or (is_command and is_lazy and layer in LAZILY_IN_COMMANDS):
         return ""
     if is_command and layer in LAZILY_IN_COMMANDS:
         return f"{target} may be imported only inside a function here"
     return f"{folder} must not import {target}"
+
+
+def _climbs(place: Path, target: str) -> str:
+    """Return why a file of one room must not import from another."""
+    own, names = place.with_suffix("").parts[1], target.split(".")[2:]
+    if own == "__init__":
+        return f"tasks/__init__.py must not import {target}"
+    if own not in STAGE:
+        return f"{own} is no room of the pipeline; name its stage in ROOMS"
+    if not names or names[0] not in STAGE:
+        return f"{target} is in no room of the pipeline"
+    return f"{own} comes before {names[0]}, and must not import it" if STAGE[own] < STAGE[names[0]] else ""
 
 
 def _impure_calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -125,12 +158,26 @@ def test_the_layers_are_the_folders_of_the_repository() -> None:
         ("storage/planted.py", "import cuvee.tasks.dedup", "must not import cuvee.tasks.dedup"),
         ("storage/planted.py", "import cuvee", "must not import cuvee"),
         ("storage/planted.py", "import prefect", "prefect may be imported only in"),
-        ("tasks/planted.py", "from cuvee import flows", "must not import cuvee.flows"),
-        ("tasks/planted.py", "from cuvee import open", "must not import cuvee.open"),
-        ("tasks/planted.py", "def f():\n    import boto3", "boto3 may be imported only in"),
-        ("tasks/planted.py", "def f():\n    from botocore.config import Config", "botocore may be imported only in"),
-        ("tasks/planted.py", "if True:\n    from prefect import task", "prefect may be imported only in"),
-        ("tasks/planted.py", "from schemas.base import Frozen", "import cuvee.schemas.base"),
+        ("tasks/pool.py", "from cuvee import flows", "must not import cuvee.flows"),
+        ("tasks/pool.py", "from cuvee import open", "must not import cuvee.open"),
+        ("tasks/pool.py", "def f():\n    import boto3", "boto3 may be imported only in"),
+        ("tasks/pool.py", "def f():\n    from botocore.config import Config", "botocore may be imported only in"),
+        ("tasks/pool.py", "if True:\n    from prefect import task", "prefect may be imported only in"),
+        ("tasks/pool.py", "from schemas.base import Frozen", "import cuvee.schemas.base"),
+        ("tasks/pool.py", "from cuvee.tasks.ingest import shards", "pool comes before ingest"),
+        ("tasks/words/planted.py", "from cuvee.tasks import dedup", "words comes before dedup"),
+        (
+            "tasks/ingest/planted.py",
+            "def f():\n    from cuvee.tasks.measure import signals",
+            "ingest comes before measure",
+        ),
+        ("tasks/filters/planted.py", "from ..generate.grade import measure", "filters comes before generate"),
+        ("tasks/decide/planted.py", "import cuvee.tasks.mixture.selection", "decide comes before mixture"),
+        ("tasks/guard/planted.py", "from cuvee.tasks.publish import ledger", "guard comes before publish"),
+        ("tasks/publish/planted.py", "from cuvee.tasks.begin import begin", "publish comes before begin"),
+        ("tasks/planted.py", "import polars\nfrom cuvee.tasks.pool import Pool", "planted is no room of the pipeline"),
+        ("tasks/dedup/planted.py", "from cuvee.tasks import attic", "is in no room of the pipeline"),
+        ("tasks/__init__.py", "from cuvee.tasks import pool", "tasks/__init__.py must not import"),
         ("tasks/readers/planted.py", "from ...flows import curate", "must not import cuvee.flows"),
         ("tasks/readers/planted.py", "import importlib\nimportlib.import_module('cuvee.flows')", "must not import"),
         ("flows/planted.py", "from cuvee.deployments import bootstrap", "must not import cuvee.deployments"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks import readers
-from cuvee.tasks.mask import KINDS, mask
+from cuvee.tasks.ingest.mask import KINDS, mask
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 

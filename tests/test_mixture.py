@@ -16,9 +16,10 @@ from cuvee.schemas.errors import GateError, IntegrityError
 from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
-from cuvee.tasks import publish
-from cuvee.tasks.mixture import held_out, plan
+from cuvee.tasks.amounts import held_out
+from cuvee.tasks.mixture.selection import plan
 from cuvee.tasks.priority import priorities
+from cuvee.tasks.publish import commit
 
 LEAST = "corpus: library\nsources: [{name: gov, uri: a.jsonl}]\n"
 
@@ -378,20 +379,20 @@ def published(split: Any, **amounts: int) -> DataFile:
 
 def test_the_proof_counts_the_files_and_refuses_what_breaks_a_bound() -> None:
     files = [published("train", human=60), published("train", synthetic=40), published("validation", human=20)]
-    everything, splits, proof = publish.prove(recipe(min=0.6), files)
+    everything, splits, proof = commit.prove(recipe(min=0.6), files)
     assert (everything.amount, everything.documents, everything.human_share) == (120, 3, 0.666667)
     assert splits["train"].human_share == proof["human_share_train"] == 0.6
     assert splits["validation"].by_provenance == {"human": 20}
     assert proof["counted_from"] == [file.sha256 for file in files]
     with pytest.raises(IntegrityError, match=r"the train split: the human share is 0\.6, under the floor 0\.61"):
-        publish.prove(recipe(min=0.61), files)
+        commit.prove(recipe(min=0.61), files)
     with pytest.raises(IntegrityError, match=r"120 words pass mixture\.total"):
-        publish.prove(recipe(total=119), files)
-    assert publish.prove(recipe(total=120), files)[0].amount == 120
+        commit.prove(recipe(total=119), files)
+    assert commit.prove(recipe(total=120), files)[0].amount == 120
     unknown = [published("train", unknown=50, synthetic=50)]
-    assert publish.totals(recipe(unknown_as="human"), unknown).human_share == 0.5
-    assert publish.totals(recipe(unknown_as="synthetic"), unknown).human_share == 0.0
-    assert publish.totals(recipe(), []).human_share is None
+    assert commit.totals(recipe(unknown_as="human"), unknown).human_share == 0.5
+    assert commit.totals(recipe(unknown_as="synthetic"), unknown).human_share == 0.0
+    assert commit.totals(recipe(), []).human_share is None
 
 
 @some
@@ -411,4 +412,4 @@ def test_whatever_is_planned_can_be_proved(
         published("train", synthetic=found.synthetic),
         published("validation", human=found.validation),
     ]
-    publish.prove(options, files)
+    commit.prove(options, files)

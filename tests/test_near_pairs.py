@@ -18,15 +18,18 @@ from texts import documents, write_jsonl
 from cuvee.schemas.report import Finding
 from cuvee.storage import pages, tables
 from cuvee.storage.store import open_store
-from cuvee.tasks import band_index, guard, pairs, resolve
+from cuvee.tasks import guard
+from cuvee.tasks.decide import verdicts
+from cuvee.tasks.dedup import band_index, pairs
 from cuvee.tasks.dedup import verify as engine
 from cuvee.tasks.dedup.candidates import BandKeys, first_of_each
-from cuvee.tasks.dedup.kernel import sketch
-from cuvee.tasks.dedup.pairs import Pairs, near_pairs
-from cuvee.tasks.dedup.resolve import SURVIVOR, components
+from cuvee.tasks.dedup.near import Pairs, near_pairs
+from cuvee.tasks.dedup.resolve import SURVIVOR
 from cuvee.tasks.dedup.resolve import resolve as keepers_of
 from cuvee.tasks.dedup.verify import Comparison, cut_batches, verify
 from cuvee.tasks.pool import Shard, Texts
+from cuvee.tasks.words.kernel import sketch
+from cuvee.tasks.words.union_find import components
 
 RECIPE = "corpus: c\nholdout: {share: 0}\nsources: [{name: a, uri: a/*.jsonl}]\nprovenance: {unknown_as: human}\n"
 _stores = itertools.count()
@@ -309,7 +312,7 @@ def test_a_machines_copy_of_human_text_goes_even_when_the_human_text_comes_later
     publish_plainly(recipe, store)
     write_jsonl(tmp_path / "h.jsonl", human)
     late = candidate(recipe, store)
-    survivors = resolve.survivors(late.rows)
+    survivors = verdicts.survivors(late.rows)
     # The human text wins in every planted pair.
     assert survivors.filter(source="h").height == 5 + 30
     copies = late.ledger().filter(pl.col("reason") == "copy_of_human").sort("row")

@@ -14,8 +14,8 @@ from cuvee.schemas.manifest import TagEntry
 from cuvee.schemas.records import SourceFile
 from cuvee.storage.corpus import move_tag, read_tag
 from cuvee.storage.store import open_store
-from cuvee.tasks.ingest import batches
-from cuvee.tasks.publish import move_publishing_tag
+from cuvee.tasks.ingest.reading import batches
+from cuvee.tasks.publish.commit import move_publishing_tag
 
 RECIPE = "corpus: c\nsources:\n  - {name: a, uri: a/*.jsonl}\nholdout: {share: 0}\n"
 TEXT_RECIPE = "corpus: c\nsources:\n  - {name: a, uri: a/*.txt}\nholdout: {share: 0}\n"
@@ -128,7 +128,7 @@ def test_a_renamed_generator_drafts_under_its_new_name(tmp_path: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_read_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_jsonl(tmp_path / "a/x.jsonl", documents(5))
-    from cuvee.tasks import sources
+    from cuvee.tasks.ingest import sources
 
     listed = sources._identify
 

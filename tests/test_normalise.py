@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cuvee.tasks import c2pa
-from cuvee.tasks.normalise import _PERHAPS_NOT_NFC, doc_ids, measure, normalise
+from cuvee.tasks.ingest import c2pa
+from cuvee.tasks.ingest.normalise import _PERHAPS_NOT_NFC, doc_ids, measure, normalise
 
 
 def selectors(content: bytes) -> str:

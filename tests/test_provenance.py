@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.tasks.phrases import PATTERNS, phrase
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.calibrate import platt
 from cuvee.tasks.provenance.card import card
@@ -21,7 +22,6 @@ from cuvee.tasks.provenance.evaluate import auroc, calibration_error, evaluate, 
 from cuvee.tasks.provenance.fit import TrainingOptions
 from cuvee.tasks.provenance.kernel import LENGTH_POWER
 from cuvee.tasks.provenance.model import BUILTIN, Model, load
-from cuvee.tasks.provenance.phrases import PATTERNS, phrase
 from cuvee.tasks.provenance.reading import tokenize, word_hash
 from cuvee.tasks.provenance.train import prepare, train
 from cuvee.tasks.provenance.unseen import unseen

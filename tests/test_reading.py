@@ -374,7 +374,7 @@ def test_a_ledger_without_paths_is_still_told(place: Path) -> None:
 
 
 def test_the_story_knows_the_steps_of_the_pipeline() -> None:
-    from cuvee.tasks.resolve import STEPS
+    from cuvee.tasks.decide.verdicts import STEPS
 
     assert story.STEPS == STEPS
 

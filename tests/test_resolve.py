@@ -20,10 +20,11 @@ from cuvee.schemas.records import StepRecord
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import open_store
 from cuvee.storage.tables import read_table
-from cuvee.tasks import normalise, resolve
-from cuvee.tasks.generate import Generated
-from cuvee.tasks.ingest import draft_shards, drafting_key
-from cuvee.tasks.ledger import build, step_reports
+from cuvee.tasks.decide import verdicts
+from cuvee.tasks.generate.rounds import Generated
+from cuvee.tasks.ingest import normalise
+from cuvee.tasks.ingest.shards import draft_shards
+from cuvee.tasks.publish.ledger import build, step_reports
 
 _numbers = itertools.count()
 Row = dict[str, Any]
@@ -184,14 +185,14 @@ def test_survivors_are_unlike_each_other_and_every_copy_names_a_survivor_it_is_l
         house.write(f"{name}.jsonl", *part)
     rows = house.decide(SOURCES, exhaustive)
     text_of = {doc_id(text): text for text in texts}
-    survivors = resolve.survivors(rows)["doc_id"].to_list()
+    survivors = verdicts.survivors(rows)["doc_id"].to_list()
     assert len(set(survivors)) == len(survivors)
     for one, other in itertools.combinations(survivors, 2):
         assert jaccard(text_of[one], text_of[other]) < threshold
     gone = rows.filter(pl.col("verdict").is_not_null())
     assert set(gone["verdict"]) <= {"duplicate_exact", "duplicate_near", "copy_of_human"}
     rank = {"human": 0, "unknown": 1, "synthetic": 2}
-    provenance = dict(resolve.survivors(rows).select("doc_id", "provenance").iter_rows())
+    provenance = dict(verdicts.survivors(rows).select("doc_id", "provenance").iter_rows())
     for row in gone.filter(step="dedup_near").to_dicts():
         assert row["keeper"] in set(survivors)
         likeness = jaccard(text_of[row["doc_id"]], text_of[row["keeper"]])
@@ -243,12 +244,12 @@ def with_draft(house: House, source: str, accepted: int = 2, seeds: Sequence[str
         seed_ids=pl.lit(list(seeds), pl.List(pl.String)),
     )
     files = draft_shards(store, pool_folder("c", "generate"), frame, 10**6)
-    report = {"source": "writer", "reading": drafting_key(run.recipe), "shards": 1, "failed": {}}
+    report = {"source": "writer", "reading": run.readings["writer"], "shards": 1, "failed": {}}
     record = StepRecord(step="generate", key="draft", files=tuple(files), report=report)
     pool = begun.pool.model_copy(update={"entries": (), "attributes": {}, "pairs": None})
     pool = pool.plus([record], 1).plus(begun.pool.ingested, accepted)
     pool = described(run, pool, None)
-    rows = resolve.decide(run, pool, begun.files, [("writer", "request")], {1: "2024-05-01"})
+    rows = verdicts.decide(run, pool, begun.files, [("writer", "request")], {1: "2024-05-01"})
     return Drafted(rows)
 
 
@@ -465,11 +466,11 @@ def test_every_row_of_every_source_ends_in_exactly_one_account(accounted: Candid
 def test_the_steps_pass_on_what_they_do_not_drop_and_end_with_what_is_published(accounted: Candidate) -> None:
     ledger = accounted.ledger()
     reports = step_reports(accounted.begun.run.recipe, ledger)
-    assert list(reports) == ["ingest", "generate", *resolve.STEPS[1:]]
+    assert list(reports) == ["ingest", "generate", *verdicts.STEPS[1:]]
     for report in reports.values():
         assert report.into == report.out + sum(report.dropped.values())
     assert reports["ingest"].into == 31
-    steps = [reports[name] for name in resolve.STEPS[1:]]
+    steps = [reports[name] for name in verdicts.STEPS[1:]]
     assert steps[0].into == reports["ingest"].out + reports["generate"].out
     assert [step.out for step in steps[:-1]] == [step.into for step in steps[1:]]
     assert steps[-1].out == ledger.filter(outcome="kept").height

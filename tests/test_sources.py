@@ -43,8 +43,8 @@ from cuvee.storage import download as downloading
 from cuvee.storage import web
 from cuvee.storage.download import Fetched, download
 from cuvee.storage.store import open_store
-from cuvee.tasks import fetch, sources
 from cuvee.tasks.begin import begin
+from cuvee.tasks.ingest import fetch, sources
 from cuvee.tasks.pool import pool_of
 
 BODY = random.Random(5).randbytes(300_000)

@@ -599,7 +599,7 @@ def test_a_tag_that_a_rollback_moved_stays_until_a_person_moves_it(tmp_path: Pat
 
 def test_publishing_moves_its_tag_forward_only(published: Published) -> None:
     from cuvee.tasks.begin import begin
-    from cuvee.tasks.publish import move_publishing_tag
+    from cuvee.tasks.publish.commit import move_publishing_tag
 
     run, _ = begin(str(published.folder / "recipe.yaml"), ["publish.tag=slow"], str(published.folder / "store"), "slow")
     corpus.move_tag(published.store, "library", "slow", entry(3))

@@ -20,8 +20,8 @@ from cuvee.schemas.manifest import Manifest
 from cuvee.schemas.report import RunReport
 from cuvee.storage import corpus
 from cuvee.storage.store import Store, open_store
-from cuvee.tasks import publish
 from cuvee.tasks.begin import begin
+from cuvee.tasks.publish import commit as publishing
 from cuvee.tasks.steps import sweep
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -95,7 +95,7 @@ def test_of_two_runs_at_once_the_loser_takes_the_winners_pool_and_publishes_the_
             gate.wait(120)
         commit(store, manifest)
 
-    monkeypatch.setattr(publish, "commit", meet)
+    monkeypatch.setattr(publishing, "commit", meet)
     reports = at_once([lambda path=path: curate(recipe=path, store=store.uri) for path in paths])  # type: ignore[misc]
     assert sorted(report.version for report in reports) == [1, 2]
     assert all(report.published and report.documents == 30 for report in reports)
@@ -122,7 +122,7 @@ def test_a_run_that_repeats_what_another_published_meanwhile_publishes_nothing(
         gate.wait(120)
         commit(store, manifest)
 
-    monkeypatch.setattr(publish, "commit", meet)
+    monkeypatch.setattr(publishing, "commit", meet)
     reports = at_once([lambda: curate(recipe=path, store=place)] * 2)
     assert [report.version for report in reports] == [1, 1]
     assert sorted(report.published for report in reports) == [False, True]
@@ -139,7 +139,7 @@ def test_a_run_that_loses_every_time_stops_with_the_conflict_and_keeps_its_work(
         corpus.commit(store, manifest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(publish, "commit", lose)
+        patched.setattr(publishing, "commit", lose)
         patched.setattr(flow, "MOST_ATTEMPTS", 2)
         with pytest.raises(ConflictError, match="library@v0002 was published by another run meanwhile"):
             curate(recipe=path, store=place)
@@ -165,7 +165,7 @@ def test_of_many_tags_moved_at_once_the_highest_version_stays(store: Store, tmp_
     def move(version: int) -> None:
         gate.wait()
         try:
-            publish.move_publishing_tag(store, run, version)
+            publishing.move_publishing_tag(store, run, version)
         except Exception as error:
             faults.append(error)
 

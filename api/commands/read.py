@@ -9,13 +9,13 @@ import click
 
 from cuvee.commands.shared import answer, json_option, store_option, table
 from cuvee.comparison import compare
-from cuvee.copies import CARD
 from cuvee.dataset import open_dataset
-from cuvee.integrity import pool_files
 from cuvee.schemas.errors import IntegrityError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, version_name
+from cuvee.storage.copies import CARD
 from cuvee.storage.corpus import load_manifest, move_tag, read_tag, resolve, tags
 from cuvee.storage.corpus import versions as list_versions
+from cuvee.storage.integrity import pool_files
 from cuvee.storage.store import Store, open_store, store_uri
 
 # A tag is a folder's name in the store, and a word in commands.

@@ -83,7 +83,7 @@ def run(
 @json_option
 def demo(folder: Path, store: str | None, as_json: bool) -> None:
     """Gather real human text of this machine, and run the whole pipeline on it."""
-    from cuvee.tasks import demo as texts
+    from cuvee.tasks.demo import texts
 
     click.echo(f"Gathering text that every Python machine has, into {folder}/ …", err=True)
     gathered = texts.gather(folder)

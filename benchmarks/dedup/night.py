@@ -24,8 +24,10 @@ import workload
 from cuvee.schemas.records import Run
 from cuvee.storage.store import open_store
 from cuvee.storage.tables import read_table
-from cuvee.tasks import attributes, fetch, ingest, pairs, sources
 from cuvee.tasks.begin import begin
+from cuvee.tasks.dedup import pairs
+from cuvee.tasks.ingest import fetch, reading, sources
+from cuvee.tasks.measure import signals
 from cuvee.tasks.pool import Int64s, Pool, Texts, pool_of
 
 PART = 50_000
@@ -70,13 +72,13 @@ def ingested(run: Run, pool: Pool) -> Pool:
     listing = sources.look(run, pool)
     fetched = [fetch.run(run, errand) for errand in fetch.errands(listing.places)]
     files, _ = sources.settle(run, pool, listing, fetched)
-    batches = ingest.batches(run.recipe, files, pool.known_files)
-    return pool.plus([ingest.run(run, batch) for batch in batches], run.version)
+    batches = reading.batches(run.recipe, files, pool.known_files)
+    return pool.plus([reading.run(run, batch) for batch in batches], run.version)
 
 
 def signed(run: Run, pool: Pool) -> Pool:
     """Sign the shards that are not signed yet."""
-    return pool.with_attributes("sign", [attributes.run(run, "sign", shard) for shard in pool.shards])
+    return pool.with_attributes("sign", [signals.run(run, "sign", shard) for shard in pool.shards])
 
 
 def matches(run: Run, old: Pool, new: Pool) -> pl.DataFrame:

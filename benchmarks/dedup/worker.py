@@ -36,9 +36,9 @@ def cuvee(texts):
 
     from cuvee.tasks.dedup.bands import choose
     from cuvee.tasks.dedup.final import keepers
-    from cuvee.tasks.dedup.kernel import signatures, sketch
     from cuvee.tasks.dedup.resolve import collapse, expand
     from cuvee.tasks.dedup.verify import Comparison
+    from cuvee.tasks.words.kernel import signatures, sketch
 
     column = pa.array(texts, pa.large_string())
     division = choose(THRESHOLD, PERMUTATIONS)

@@ -1,6 +1,6 @@
 """Near-duplicates: find them exactly, and keep the first of each.
 
-The way of a text: words (`words`) → word n-grams, called shingles (`kernel`) → MinHash signature → band keys (`bands`)
+The way of a text: words (`cuvee.tasks.words`) → word n-grams, called shingles → MinHash signature → band keys (`bands`)
 → candidate pairs (`candidates`; of large buckets `join`) → exact Jaccard on the text (`verify`) → pairs (`pairs`) →
 keepers (`resolve`). `final` finds pairs and keepers at once (`crowd`), and `files` does all of it for plain files;
 `datasketch_bridge` turns stored signatures into datasketch objects and back.
@@ -9,7 +9,5 @@ The functions take and return Arrow and numpy arrays and do no I/O, but for `fil
 for each document its band keys and its `text_key` (SIGN_VERSION), and the verified pairs (PAIRS_VERSION).
 """
 
-# A change of words, shingles, hashes or permutations makes stored band keys void: raise SIGN_VERSION. A change of
-# which pairs are found, or of their Jaccard, makes stored pairs void: raise PAIRS_VERSION.
-SIGN_VERSION = 3
+# A change of which pairs are found, or of their Jaccard, makes stored pairs void: raise it.
 PAIRS_VERSION = 1

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from cuvee.tasks.dedup.kernel import Int64s, Uint32s
+from cuvee.tasks.words.kernel import Int64s, Uint32s
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 

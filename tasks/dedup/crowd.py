@@ -21,8 +21,8 @@ import numpy as np
 
 from cuvee.tasks.dedup.candidates import Bools
 from cuvee.tasks.dedup.join import NO_LIMIT, join
-from cuvee.tasks.dedup.kernel import Int64s
 from cuvee.tasks.dedup.verify import Comparison, Floats, verify
+from cuvee.tasks.words.kernel import Int64s
 
 # Up to here all pairs of near copies are kept: 1.5 KB a document.
 MOST_COPIES = 64

@@ -7,7 +7,7 @@ index.insert("a document", to_minhash(signatures(text)[0], seed=1))
 from datasketch import MinHash
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.tasks.dedup.kernel import Uint32s, shingle_hash32
+from cuvee.tasks.words.kernel import Uint32s, shingle_hash32
 
 
 def to_minhash(signature: Uint32s, seed: int = 1) -> MinHash:

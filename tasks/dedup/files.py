@@ -29,10 +29,10 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.dedup.bands import Bands, choose, curve
 from cuvee.tasks.dedup.final import keepers
 from cuvee.tasks.dedup.inputs import expand_paths, opened_parquet, read_blocks
-from cuvee.tasks.dedup.kernel import KEY_BYTES, Int64s, Sketch, sketch
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, collapse, expand
 from cuvee.tasks.dedup.spool import Spool
 from cuvee.tasks.dedup.verify import Comparison
+from cuvee.tasks.words.kernel import KEY_BYTES, Int64s, Sketch, sketch
 
 # More threads than these wait for the one that reads.
 MOST_THREADS = 8

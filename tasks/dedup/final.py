@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from cuvee.tasks.dedup.candidates import BandKeys
-from cuvee.tasks.dedup.kernel import Int64s, Uint32s
-from cuvee.tasks.dedup.pairs import Pairs, near_pairs
+from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, resolve
 from cuvee.tasks.dedup.verify import Comparison
+from cuvee.tasks.words.kernel import Int64s, Uint32s
 
 
 def keepers(

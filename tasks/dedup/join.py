@@ -17,8 +17,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from cuvee.tasks.dedup.kernel import Int64s, Uint64s, shingle_sets
 from cuvee.tasks.dedup.verify import Comparison, cut_batches
+from cuvee.tasks.words.kernel import Int64s, Uint64s, shingle_sets
 
 # Counters of shingles, a thousand a document; shingles that share one are taken for equally common, which costs speed
 # only. At most 16 MB.

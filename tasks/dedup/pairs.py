@@ -1,145 +1,223 @@
-"""Pairs: which documents share a band key, and how near they are to each other.
+"""Pairs: verified near-duplicates among all texts of the pool, each pair compared once in the pool's life.
 
-The result is, exactly, every pair with a new member, a band key in common and Jaccard >= floor. That depends on the
-two texts alone, so neither order nor a split into old and new documents changes it: pairs(old) ∪ pairs(new, all) =
-pairs(all). Removal in keeper order is left to `resolve`, which may then be repeated for any keeper order, threshold up
-from the floor, and set of current documents, without reading text.
-
-Work. A bucket is the documents with one band key. Up to CROWD documents: all pairs, at most bands·(CROWD - 1)/2
-comparisons a document. Larger buckets (templates, boilerplate) are put together and joined by `join`, whose work is
-that of an inverted index of rare shingles; it loses no pair, so unlike texts of one template cost next to nothing.
-What remains quadratic are pairs near the floor, above it and some way below: m documents of which all are such pairs
-are m(m - 1)/2 comparisons of 1 µs, and those above it as many pairs of 24 bytes. No part of these can be spared where
-it is not known yet who comes before whom: any two documents may be the only ones that are current tomorrow, and then
-their pair alone decides. Where keeper order is known and final, `crowd` spares most. Documents with equal `text_key`
-are collapsed before (`resolve.collapse`), and `Pairs` tells what was paid, so that a caller can name what costs too
-much.
-
-Memory: the keys of one band, the texts of a batch with their shingles, BYTES_A_PAIR a pair, and what `join` says.
+Output columns: a, b (uint64: text keys, a < b), jaccard (float64, six decimals, at least the floor).
+Texts of one text key have the same shingles. Which documents are current, and who keeps its place, is decided later
+from these pairs, so pairs(old) and pairs(new against all) together equal a rebuild. For the same reason every pair is
+kept, however many near copies a text has.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
-from cuvee.tasks.dedup.candidates import BandKeys, Bools, candidates
-from cuvee.tasks.dedup.crowd import NOBODY, compare_crowd, in_a_bucket
-from cuvee.tasks.dedup.join import NO_LIMIT, join
-from cuvee.tasks.dedup.kernel import Int64s, Uint64s
-from cuvee.tasks.dedup.verify import Comparison, Floats, verify
+from cuvee.schemas.errors import GateError, RecipeError
+from cuvee.schemas.recipe import Recipe
+from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord, step_key
+from cuvee.storage.corpus import pool_folder
+from cuvee.storage.store import Store
+from cuvee.storage.tables import read_table, read_tables, write_table
+from cuvee.tasks.dedup import PAIRS_VERSION
+from cuvee.tasks.dedup.band_index import BAND_BYTES, BandIndex
+from cuvee.tasks.dedup.bands import Bands, choose, found
+from cuvee.tasks.dedup.candidates import CROWD, first_of_each
+from cuvee.tasks.dedup.near import BYTES_A_PAIR, TooManyPairsError, near_pairs
+from cuvee.tasks.dedup.verify import BATCH_BYTES, Comparison
+from cuvee.tasks.pool import Pool, Texts, frame_of
+from cuvee.tasks.steps import Outcome, once
+from cuvee.tasks.words.kernel import KEY_BYTES, Int64s
 
-# While pairs are found, sorted and compared: 50 million of them took 7.0 GB.
-BYTES_A_PAIR = 140
-_LOW = np.uint64(0xFFFFFFFF)
+STEP = "pairs"
+# Of the pairs at the threshold, the share that is compared at least.
+LEAST_RECALL = 0.999
+SCHEMA = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("jaccard", pa.float64())])
 
-
-class Pairs(NamedTuple):
-    """Verified pairs, sorted by (a, b), each once, a < b; Jaccard rounded to 6 decimals."""
-
-    a: Int64s
-    b: Int64s
-    jaccard: Floats
-    aside: Bools  # of each document, whether it was set aside
-    candidates: int  # pairs whose texts were compared
-    large_buckets: int  # buckets of more than CROWD documents with a new one among them
-    largest_bucket: int  # documents in the largest bucket with a new one among them
-    crowded: int  # documents in large buckets
-
-    def joined(self, more: "Pairs", again: Bools) -> "Pairs":
-        """Add what comparing unsettled documents, bool[n], once more has found."""
-        a, b = np.concatenate((self.a, more.a)), np.concatenate((self.b, more.b))
-        _, first = np.unique(_pack(a, b), return_index=True)
-        return Pairs(
-            a[first],
-            b[first],
-            np.concatenate((self.jaccard, more.jaccard))[first],
-            self.aside & ~again | more.aside,
-            self.candidates + more.candidates,
-            max(self.large_buckets, more.large_buckets),
-            max(self.largest_bucket, more.largest_bucket),
-            max(self.crowded, more.crowded),
-        )
+_logger = logging.getLogger("cuvee.tasks")
 
 
-class TooManyPairsError(Exception):
-    """Near copies of each other have more pairs than there is room for; document: one of them, pairs: so many."""
-
-    def __init__(self, document: int, pairs: int) -> None:
-        super().__init__(document, pairs)
-        self.document, self.pairs = document, pairs
+def known_pairs(state: PoolState) -> StepRecord | None:
+    """Return the near-duplicates that the standing version knew."""
+    return next((entry.record for entry in state.entries if entry.record.step == STEP), None)
 
 
-def near_pairs(
-    band_keys: Callable[[int], BandKeys],
-    n_bands: int,
-    new: Bools,
-    comparison: Comparison,
-    progress: Callable[[int, int], None] | None = None,
-    final_order: Callable[[Int64s], Int64s] | None = None,
-    again: bool = False,
-    most: int = NO_LIMIT,
-) -> Pairs:
-    """Return all pairs with a new member, a common band key and Jaccard >= floor.
+def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
+    """Compare what is new in the pool with everything in it.
 
-    band_keys: gives the keys of one band, at least of all documents with the key of a new one; called once a band, in
-    ascending order, one held at a time. new: bool[n], n < 2^31.
-    progress: called with (steps done, steps): a step a band, one for the large buckets, one for the comparison.
-    final_order: puts document numbers into keeper order, where that is known and final: documents with very many near
-    copies are then set aside, and their pairs left out (`crowd`). again: the new documents are unsettled ones.
-    most: raises TooManyPairsError where documents of large buckets have more pairs that may be near.
+    previous: the pairs known so far; used when they were made with these options, of texts that are still there, and
+    with a threshold no higher. Else all is compared anew, and the record's `work` says why.
+    The report's `work`: of the run whose version it names, the documents compared, candidates, pairs, large buckets,
+    documents in the largest, the estimate made before, anew (why all was compared, or null), and the text with most
+    near copies (text_key, copies). Raises GateError where near copies of each other are so many that their pairs do not
+    fit into memory.
     """
-    packed = np.empty(0, np.uint64)
-    buckets: list[tuple[Int64s, Int64s]] = []
-    large_buckets = largest = 0
-    report = progress or (lambda done, steps: None)
-    for band in range(n_bands):
-        found = candidates(band_keys(band), new)
-        packed = _distinct(np.concatenate((packed, _pack(found.a, found.b))))
-        buckets.append((found.crowded, found.bucket))
-        large_buckets, largest = large_buckets + found.large_buckets, max(largest, found.largest_bucket)
-        report(band + 1, n_bands + 2)
-    ids = np.unique(np.concatenate([members for members, _ in buckets]))
-    crowd = NOBODY
-    if len(ids) and final_order:
-        crowd = compare_crowd(ids, buckets, new, final_order, comparison, again)
-        packed = packed[~np.isin(packed, _pack(crowd.a, crowd.b))]
-    elif len(ids):
-        a, b = join(ids, new[ids], comparison, most)
-        if len(a) > most:
-            raise TooManyPairsError(int(np.bincount(np.concatenate((a, b))).argmax()), most)
-        packed = _distinct(np.concatenate((packed, _pack(*in_a_bucket(buckets, len(new), a, b)))))
-    report(n_bands + 1, n_bands + 2)
-    a, b = _unpack(packed)
-    jaccard = verify(a, b, comparison)
-    near = jaccard >= comparison.floor
-    report(n_bands + 2, n_bands + 2)
-    aside = np.zeros(len(new), np.bool_)
-    aside[crowd.aside] = True
-    compared = len(packed) + crowd.candidates
-    told = aside, compared, large_buckets, largest, len(ids)
-    a, b, jaccard = a[near], b[near], jaccard[near]
-    if not len(crowd.a):
-        return Pairs(a, b, jaccard, *told)
-    a, b, jaccard = np.concatenate((a, crowd.a)), np.concatenate((b, crowd.b)), np.concatenate((jaccard, crowd.jaccard))
-    order = np.lexsort((b, a))
-    return Pairs(a[order], b[order], jaccard[order], *told)
+    signed = [record.key for record in pool.attributes["sign"]]
+    options = pair_options(run.recipe, run.bands)
+    anew = _objection(previous, run, options, signed) if previous else None
+    before = previous.report.get("work", {}) if previous else {}
+    if anew:
+        previous = None
+    covered = previous.report["signed"] if previous else []
+    floor = previous.report["floor"] if previous else run.recipe.dedup.threshold
+    if previous and set(covered) == set(signed):
+        return previous
+    key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, signed=sorted(signed), covered=sorted(covered))
+
+    def build(store: Store) -> Outcome:
+        near, work = _near(run, pool, set(covered), floor, store)
+        files = list(previous.files) if previous else []
+        if near.num_rows:
+            files.append(write_table(store, pool_folder(run.corpus, STEP), near))
+        earlier = before if before.get("version") == run.version else {}
+        work = _together(earlier, {"version": run.version, "anew": anew, **work})
+        return files, {"signed": sorted(signed), "floor": floor, "options": options, "work": work}
+
+    return once(run, STEP, key, build)
 
 
-def unique_pairs(a: Int64s, b: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the pairs with a < b, sorted by (a, b), each once; numbers below 2^32."""
-    return _unpack(_distinct(_pack(a, b)))
+def pair_options(recipe: Recipe, bands: tuple[int, int]) -> list[Any]:
+    """Return all but the threshold that decides which pairs are found."""
+    options = recipe.dedup
+    return [options.ngram, options.permutations, options.seed, list(bands)]
 
 
-def _distinct(packed: Uint64s) -> Uint64s:
-    """Return the values sorted, each once; several times faster than the hash table of np.unique."""
-    packed = np.sort(packed)
-    return packed[np.concatenate(([True], packed[1:] != packed[:-1]))] if len(packed) else packed
+def choose_bands(recipe: Recipe, known: StepRecord | None) -> tuple[int, int]:
+    """Decide how signatures are cut.
+
+    known: the pairs of the standing pool. With bands: auto its cut is kept as long as it finds pairs at the threshold
+    as well as a new one would, so that a raised threshold reads no text. Raises RecipeError when the permutations do
+    not suffice.
+    """
+    options = recipe.dedup
+    if options.bands != "auto":
+        bands, rows = options.bands
+        if bands * rows > options.permutations:
+            raise RecipeError(
+                f"dedup.bands: {bands} bands of {rows} need {bands * rows} permutations, and there are "
+                f"{options.permutations}; raise dedup.permutations or use fewer"
+            )
+        return bands, rows
+    if known is not None:
+        bands, rows = known.report["options"][-1]
+        same = known.report["options"] == pair_options(recipe, (bands, rows))
+        if same and found(Bands(bands=bands, rows=rows), options.threshold) >= LEAST_RECALL:
+            return bands, rows
+    chosen = choose(options.threshold, options.permutations, LEAST_RECALL)
+    return chosen.bands, chosen.rows
 
 
-def _pack(a: Int64s, b: Int64s) -> Uint64s:
-    return (np.minimum(a, b).astype(np.uint64) << np.uint64(32)) | np.maximum(a, b).astype(np.uint64)
+def read_pairs(store: Store, record: StepRecord) -> pl.DataFrame:
+    """Read all pairs: columns a, b, jaccard."""
+    tables = [read_table(store, file) for file in record.files]
+    return frame_of(pa.concat_tables([SCHEMA.empty_table(), *tables]))
 
 
-def _unpack(packed: Uint64s) -> tuple[Int64s, Int64s]:
-    return (packed >> np.uint64(32)).astype(np.int64), (packed & _LOW).astype(np.int64)
+def _objection(previous: StepRecord, run: Run, options: list[Any], signed: list[str]) -> str | None:
+    """Say why known pairs cannot be used, or return None."""
+    report, threshold = previous.report, run.recipe.dedup.threshold
+    names = ("ngram", "permutations", "seed", "bands")
+    changed = {
+        name: f"dedup.{name} changed from {old} to {new}"
+        for name, old, new in zip(names, report["options"], options, strict=True)
+        if old != new
+    }
+    if report["floor"] > threshold:
+        changed["threshold"] = f"dedup.threshold fell from {report['floor']:g} to {threshold:g}"
+    if len(changed) > 1 and run.recipe.dedup.bands == "auto":
+        changed.pop("bands", None)  # they followed from the others
+    if changed:
+        return ", ".join(changed.values())
+    if not set(report["signed"]) <= set(signed):
+        return "texts that were compared are no longer in the pool, or were measured by another version of cuvee"
+    return None
+
+
+def _together(earlier: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+    """Add up what two calls of one run did, its sources first and its drafts after."""
+    if not earlier:
+        return work
+    added = {name: earlier[name] + work[name] for name in ("documents", "candidates", "pairs", "large_buckets")}
+    larger = max(earlier, work, key=lambda part: part["most_copies"]["copies"])
+    most = {"largest_bucket": max(earlier["largest_bucket"], work["largest_bucket"]), "anew": earlier["anew"]}
+    return {**work, **added, **most, "most_copies": larger["most_copies"]}
+
+
+def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the pairs with a new member, and what finding them took."""
+    records, shards = pool.attributes["sign"], pool.shards
+    counts = np.array([record.files[0].rows for record in records], np.int64)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    fresh = np.repeat([record.key not in covered for record in records], counts)
+    keys = _column(store, [record.files[0] for record in records], "text_key", np.uint64)
+    # One row a text key: an old one where there is one, else any.
+    rows = np.flatnonzero(first_of_each(keys, fresh))
+    new, keys = fresh[rows], keys[rows]
+    sizes = _column(store, [shard.file for shard in shards], "bytes", np.int64)[rows]
+    estimate = _estimate(len(rows), int(new.sum()), int(sizes.sum()), run.bands[0])
+
+    with Texts(store, shards) as texts:
+
+        def fetch(ids: Int64s) -> pa.ChunkedArray:
+            shard = np.searchsorted(starts, rows[ids], side="right") - 1
+            return texts.take(shard, rows[ids] - starts[shard])["text"]
+
+        index = BandIndex(store, [record.files[1] for record in records], fresh, rows, run.bands[0])
+        # Batches bounded by bytes alone: each costs reading a part of many shards.
+        comparison = Comparison(fetch, run.recipe.dedup.ngram, floor, batch=max(1, len(rows)), sizes=sizes)
+        try:
+            pairs = near_pairs(index, run.bands[0], new, comparison, most=_room_for_pairs())
+        except TooManyPairsError as error:
+            number = int(np.searchsorted(starts, rows[error.document], side="right")) - 1
+            place = int(rows[error.document] - starts[number])
+            doc_id = read_table(store, shards[number].file, ["doc_id"])["doc_id"][place]
+            raise GateError(
+                f"source {shards[number].source}: document {doc_id} is one of many thousand copies of a form, of which "
+                f"any two may be near-duplicates: over {error.pairs:,} pairs, too many for this machine's memory; take "
+                "such copies out of the source first (cuvee dedup removes them from files)"
+            ) from None
+    copies = np.bincount(np.concatenate((pairs.a, pairs.b)), minlength=1)
+    most = int(copies.argmax())
+    work = {
+        "documents": int(new.sum()),
+        "candidates": pairs.candidates,
+        "pairs": len(pairs.a),
+        "large_buckets": pairs.large_buckets,
+        "largest_bucket": pairs.largest_bucket,
+        "most_copies": {"text_key": int(keys[most]) if len(keys) else 0, "copies": int(copies[most])},
+        "estimate": estimate,
+    }
+    ends = np.sort(np.stack((keys[pairs.a], keys[pairs.b])), axis=0)
+    order = np.lexsort((ends[1], ends[0]))
+    columns = [ends[0][order], ends[1][order], pairs.jaccard[order]]
+    return pa.table([pa.array(values) for values in columns], schema=SCHEMA), work
+
+
+def _room_for_pairs() -> int:
+    """Return how many pairs fit into half of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 // BYTES_A_PAIR
+
+
+def _estimate(documents: int, new: int, text: int, bands: int) -> dict[str, int]:
+    """Tell, before work begins, the memory and disk that comparing takes, in MB; documents: distinct texts."""
+    # Measured: keys, sizes, flags and the rows of a band being sorted; the bands read at a time; a batch of texts.
+    memory = 150 * documents + max(BAND_BYTES, 12 * new) + 5 * BATCH_BYTES
+    estimate = {"memory_mb": memory >> 20, "disk_mb": text >> 20, "read_mb": KEY_BYTES * bands * documents >> 20}
+    _logger.info(
+        "pairs: comparing %d new texts with all %d: about %d MB of memory, and 2 KB for each text in a bucket of more "
+        "than %d; up to %d MB of disk for a while; %d MB of band keys to read",
+        new,
+        documents,
+        estimate["memory_mb"],
+        CROWD,
+        estimate["disk_mb"],
+        estimate["read_mb"],
+    )
+    return estimate
+
+
+def _column(store: Store, files: Sequence[FileRef], name: str, kind: Any) -> Any:
+    parts = [table[name].to_numpy() for table in read_tables(store, files, [name])]
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind, copy=False)

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from cuvee.tasks.dedup.kernel import Int64s, Uint64s
+from cuvee.tasks.words.kernel import Int64s, Uint64s
 
 SURVIVOR = -1
 
@@ -79,28 +79,6 @@ def expand(groups: Groups, resolved: Resolution) -> Resolution:
     first = own == np.arange(len(own))
     keeper = np.where(survives, np.where(first, SURVIVOR, own), groups.representative[keeper])
     return Resolution(keeper, np.where(survives & ~first, 1.0, jaccard))
-
-
-@numba.njit(nogil=True, cache=True)
-def components(n, a, b):  # type: ignore[no-untyped-def]
-    """Return for each of n documents the smallest number that pairs (a, b), int64 each, link it to, however indirectly.
-
-    For counting what hangs together; removal never follows chains.
-    """
-    root = np.arange(n)
-    for k in range(len(a)):
-        x, y = a[k], b[k]
-        while root[x] != x:
-            root[x] = root[root[x]]
-            x = root[x]
-        while root[y] != y:
-            root[y] = root[root[y]]
-            y = root[y]
-        root[max(x, y)] = min(x, y)
-    for i in range(n):
-        # The root of a smaller number is final already.
-        root[i] = root[root[i]]
-    return root
 
 
 @numba.njit(nogil=True, cache=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.dedup.kernel import Int64s, Sketch, Uint32s, Uint64s, text_buffers
+from cuvee.tasks.words.kernel import Int64s, Sketch, Uint32s, Uint64s, text_buffers
 
 
 class Spool:

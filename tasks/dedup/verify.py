@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cuvee.tasks.dedup.kernel import Int64s, shingle_sets
+from cuvee.tasks.words.kernel import Int64s, shingle_sets
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Fetch: TypeAlias = Callable[[Int64s], pa.Array | pa.ChunkedArray]

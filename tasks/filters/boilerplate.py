@@ -1,8 +1,8 @@
 """Boilerplate: drop documents made mostly of lines that many documents of their source repeat.
 
 Signal columns: none; what a line is worth shows only beside all documents of its source. A recipe with this filter has
-each shard's lines measured once (`tasks.attributes`, step lines), and every run counts them again
-(`tasks.repeated_lines`), which gives each entry its column: the share of a document's words that stand in such lines.
+each shard's lines measured once (`tasks.measure.signals`, step lines), and every run counts them again
+(`_repeated_lines`), which gives each entry its column: the share of a document's words that stand in such lines.
 
 A line is what stands between line feeds; its words are those of the near-duplicate step, so case, marks and spaces do
 not count. Two lines are equal when their words are. No text is edited.
@@ -16,8 +16,8 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.dedup.kernel import Int64s, Text, Uint64s, word_hashes
 from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
+from cuvee.tasks.words.kernel import Int64s, Text, Uint64s, word_hashes
 
 VERSION = 1
 SIGNALS: dict[str, pl.DataType] = {}

@@ -2,7 +2,7 @@
 
 Signal columns: language (string, the model's code, an ISO 639 code for all but a few of its 176 languages; "und" for a
 text without a letter), language_score (float32, 0 to 1, 0 for "und").
-Default score: 0.65, FineWeb's (Penedo et al. 2024, arXiv 2406.17557). Model and licence: see language_model.py.
+Default score: 0.65, FineWeb's (Penedo et al. 2024, arXiv 2406.17557). Model and licence: see _language_model.py.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, field_validator
 
-from cuvee.tasks import language_model
+from cuvee.tasks.filters import _language_model
 from cuvee.tasks.filters._rules import FilterOptions, below
 
 VERSION = 1
@@ -34,14 +34,14 @@ class Options(FilterOptions):
     @classmethod
     def _only_known_codes(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
         for code in keep:
-            if code != UNDETERMINED and code not in language_model.LANGUAGES:
+            if code != UNDETERMINED and code not in _language_model.LANGUAGES:
                 raise ValueError(f"{code!r} is not a language of the model; give codes such as en, de or zh")
         return keep
 
 
 def signals(shard: pl.DataFrame) -> pl.DataFrame:
     """Return SIGNALS for each document of the shard (column text), in its order. Raises RecipeError without a model."""
-    model = language_model.load(language_model.path())
+    model = _language_model.load(_language_model.path())
     samples = _samples(shard["text"])
     lettered = samples.str.contains(r"\p{L}")
     # The model reads one line, which "\n" ends. Its own Python class fails with numpy 2; the native one does not.

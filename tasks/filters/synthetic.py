@@ -10,7 +10,8 @@ from typing import Literal
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks import grade
+from cuvee.tasks import phrases
+from cuvee.tasks.filters import gopher_repetition
 from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 
 VERSION = 1
@@ -32,7 +33,10 @@ class Options(FilterOptions):
 
 def signals(shard: pl.DataFrame) -> pl.DataFrame:
     """Return SIGNALS for each document of the shard (columns text, chars), in its order."""
-    return grade.measure_text(shard).select(pl.all().name.prefix("synthetic_")).cast(SIGNALS)  # type: ignore[arg-type]
+    repeated = gopher_repetition.signals(shard.select("text", "chars"))["gopher_repetition_repeated_10"]
+    found = phrases.answering(shard["text"]).with_columns(repetition=repeated)
+    named = found.select(pl.all().name.prefix("synthetic_"))
+    return named.cast(SIGNALS)  # type: ignore[arg-type]
 
 
 def verdict(options: Options) -> pl.Expr:

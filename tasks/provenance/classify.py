@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from cuvee.schemas.errors import InputError, RecipeError
-from cuvee.tasks import readers
-from cuvee.tasks.provenance import layout, phrases
+from cuvee.tasks import phrases, readers
+from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.model import Model
 from cuvee.tasks.provenance.prevalence import Prevalence, prevalence

@@ -1,0 +1,1 @@
+"""Decide: what becomes of every current row, from thin tables alone."""

@@ -1,0 +1,155 @@
+"""Current: which rows of the pool a recipe speaks of, and what it declares of them.
+
+Columns it adds: origin, license (SPDX or unknown), domain, language, trusted_date (boolean), present (boolean: the
+row's file is on disk), gone (superseded | vanished | min_date | empty, or null).
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import polars as pl
+
+from cuvee.schemas.licenses import spdx
+from cuvee.schemas.records import Run, SourceFile
+from cuvee.tasks.pool import Pool
+from cuvee.tasks.steps import look_up
+
+# (generator's name, request key)
+Drafts: TypeAlias = Sequence[tuple[str, str]]
+
+
+def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+    """Apply what the recipe declares of its sources, where a row does not say itself."""
+    sources = pl.DataFrame(
+        [
+            {
+                "source": source.name,
+                "origin_declared": source.origin,
+                "license_declared": source.license,
+                "domain_declared": source.domain,
+                "language_declared": None if source.language == "auto" else source.language,
+                "trusted_date": source.dates == "trusted",
+            }
+            for source in run.recipe.sources
+        ],
+        schema_overrides={"license_declared": pl.String, "language_declared": pl.String},
+    )
+    named = pl.col("origin").is_in(["human", "synthetic"])
+    rows = look_up(rows, ["source"], sources)
+    rows = look_up(rows, ["source", "license"], _licenses(run, rows))
+    return rows.with_columns(
+        origin=pl.when("generated")
+        .then(pl.lit("synthetic"))
+        .when(pl.col("origin").is_null())
+        .then(pl.col("origin_declared"))
+        # A row that declares something else than human or synthetic declares nothing.
+        .otherwise(pl.when(named).then(pl.col("origin")).otherwise(pl.lit("unknown"))),
+        license=pl.coalesce("license_spdx", "license_declared", pl.lit("unknown")),
+        domain=pl.coalesce("domain", "domain_declared", pl.lit("unknown")),
+        language=pl.coalesce("language_declared", "language"),
+        # Trusted as the source declares, or as the reader of the row vouches.
+        trusted_date=(pl.col("trusted_date") | pl.col("date_trusted")).fill_null(value=False),
+    )
+
+
+def own_copies(rows: pl.DataFrame, pairs: pl.DataFrame, dates: dict[int, str]) -> pl.Series:
+    """Tell which rows equal or nearly equal a draft of ours accepted before them.
+
+    The seed of the draft is no copy of it, nor is a text that came in before it, nor one that a trusted date shows to
+    be older.
+    """
+    rows = rows.with_row_index("index")
+    drafts = rows.filter("generated").select("doc_id", "text_key", draft_accepted="accepted", draft_seeds="seed_ids")
+    if drafts.is_empty():
+        return pl.Series([False]).new_from_index(0, rows.height)
+    near = pl.concat([pairs.select("a", "b"), pairs.select(a="b", b="a")])
+    through = drafts.join(near, left_on="text_key", right_on="a").select(
+        pl.all().exclude("text_key", "b"), text_key="b"
+    )
+    others = (
+        rows.filter(~pl.col("generated"))
+        .with_columns(pl.col("accepted").min().over("doc_id"))
+        .filter(pl.col("origin") != "synthetic")
+        .select("index", "accepted", "created", "trusted_date", "text_key", "doc_id")
+    )
+    keys = pl.concat(
+        [drafts.select(pl.all().exclude("doc_id")), through.select(pl.all().exclude("doc_id"))], how="diagonal"
+    )
+    days = pl.DataFrame(
+        {"draft_accepted": list(dates), "draft_day": list(dates.values())},
+        schema={"draft_accepted": pl.Int32, "draft_day": pl.String},
+    ).with_columns(pl.col("draft_day").str.to_date("%Y-%m-%d"))
+    copies = (
+        others.join(keys, on="text_key")
+        .join(days, on="draft_accepted", how="left")
+        .filter(
+            (pl.col("draft_accepted") < pl.col("accepted"))
+            & ~pl.col("draft_seeds").list.contains(pl.col("doc_id"))
+            & ~(pl.col("trusted_date") & (pl.col("created") < pl.col("draft_day"))).fill_null(value=False)
+        )
+    )
+    return rows["index"].is_in(copies["index"].implode())
+
+
+def current(run: Run, rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile], drafts: Drafts) -> pl.DataFrame:
+    """Keep the rows of this recipe's sources and generators; `gone` tells why some of them do not count, or null.
+
+    rows: columns of `declare`, and row-level `file_accepted`, the state that first held the row's file.
+    """
+    recipe = run.recipe
+    now = pl.DataFrame({"source": list(run.readings), "reading": list(run.readings.values())})
+    rows = look_up(rows, ["source", "reading"], now.with_columns(spoken_of=True))
+    rows = rows.filter("spoken_of").drop("reading", "spoken_of")
+    planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")
+    generated = rows.filter("generated").join(planned, on=["source", "source_id"], how="semi", maintain_order="left")
+    generated = generated.unique(["source", "source_id"], keep="first", maintain_order=True)
+    if rows["generated"].any():
+        rows = pl.concat([rows.filter(~pl.col("generated")), generated])
+
+    rows = look_up(rows, ["source", "file"], _file_names(pool, files)).with_columns(
+        pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id")
+    )
+    # A file on disk is newer than one that is gone; of two on disk, or two gone, the one that came in later.
+    age = pl.struct("present", "file_accepted")
+    older = age.rank("dense").over("source", "source_id") < age.rank("dense").max().over("source", "source_id")
+    dropping = [source.name for source in recipe.sources if source.vanished == "drop"]
+    too_old = pl.col("created") < recipe.ingest.min_date if recipe.ingest.min_date else pl.lit(value=False)
+    reason = (
+        pl.when(~pl.col("generated") & pl.col("source").is_in(dropping) & ~pl.col("present"))
+        .then(pl.lit("vanished"))
+        .when(~pl.col("generated") & pl.col("source_id").is_not_null() & older)
+        .then(pl.lit("superseded"))
+        .when(too_old)
+        .then(pl.lit("min_date"))
+        .when(pl.col("words") == 0)
+        .then(pl.lit("empty"))
+    )
+    return rows.with_columns(gone=reason)
+
+
+def _licenses(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+    """Map each distinct licence text of a source to SPDX; null where the row says nothing."""
+    maps = {source.name: source.license_map for source in run.recipe.sources}
+    distinct = rows.select("source", "license").unique().sort("source", "license")
+    found = []
+    for source, raw in distinct.iter_rows():
+        mapped = maps.get(source, {}).get(raw or "", raw)
+        found.append(spdx(mapped) if mapped else None)
+    return distinct.with_columns(license_spdx=pl.Series(found, dtype=pl.String))
+
+
+def _file_names(pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
+    """Return source, file, present, and path_id: for a file that is one document the path it has now, or had last."""
+    names: dict[tuple[str, str], tuple[bool, str | None]] = {}
+    documents = set()
+    for record in pool.ingested:
+        for file in record.report["files"]:
+            key = (record.report["source"], file["sha256"])
+            names[key] = (False, file["id"] if file["document"] else None)
+            if file["document"]:
+                documents.add(key)
+    for found in reversed(files):  # of several paths with one content, the first
+        key = (found.source, found.sha256)
+        names[key] = (True, found.id if key in documents else None)
+    schema = {"source": pl.String, "file": pl.String, "present": pl.Boolean, "path_id": pl.String}
+    return pl.DataFrame([(*key, *value) for key, value in names.items()], schema=schema, orient="row")

@@ -1,0 +1,1 @@
+"""Demo: real human text that every Python machine has, and a recipe over it."""

@@ -1,0 +1,109 @@
+"""Budget: how much a generator should write, what that may cost, and how much more is worth asking for."""
+
+import math
+
+import polars as pl
+
+from cuvee.schemas.recipe import Generate, Recipe
+from cuvee.tasks.amounts import counts_as_human, held_out, unit_amount
+from cuvee.tasks.generate.judge import JUDGE_TOKENS
+from cuvee.tasks.generators._prompts import SEED_WORDS
+from cuvee.tasks.generators.openai import WORDS_A_TOKEN
+
+# A generator of which nine drafts in ten fall away is for a person to look at before more is paid for.
+LEAST_YIELD = 0.1
+# A hundredth less than wanted is not worth another round.
+NEAR_ENOUGH = 0.01
+# Code and tables take two tokens a word and more; a budget must hold for them too.
+MOST_TOKENS_A_WORD = 2.0
+_GRADING_WORDS = 300
+# Four marks and a quote or two.
+_JUDGEMENT_TOKENS = 80
+_MILLION = 1e6
+
+
+def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
+    """Return how much text an entry should draft, in the recipe's unit.
+
+    auto: min(total, human ÷ human.min) - human - synthetic text that is there, shared equally by the entries with auto.
+    """
+    if entry.budget.amount != "auto":
+        return entry.budget.amount
+    rows = rows.with_columns(amount=unit_amount(recipe.mixture.unit), human=counts_as_human(recipe))
+    # Held-out text does not count: the floor holds in the train split alone.
+    train = rows.filter(~held_out(rows, recipe))
+    human, synthetic = (int(train.filter(where)["amount"].sum()) for where in (pl.col("human"), ~pl.col("human")))
+    floor, total = recipe.mixture.human.min, recipe.mixture.total
+    room = min(total or math.inf, human / floor if floor else math.inf)
+    sharing = sum(other.budget.amount == "auto" for other in recipe.generate)
+    return max(room - human - synthetic, 0.0) / sharing
+
+
+def wanted_words(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> int:
+    """Return the wanted amount in words, at the survivors' mean words a document or bytes a word."""
+    amount, words = wanted_amount(recipe, entry, rows), max(int(rows["words"].sum()), 1)
+    unit = {"words": words, "bytes": int(rows["bytes"].sum()), "documents": rows.height}[recipe.mixture.unit]
+    return math.ceil(amount * words / max(unit, 1))
+
+
+def more_words(wanted: int, planned: int, survived: int) -> int:
+    """Return how many words to plan in all after a round, at the yield that it had; `planned` for no more.
+
+    wanted, planned, survived: words that are asked of the generator, expected of its plan so far, and left of it after
+    all steps. Nothing more is planned when nothing survived.
+    """
+    shortage = wanted - survived
+    if survived <= 0 or shortage <= NEAR_ENOUGH * wanted:
+        return planned
+    measured = round(max(survived / planned, LEAST_YIELD), 6)
+    return planned + math.ceil(shortage / measured)
+
+
+def worst_cost(entry: Generate, plan: pl.DataFrame) -> pl.Series:
+    """Return the most that each request of a plan may cost with all its judgements and revisions, US dollars.
+
+    Zero where prices are not known.
+    """
+    each = MOST_TOKENS_A_WORD * plan["prompt_words"]
+    out = entry.sampling.max_tokens
+    revisions = entry.grade.revise if entry.grade.judge_model else 0
+    judgements = revisions + 1 if entry.grade.judge_model else 0
+    again = MOST_TOKENS_A_WORD * (SEED_WORDS + _GRADING_WORDS) + out
+    prompt = each + again * (judgements + revisions)
+    completion = out * (1 + revisions) + JUDGE_TOKENS * judgements
+    return (
+        _price(entry.prices.prompt_per_million) * prompt + _price(entry.prices.completion_per_million) * completion
+    ) / (_MILLION)
+
+
+def affordable(entry: Generate, plan: pl.DataFrame, spent: float) -> pl.DataFrame:
+    """Keep the first rows of a plan that what is left of the budget pays for whatever they cost."""
+    if entry.budget.cost_usd is None:
+        return plan
+    left = entry.budget.cost_usd - spent
+    return plan.filter(worst_cost(entry, plan).cum_sum() <= left + 1e-9)
+
+
+def cost_of(entry: Generate, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
+    """Return what tokens cost, US dollars; null when prices or tokens are not known."""
+    prices = entry.prices
+    if prices.prompt_per_million is None or prices.completion_per_million is None:
+        return None
+    if prompt_tokens is None or completion_tokens is None:
+        return None
+    total = prompt_tokens * prices.prompt_per_million + completion_tokens * prices.completion_per_million
+    return round(total / _MILLION, 6)
+
+
+def expected_tokens(entry: Generate, plan: pl.DataFrame) -> tuple[int, int]:
+    """Estimate the tokens of a plan's requests, and of one judgement each where there is a judge: sent, received."""
+    prompt, completion = int(plan["prompt_words"].sum()), int(plan["words_expected"].sum())
+    sent, received = prompt / WORDS_A_TOKEN, completion / WORDS_A_TOKEN
+    if entry.grade.judge_model:
+        sent += (prompt + completion + _GRADING_WORDS * plan.height) / WORDS_A_TOKEN
+        received += _JUDGEMENT_TOKENS * plan.height
+    return round(sent), round(received)
+
+
+def _price(price: float | None) -> float:
+    return price or 0.0

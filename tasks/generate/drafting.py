@@ -1,0 +1,251 @@
+"""Drafting: carry out a round's requests, grade the answers, and write what came of them.
+
+Output: shards like those of ingest, with the generator's name as source, the request key as source_id, and lineage:
+kind, depth (1 + the largest depth of the seeds), seed_ids, grade, groundedness, gate. Drafts are normalised and masked
+as any text; rejected ones are rows too, with their reason in `gate`.
+Beside them one table of all rounds, the rejected and the failed ones too: LINEAGE_SCHEMA.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import polars as pl
+
+from cuvee.schemas.licenses import UNKNOWN
+from cuvee.schemas.recipe import Generate
+from cuvee.schemas.records import Run, StepRecord
+from cuvee.storage.corpus import pool_folder, write_record
+from cuvee.storage.store import Store
+from cuvee.storage.tables import read_table, write_table
+from cuvee.tasks import generators
+from cuvee.tasks.generate import grade, judge
+from cuvee.tasks.generators._ask import desk
+from cuvee.tasks.generators._journal import Journal, journal_of
+from cuvee.tasks.generators.openai import shown
+from cuvee.tasks.ingest import normalise
+from cuvee.tasks.ingest.mask import mask
+from cuvee.tasks.ingest.shards import MB, draft_shards
+from cuvee.tasks.pool import Pool, Texts, frame_of
+from cuvee.tasks.steps import progress
+
+STEP = "generate"
+# Drafts and their seeds held at once while they are measured: about 10 MB of text.
+BATCH = 1_000
+
+LINEAGE_SCHEMA = pl.Schema(
+    {
+        **judge.ROUND_SCHEMA,
+        "generator": pl.String(),
+        "kind": pl.String(),
+        "model": pl.String(),
+        "endpoint": pl.String(),
+        "prompt_id": pl.String(),
+        "prompt_hash": pl.String(),
+        "sampling": pl.String(),
+        "judge_model": pl.String(),
+        "seed_ids": pl.List(pl.String()),
+        "seed_licenses": pl.List(pl.String()),
+        "brief": pl.String(),
+        "depth": pl.Int64(),
+    }
+)
+
+
+class Seeds:
+    """The documents a generator may start from, and their text while the block of `with` lasts."""
+
+    def __init__(self, store: Store, pool: Pool, table: pl.DataFrame) -> None:
+        self.table = table
+        self._where = table.select("doc_id", "shard", "position")
+        self._texts = Texts(store, pool.shards)
+
+    def __enter__(self) -> "Seeds":
+        self._texts.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._texts.__exit__(*error)
+
+    def fetch(self, doc_ids: Sequence[str]) -> pl.DataFrame:
+        """Return doc_id and text of these seeds."""
+        wanted = pl.DataFrame({"doc_id": doc_ids}, schema={"doc_id": pl.String})
+        wanted = wanted.join(self._where, on="doc_id", how="inner", maintain_order="left")
+        table = self._texts.take(wanted["shard"].to_numpy(), wanted["position"].to_numpy())
+        return wanted.select("doc_id").hstack(frame_of(table))
+
+
+def place(entry: Generate) -> str:
+    """Return the folder of an endpoint's answers in the store."""
+    host = (entry.base_url or entry.generator).split("://")[-1]
+    return "generation/" + "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in host)
+
+
+def draft(
+    run: Run, store: Store, pool: Pool, entry: Generate, table: pl.DataFrame, plan: pl.DataFrame, key: str
+) -> tuple[StepRecord, dict[str, str]]:
+    """Carry out a plan; return the record of its shards and rounds, and the requests that failed, with reasons.
+
+    table: the seeds, as `generate.choose_seeds` gives them. A record with failures that may pass is not kept as done.
+    """
+    with Seeds(store, pool, table) as seeds, journal_of(store, place(entry)) as journal:
+        told = partial(progress, f"generate {entry.name}")
+        drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told)
+        failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
+        asked = plan.join(
+            drafts.rows.drop(set(plan.columns) - {"request_key"}, strict=False), on="request_key", how="inner"
+        )
+        asked = asked.sort("position")
+        rounds, later = _graded(run, entry, seeds, asked, journal)
+    failed |= later
+    frame = _shape(entry, asked.filter(~pl.col("request_key").is_in(list(later))), rounds, table)
+    folder = pool_folder(run.corpus, STEP)
+    shards = draft_shards(store, folder, frame, run.recipe.ingest.shard_mb * MB)
+    sidecar = write_table(store, folder, _lineage(entry, plan, asked, rounds, failed, table).to_arrow())
+    report = {
+        "source": entry.name,
+        "reading": run.readings[entry.name],
+        "shards": len(shards),
+        "failed": failed,
+    }
+    record = StepRecord(step=STEP, key=key, files=(*shards, sidecar), report=report)
+    if drafts.failures["permanent"].all() and not later:  # else the next run asks again
+        write_record(store, record)
+    return record, failed
+
+
+def rounds_of(store: Store, pool: Pool, run: Run, entry: Generate) -> pl.DataFrame:
+    """Return all rounds of an entry that the pool has as the recipe reads them, LINEAGE_SCHEMA; of a request that
+    failed and was asked again the latest.
+    """
+    reading = run.readings[entry.name]
+    found = [pl.DataFrame(schema=LINEAGE_SCHEMA)]
+    for record in (part.record for part in pool.entries if part.record.step == STEP):
+        if (record.report["source"], record.report["reading"]) == (entry.name, reading):
+            found += [
+                frame_of(read_table(store, file)).select(list(LINEAGE_SCHEMA)).cast(LINEAGE_SCHEMA)
+                for file in record.files[record.report["shards"] :]
+            ]
+    rounds = pl.concat(found).with_row_index("age")
+    latest = rounds.sort(pl.col("text").is_not_null(), "age", descending=True)
+    return latest.unique(["request_key", "round"], keep="first", maintain_order=True).sort("age").drop("age")
+
+
+def _graded(
+    run: Run, entry: Generate, seeds: Seeds, asked: pl.DataFrame, journal: Journal
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Pass the answers through gates and judge; return all rounds, and drafts that must wait for another run."""
+    gate = partial(_gate, run, entry, seeds)
+    drafts = asked.drop("text").hstack(gate(asked))
+    if not entry.is_graded:
+        rounds = judge.choose(judge.first(drafts))
+        return rounds, {}
+    told = partial(progress, f"grade {entry.name}")
+    rounds, faults = judge.assess(entry, desk(entry, journal), seeds.fetch, drafts, gate, told)
+    return rounds, {fault.request_key: fault.reason for fault in faults}
+
+
+def _gate(run: Run, entry: Generate, seeds: Seeds, rows: pl.DataFrame) -> pl.DataFrame:
+    """Clean answers as any text, measure them, and name what they are rejected for: text, gate and grade.MEASURES."""
+    labels = seeds.table.select("doc_id", seed_language="language")
+    parts = [pl.DataFrame(schema={"text": pl.String, "gate": pl.String, **grade.MEASURES})]
+    for batch in rows.iter_slices(BATCH):
+        text, _ = mask(normalise.normalise(batch["text"].fill_null(""))["text"], run.recipe.ingest.mask)
+        clean = batch.select(
+            "words_expected",
+            "brief",
+            "seed_ids",
+            doc_id=pl.col("seed_ids").list.first(),
+        ).with_columns(normalise.measure(text), text=text)
+        clean = clean.join(labels, on="doc_id", how="left", maintain_order="left")
+        parts.append(_measured(entry, seeds, clean).with_columns(_null_where(batch["text"].is_null())))
+    return pl.concat(parts)
+
+
+def _measured(entry: Generate, seeds: Seeds, clean: pl.DataFrame) -> pl.DataFrame:
+    if not entry.is_graded:
+        absent = [pl.lit(None, kind).alias(name) for name, kind in {"gate": pl.String(), **grade.MEASURES}.items()]
+        return clean.select("text", *absent).with_columns(clean["words"])
+    seed = pl.Series("seed", shown(clean, seeds.fetch), dtype=pl.String)
+    seen = clean.with_columns(pl.when(pl.col("brief").is_null()).then(seed).alias("seed"))
+    measures = grade.measure(seen)
+    reason = measures.with_columns(seed_language=clean["seed_language"]).select(gate=grade.gate(entry.gates))
+    return clean.select("text").hstack(reason).hstack(measures)
+
+
+def _null_where(absent: pl.Series) -> Iterator[pl.Expr]:
+    """Leave nothing of rows that have no text."""
+    for name in ("text", "gate", *grade.MEASURES):
+        yield pl.when(~absent).then(pl.col(name)).alias(name)
+
+
+def _shape(entry: Generate, drafts: pl.DataFrame, rounds: pl.DataFrame, seeds: pl.DataFrame) -> pl.DataFrame:
+    """Give the best round of each draft the columns of a shard."""
+    best = rounds.filter("chosen").select(
+        "request_key", "text", "gate", "model_returned", "grade", "groundedness", "unreadable"
+    )
+    rows = drafts.drop("text", "model_returned").join(best, on="request_key", how="inner", maintain_order="left")
+    low = pl.col("grade") < (entry.grade.min_score or 0)
+    unread = pl.col("unreadable").fill_null(value=False) & pl.lit(entry.gates.ungraded == "drop")
+    gate = pl.coalesce("gate", pl.when(low).then(pl.lit("low_grade")), pl.when(unread).then(pl.lit("ungraded")))
+    return (
+        rows.with_columns(normalise.measure(rows["text"]), doc_id=normalise.doc_ids(rows["text"]), gate=gate)
+        .join(_depths(rows, seeds), on="request_key", how="left", maintain_order="left")
+        .with_columns(
+            row=pl.col("position"),
+            file=pl.lit(entry.name),
+            source_id=pl.col("request_key"),
+            generator=pl.lit(entry.generator),
+            model=pl.coalesce("model_returned", "model"),
+            origin=pl.lit("synthetic"),
+        )
+    )
+
+
+def _depths(rows: pl.DataFrame, seeds: pl.DataFrame) -> pl.DataFrame:
+    """Return request_key and depth: 1 + the largest depth of the seeds, 1 where there is none."""
+    return (
+        rows.select("request_key", doc_id="seed_ids")
+        .explode("doc_id")
+        .join(seeds.select("doc_id", "depth"), on="doc_id", how="left")
+        .group_by("request_key")
+        .agg((pl.col("depth").fill_null(0).max() + 1).alias("depth"))
+    )
+
+
+def _lineage(
+    entry: Generate,
+    plan: pl.DataFrame,
+    asked: pl.DataFrame,
+    rounds: pl.DataFrame,
+    failed: dict[str, str],
+    seeds: pl.DataFrame,
+) -> pl.DataFrame:
+    """Put beside every round what its draft came from, with the requests that failed, in plan order."""
+    unanswered = [key for key in plan["request_key"] if key in failed and key not in set(rounds["request_key"])]
+    nothing = judge.first(
+        pl.DataFrame(
+            {"request_key": unanswered, "reason": [failed[key] for key in unanswered]},
+            schema={"request_key": pl.String, "reason": pl.String},
+        )
+    )
+    licenses = (
+        plan.select("request_key", doc_id="seed_ids")
+        .explode("doc_id")
+        .join(seeds.select("doc_id", "license"), on="doc_id", how="left", maintain_order="left")
+        .group_by("request_key", maintain_order=True)
+        .agg(seed_licenses=pl.col("license").fill_null(UNKNOWN))
+    )
+    shared = (
+        plan.select("request_key", "position", "kind", "prompt_id", "prompt_hash", "sampling", "seed_ids", "brief")
+        .join(licenses, on="request_key", how="left")
+        .join(_depths(plan, seeds), on="request_key", how="left")
+        .join(asked.select("request_key", "model", "endpoint"), on="request_key", how="left")
+        .with_columns(generator=pl.lit(entry.name), judge_model=pl.lit(entry.grade.judge_model, pl.String))
+    )
+    return (
+        pl.concat([rounds, nothing])
+        .join(shared, on="request_key", how="inner")
+        .sort("position", "round")
+        .select(list(LINEAGE_SCHEMA))
+        .cast(LINEAGE_SCHEMA)
+    )

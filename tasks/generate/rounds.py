@@ -1,0 +1,242 @@
+"""Generate: fill the shortage of synthetic text with drafts grounded in licensed human documents.
+
+It goes in rounds. A round's list of requests is complete before one is sent, and depends only on recorded outcomes:
+the first round expects every draft to survive, the next ones ask for what is short at the yield that was measured.
+What becomes of the requests stands in `drafting`, how many there are in `budget`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.generation import Outlook, SamplePrompt
+from cuvee.schemas.licenses import allows_derivatives
+from cuvee.schemas.recipe import Generate, Recipe
+from cuvee.schemas.records import FileRef, Run, StepRecord, step_key
+from cuvee.storage.corpus import read_record
+from cuvee.storage.store import Store, open_store
+from cuvee.storage.tables import read_table
+from cuvee.tasks import generators
+from cuvee.tasks.amounts import held_out
+from cuvee.tasks.decide.verdicts import survivors
+from cuvee.tasks.generate import budget, drafting
+from cuvee.tasks.generators import _prompts, openai
+from cuvee.tasks.generators._journal import answered
+from cuvee.tasks.pool import Pool
+from cuvee.tasks.steps import load
+
+STEP = drafting.STEP
+VERSION = 2
+NOT_SENT = "not_sent"
+MOST_ROUNDS = 3
+
+_FREE = (
+    "kind free writes without a seed, so nothing it says can be checked against one; text of this kind has led to "
+    "patterns like those of model collapse (Kang et al. 2025, arXiv 2510.01631)"
+)
+_OWN_JUDGE = "the judge is the generator: models favour their own text; name another grade.judge_model"
+
+
+class Generated(Frozen):
+    """What one generator did in all rounds so far.
+
+    planned: its request keys in order; failed: request key → reason; record: of the last round, null where it had
+    nothing to draft; warning: what a person should know, or null. wanted, expected: words asked of it, and expected of
+    its plan. outlook: what would be sent, where nothing is.
+    """
+
+    name: str
+    planned: tuple[str, ...]
+    failed: dict[str, str]
+    record: StepRecord | None
+    warning: str | None = None
+    wanted: int = 0
+    expected: int = 0
+    outlook: Outlook | None = None
+
+
+def check(recipe: Recipe, folder: str) -> None:
+    """Raise RecipeError for what is wrong with the generators of a recipe: kinds, templates, endpoint."""
+    no_seeds = pl.DataFrame(schema={"doc_id": pl.String, "words": pl.Int64, "language": pl.String})
+    for entry in recipe.generate:
+        generators.find(entry.generator).plan(_located(entry, folder), no_seeds, 0)
+
+
+def run(
+    run: Run, pool: Pool, decided: FileRef, send: bool = True, earlier: Sequence[Generated] = ()
+) -> list[Generated]:
+    """Plan and carry out the next round of every generator of the recipe.
+
+    decided: all current rows, with the drafts of the rounds before. earlier: what those rounds returned, in the order
+    of the recipe; empty for the first. send: False only plans; a request without a draft then fails with the reason
+    NOT_SENT. Nothing more was planned when the planned requests are those of `earlier` (see `is_over`).
+    """
+    store, rows = open_store(run.store), survivors(load(run, decided))
+    names = [entry.name for entry in run.recipe.generate]
+    sources = rows.filter(~pl.col("source").is_in(names))
+    found = []
+    for position, entry in enumerate(run.recipe.generate):
+        entry = _located(entry, run.folder)
+        seeds = choose_seeds(run.recipe, entry, sources)
+        if earlier:
+            before = earlier[position]
+        else:
+            wanted = budget.wanted_words(run.recipe, entry, sources)
+            before = Generated(name=entry.name, planned=(), failed={}, record=None, wanted=wanted)
+        survived = int(rows.filter(pl.col("source") == entry.name)["words"].sum())
+        found.append(_round(run, store, pool, entry, seeds, before, survived, send))
+    return found
+
+
+def is_over(earlier: Sequence[Generated], now: Sequence[Generated]) -> bool:
+    """Tell whether a round planned nothing that was not planned before it."""
+    return sum(len(entry.planned) for entry in now) == sum(len(entry.planned) for entry in earlier)
+
+
+def choose_seeds(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the documents a generator may start from: human by the evidence, not held out, of a licence that
+    allows derivatives. Columns doc_id, words, domain, license, language, source, shard, position, depth.
+
+    Synthetic documents only where depth.max lets their drafts be published, and they are shallow enough for that.
+    """
+    human = pl.col("provenance") == "human"
+    deep = (pl.col("provenance") == "synthetic") & (pl.col("depth") < recipe.mixture.depth.max)
+    allowed = human | deep if recipe.mixture.depth.max > 1 else human
+    seeds = rows.filter(allowed & ~held_out(rows, recipe))
+    if entry.seeds.sources:
+        seeds = seeds.filter(pl.col("source").is_in(list(entry.seeds.sources)))
+    if not entry.seeds.allow_unlicensed:
+        free = [license for license in seeds["license"].unique() if allows_derivatives(license)]
+        seeds = seeds.filter(pl.col("license").is_in(free))
+    return seeds.select("doc_id", "words", "domain", "license", "language", "source", "shard", "position", "depth")
+
+
+def _round(
+    run: Run,
+    store: Store,
+    pool: Pool,
+    entry: Generate,
+    seeds: pl.DataFrame,
+    before: Generated,
+    survived: int,
+    send: bool,
+) -> Generated:
+    words = budget.more_words(before.wanted, before.expected, survived) if before.planned else before.wanted
+    if before.planned and (words == before.expected or NOT_SENT in before.failed.values()):
+        return before.model_copy(update={"record": None})
+    plan = generators.find(entry.generator).plan(entry, seeds, words)
+    new = plan.filter(~pl.col("request_key").is_in(list(before.planned)))
+    new = budget.affordable(entry, new, _spent(run, store, pool, entry, before))
+    held = _held(run, store, pool, entry)
+    todo = new.filter(~pl.col("request_key").is_in(list(held)))
+    record, failed = _outcome(run, store, pool, entry, seeds, todo, send)
+    return Generated(
+        name=entry.name,
+        planned=(*before.planned, *new["request_key"]),
+        failed=before.failed | failed,
+        record=record,
+        warning=before.warning if before.planned else _warning(entry, seeds, before.wanted, new),
+        wanted=before.wanted,
+        expected=before.expected + int(new["words_expected"].sum()),
+        outlook=None if send else _outlook(store, pool, entry, seeds, todo),
+    )
+
+
+def _outcome(
+    run: Run, store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo: pl.DataFrame, send: bool
+) -> tuple[StepRecord | None, dict[str, str]]:
+    """Find what became of requests that have no draft in the pool, or carry them out."""
+    missing = todo["request_key"].to_list()
+    if not missing:
+        return None, {}
+    key = step_key(STEP, VERSION, options=[entry.name, run.readings[entry.name]], requests=missing)
+    record = read_record(store, STEP, key)
+    if record is not None:
+        return record, record.report["failed"]
+    if not send:
+        return None, dict.fromkeys(missing, NOT_SENT)
+    return drafting.draft(run, store, pool, entry, seeds, todo, key)
+
+
+def _held(run: Run, store: Store, pool: Pool, entry: Generate) -> set[str]:
+    """Return the request keys whose drafts the pool has under the entry's name, cleaned and graded as now."""
+    wanted = (entry.name, run.readings[entry.name])
+    shards = [shard for shard in pool.shards if shard.generated and (shard.source, shard.reading) == wanted]
+    return {key for shard in shards for key in read_table(store, shard.file, ["source_id"])["source_id"].to_pylist()}
+
+
+def _spent(run: Run, store: Store, pool: Pool, entry: Generate, before: Generated) -> float:
+    """Add up what the requests planned so far cost; where an endpoint does not count tokens, the most it may have."""
+    if entry.budget.cost_usd is None or not before.planned:
+        return 0.0
+    rounds = drafting.rounds_of(store, pool, run, entry)
+    rounds = rounds.filter(pl.col("request_key").is_in(list(before.planned)))
+    sent, received = tokens(rounds)
+    known = budget.cost_of(entry, sent, received)
+    if known is not None:
+        return known
+    most = rounds.select(prompt_words=pl.lit(_prompts.SEED_WORDS + 300, pl.Int64))
+    return float(budget.worst_cost(entry, most).sum())
+
+
+def tokens(rounds: pl.DataFrame) -> tuple[int | None, int | None]:
+    """Add up the tokens sent and received of rounds, each request once; null where an answer did not count them."""
+    answers = rounds.filter(pl.col("text").is_not_null())
+    judged = rounds.filter(pl.col("judge_key").is_not_null()).unique("judge_key", keep="first", maintain_order=True)
+    sums = []
+    for side in ("prompt_tokens", "completion_tokens"):
+        unknown = answers[side].null_count() + judged[f"judge_{side}"].null_count()
+        asked = rounds.unique("asked_key", keep="first", maintain_order=True)
+        sums.append(None if unknown else int(asked[side].sum()) + int(judged[f"judge_{side}"].sum()))
+    return sums[0], sums[1]
+
+
+def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.DataFrame) -> str | None:
+    """Tell what a person should know of a plan, or nothing."""
+    found = []
+    if wanted and not planned.height and entry.budget.requests != 0 and entry.budget.cost_usd is None:
+        found.append(
+            f"{wanted:,} words are wanted, {seeds.height:,} documents may be seeds: nothing is planned; add human "
+            "sources whose licence allows derivatives, or set seeds.allow_unlicensed"
+        )
+    if wanted and not planned.height and entry.budget.cost_usd is not None:
+        found.append(f"budget.cost_usd {entry.budget.cost_usd:g} does not pay for one request; nothing is planned")
+    if "free" in entry.kinds:
+        found.append(_FREE)
+    if entry.grade.judge_model and entry.grade.judge_model == entry.model:
+        found.append(_OWN_JUDGE)
+    return f"generator {entry.name}: {'; '.join(found)}" if found else None
+
+
+def _outlook(store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo: pl.DataFrame) -> Outlook:
+    """Say what would be sent for these requests, with a sample prompt a kind."""
+    if not entry.is_graded:
+        return Outlook(requests=todo.height)
+    ended = answered(store, drafting.place(entry), todo["request_key"])
+    sent, received = budget.expected_tokens(entry, todo)
+    samples = todo.unique("kind", keep="first", maintain_order=True)
+    with drafting.Seeds(store, pool, seeds) as texts:
+        shown = openai.messages(entry, samples, texts.fetch)
+    return Outlook(
+        requests=todo.height - ended,
+        judgements=todo.height if entry.grade.judge_model else 0,
+        prompt_tokens=sent,
+        completion_tokens=received,
+        cost_usd=budget.cost_of(entry, sent, received),
+        samples=tuple(
+            SamplePrompt(kind=kind, prompt=prompt, messages=tuple((m["role"], m["content"]) for m in asked))
+            for kind, prompt, asked in zip(samples["kind"], samples["prompt_id"], shown, strict=True)
+        ),
+    )
+
+
+def _located(entry: Generate, folder: str) -> Generate:
+    """Resolve templates of the recipe's own against its folder."""
+    kinds = tuple(str(Path(folder, kind)) if kind.endswith(".md") else kind for kind in entry.kinds)
+    missing = [kind for kind in kinds if kind.endswith(".md") and not Path(kind).is_file()]
+    if missing:
+        raise RecipeError(f"generate.{entry.name}.kinds: {missing[0]} is not a file; correct the path")
+    return entry.model_copy(update={"kinds": kinds})

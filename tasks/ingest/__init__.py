@@ -1,0 +1,1 @@
+"""Ingest: find source files, read them into shards, normalise and mask their text on the way."""

@@ -1,0 +1,214 @@
+"""Ingest: read source files, normalise and mask their text, and write it once, into shards.
+
+Output: shards with the columns of cuvee.schemas.document.SHARD, every readable row in file order, and one table of
+unreadable rows: file (string), row (int64), line (int64 or null), reason (string).
+What the recipe declares of a source (origin, licence, domain, dates) is applied later, from thin columns.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import polars as pl
+import pyarrow as pa
+
+from cuvee.schemas.address import is_web
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.errors import InputError, RecipeError, RetryableError
+from cuvee.schemas.recipe import Source
+from cuvee.schemas.records import Run, SourceFile, StepRecord, step_key
+from cuvee.storage.corpus import pool_folder, read_records
+from cuvee.storage.store import Store, open_store
+from cuvee.storage.tables import write_table
+from cuvee.tasks import readers
+from cuvee.tasks.ingest import fetch
+from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD
+from cuvee.tasks.ingest.shards import MB, shape, write_shards
+from cuvee.tasks.keys import READING_VERSION
+from cuvee.tasks.steps import Outcome, once
+
+STEP = "ingest"
+PIECE_BYTES = 8 << 20
+# Their ids are their paths, and follow the file when it is renamed.
+ONE_DOCUMENT_A_FILE = ("text", "html")
+# What the web declares, for addresses whose path has no suffix.
+MEDIA_TYPES = {
+    "application/jsonl": "jsonl",
+    "application/vnd.apache.parquet": "parquet",
+    "application/warc": "warc",
+    "application/x-ndjson": "jsonl",
+    "application/xhtml+xml": "html",
+    "text/csv": "csv",
+    "text/html": "html",
+    "text/plain": "text",
+}
+
+UNREADABLE = pa.schema(
+    [("file", pa.string()), ("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())],
+)
+
+
+class Batch(Frozen):
+    """Files of one source that are read by one task."""
+
+    source: str
+    files: tuple[SourceFile, ...]
+
+
+def batches(run: Run, files: Sequence[SourceFile], known: frozenset[tuple[str, str, str]]) -> list[Batch]:
+    """Group the files that are not in the pool yet, in the order of their content's hash.
+
+    known: (source, reading key, SHA-256) of files already ingested. A file listed twice is read once.
+    """
+    groups: list[list[SourceFile]] = []
+    seen = set(known)
+    held = 0
+    for file in files:
+        name = (file.source, run.readings[file.source], file.sha256)
+        if name in seen:
+            continue
+        seen.add(name)
+        held += file.bytes
+        if groups and groups[-1][0].source == file.source and held <= run.recipe.ingest.shard_mb * MB:
+            groups[-1].append(file)
+        else:
+            groups.append([file])
+            held = file.bytes
+    return [Batch(source=group[0].source, files=tuple(group)) for group in groups]
+
+
+def key(run: Run, batch: Batch) -> str:
+    """Name the work of one batch."""
+    source = run.source(batch.source)
+    files = [[file.sha256, file.id] for file in batch.files]
+    reading = run.readings[source.name]
+    mb = run.recipe.ingest.shard_mb
+    return step_key(STEP, READING_VERSION, source=source.name, reading=reading, files=files, mb=mb)
+
+
+def found(run: Run, batches: Sequence[Batch]) -> list[StepRecord | None]:
+    """Return what an earlier, unfinished run read already, None for the batches that are to be read."""
+    store = open_store(run.store)
+    return read_records(store, STEP, [key(run, batch) for batch in batches])
+
+
+def run(run: Run, batch: Batch) -> StepRecord:
+    """Ingest one batch of files; a file or row that cannot be read is recorded, and does not stop the rest."""
+    record = once(run, STEP, key(run, batch), lambda store: _ingest(run, batch, store))
+    fetch.drop(run, batch.files)
+    return record
+
+
+def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
+    source, options = run.source(batch.source), run.recipe.ingest
+    reading = _Reading(run, source)
+    masked: dict[str, int] = dict.fromkeys(options.mask, 0)
+    pieces = (shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
+    folder = pool_folder(run.corpus, STEP)
+    shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
+    bad = reading.bad
+    unreadable = [write_table(store, folder, pa.Table.from_pylist(bad, UNREADABLE))] if bad else []
+    names = {file.sha256: file.id for file in batch.files}
+    report = {
+        "source": source.name,
+        "reading": run.readings[source.name],
+        "shards": len(shards),
+        "files": reading.files,
+        "masked": masked,
+        "faults": [_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]],
+    }
+    return [*shards, *unreadable], report
+
+
+class _Reading:
+    """The rows of some files, and on the side what became of each file."""
+
+    def __init__(self, run: Run, source: Source) -> None:
+        self.run, self.source = run, source
+        self.files: list[dict[str, Any]] = []
+        self.bad: list[dict[str, Any]] = []
+
+    def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
+        """Yield readable rows, with the SHA-256 of their file in the column `file`."""
+        for file in files:
+            rows, bad = 0, len(self.bad)
+            skipped: dict[str, int] = {}
+            format, compression = self._format(file)
+            try:
+                for read in self._read(file, format, compression):
+                    self._fail(file, ((b.row, b.line, b.reason) for b in read.bad))
+                    rows += read.rows.height
+                    for kind, count in read.skipped.items():
+                        skipped[kind] = skipped.get(kind, 0) + count
+                    yield read.rows.with_columns(file=pl.lit(file.sha256))
+            except InputError as error:
+                known = rows + len(self.bad) - bad
+                lost = range(known, max(error.rows, known + 1))
+                self._fail(file, ((row, None, str(error)) for row in lost))
+            _check_unchanged(file)
+            self.files.append(
+                {
+                    "sha256": file.sha256,
+                    "id": file.id,
+                    "document": format in ONE_DOCUMENT_A_FILE,
+                    "rows": rows,
+                    "unreadable": len(self.bad) - bad,
+                    "skipped": dict(sorted(skipped.items())),
+                }
+            )
+
+    def _fail(self, file: SourceFile, faults: Iterable[tuple[int, int | None, str]]) -> None:
+        names = ("row", "line", "reason")
+        self.bad.extend({"file": file.sha256, **dict(zip(names, fault, strict=True))} for fault in faults)
+
+    def _format(self, file: SourceFile) -> tuple[str, str | None]:
+        path = urlsplit(file.path).path if is_web(file.path) else file.path
+        if self.source.format != "auto":
+            return self.source.format, {".gz": "gzip", ".zst": "zstd"}.get(Path(path).suffix.lower())
+        try:
+            return readers.detect(file.path)
+        except RecipeError:
+            if file.media_type not in MEDIA_TYPES:
+                raise
+            return MEDIA_TYPES[file.media_type], None
+
+    def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
+        fields = self.source.fields.model_dump()
+        if self.source.origin_field:
+            fields["origin"] = self.source.origin_field
+        with fetch.opened(self.run, file) as stream:
+            yield from readers.read(file.id, stream, format, compression, fields)
+
+
+def _check_unchanged(file: SourceFile) -> None:
+    """Raise RetryableError when a file is not what it was when the run listed it: its rows would have a false name.
+
+    A fetched file was verified before it was read.
+    """
+    if file.fetched:
+        return
+    with open(file.path, "rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
+            raise RetryableError(f"{file.path} changed while it was read; run again when it is written")
+
+
+def _together(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Put the rows of small files together, up to PIECE_BYTES of text: a thousand files are not a thousand pieces."""
+    waiting: list[pl.DataFrame] = []
+    held = 0
+    for frame in frames:
+        waiting.append(frame)
+        held += int(frame["text"].str.len_bytes().sum())
+        if held >= PIECE_BYTES:
+            yield pl.concat(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield pl.concat(waiting)
+
+
+def _fault(name: str, row: dict[str, Any]) -> str:
+    place = f"line {row['line']}" if row["line"] is not None else f"row {row['row']}"
+    # What is wrong with a whole file names the file itself.
+    return row["reason"] if name in row["reason"] else f"{name}: {place}: {row['reason']}"

@@ -1,0 +1,1 @@
+"""Measure: what a shard's text tells, once a kind of signal, whatever a recipe's thresholds are."""

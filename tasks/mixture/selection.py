@@ -1,0 +1,189 @@
+"""Mixture: choose which documents a version keeps, so that the human share holds.
+
+Output columns, beside the input's: split ("train" | "validation" | null: pooled), amount (int64, in the recipe's
+unit), priority (uint64), epochs (int8).
+Documents are taken in the order of a hash of their id: the same input and recipe give the same output, and a changed
+amount moves only the border. Human text is never dropped for synthetic text's sake.
+"""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cuvee.schemas.document import PUBLISHED
+from cuvee.schemas.errors import GateError
+from cuvee.schemas.recipe import Mixture, Recipe
+from cuvee.schemas.records import FileRef, Run
+from cuvee.tasks.amounts import counts_as_human, held_out, unit_amount
+from cuvee.tasks.decide.verdicts import survivors
+from cuvee.tasks.priority import priorities
+from cuvee.tasks.steps import load, save
+
+Int64s: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+# What is read of the decided rows: what is published of a document, where it lies, and what decides.
+_LATER = ("text", "url", "title", "tokens", "epochs")
+COLUMNS = [name for name in PUBLISHED.names if name not in _LATER]
+COLUMNS += ["accepted", "shard", "position", "file", "row", "words", "bytes", "verdict"]
+
+
+class Amounts(NamedTuple):
+    """What there is, or what is taken, in the recipe's unit. held_out: human text of the validation split."""
+
+    human: int
+    synthetic: int
+    held_out: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.human + self.synthetic + self.held_out
+
+
+class Choice(NamedTuple):
+    """Which documents are taken, bool[n] for each of the three groups, in the order in which they were given."""
+
+    human: Bools
+    synthetic: Bools
+    held_out: Bools
+
+
+def run(run: Run, decided: FileRef) -> FileRef:
+    """Choose among the survivors of the last pass, and save their table."""
+    return save(run, plan(survivors(load(run, decided, COLUMNS)), run.recipe))
+
+
+def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Choose among the survivors.
+
+    rows: one row a surviving document; columns doc_id, provenance, words, bytes, and others, which are given back.
+    The human share holds in the train split alone, and with the validation split counted. Under a total, validation
+    takes at most its share of it, and what is held out beyond that is pooled.
+    Raises GateError when nothing could be trained on, when mixture.human.min_amount is not reached, and, with
+    shortage: fail, when less than the recipe asks for could be published; it says what is missing and how much.
+    """
+    mixture = recipe.mixture
+    # Only what decides is sorted and cut, and the rows themselves are put in order once, at the end.
+    deciding = rows.select(
+        "doc_id",
+        place=pl.int_range(pl.len(), dtype=pl.UInt32),
+        amount=unit_amount(mixture.unit),
+        priority=pl.Series(priorities(rows["doc_id"], f"mixture {mixture.seed}"), dtype=pl.UInt64),
+        held_out=held_out(rows, recipe),
+        human=counts_as_human(recipe),
+    ).sort("priority", "doc_id")
+    human, synthetic, apart = (
+        deciding.filter(group)
+        for group in (~pl.col("held_out") & pl.col("human"), ~pl.col("held_out") & ~pl.col("human"), pl.col("held_out"))
+    )
+    amounts: list[Int64s] = [group["amount"].to_numpy() for group in (human, synthetic, apart)]
+    choice = choose(amounts[0], amounts[1], amounts[2], mixture, recipe.holdout.share)
+    there = Amounts(*(int(amount.sum()) for amount in amounts))
+    taken = Amounts(*(_sum(amount, mask) for amount, mask in zip(amounts, choice, strict=True)))
+    _check(there, taken, int(deciding["amount"].to_numpy().max(initial=0)), mixture)
+    splits = [
+        group.select("place", "amount", "priority", "doc_id", split=pl.when(pl.Series(mask)).then(pl.lit(name)))
+        for group, mask, name in zip((human, synthetic, apart), choice, ("train", "train", "validation"), strict=True)
+    ]
+    chosen = pl.concat(splits).sort("priority", "doc_id")
+    chosen = chosen.select("place", "amount", "priority", "split", epochs=pl.lit(1, pl.Int8))
+    return rows[chosen["place"]].hstack(chosen.drop("place"))
+
+
+def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, holdout_share: float) -> Choice:
+    """Work out which documents to take: as much as the bounds allow, human text first.
+
+    human, synthetic, apart: amounts, in the order in which documents are taken; apart is held-out human text.
+    Documents are taken whole, so a bound is used up to the last document that fits. The floor always holds. The
+    ceiling holds but for what one document more or less makes.
+    """
+    total = math.inf if mixture.total is None else mixture.total
+    # Exact fractions: with floats a share of 0.3 could come out a hair below its floor.
+    low, high = Fraction(str(mixture.human.min)), Fraction(str(mixture.human.max))
+    held = _take(apart, total * holdout_share if mixture.total is not None else math.inf)
+    kept_apart = int(apart[held].sum())
+    room = max(total - kept_apart, 0)
+    share_of_room = room * float(high) if high else 0.0  # without a total, 0 times infinity is no number
+
+    def most_synthetic(human_amount: int) -> float:
+        return math.floor(human_amount * (1 - low) / low) if low else math.inf
+
+    def most_human(synthetic_amount: int) -> float:
+        return math.inf if high == 1 else max(math.floor(synthetic_amount * high / (1 - high)) - kept_apart, 0)
+
+    budget = min(share_of_room, most_human(int(synthetic.sum())), int(human.sum()))
+    people = _take(human, budget)
+    # Synthetic text fills what human text cannot, not what its last whole document leaves over: so a larger total keeps
+    # every document of a smaller one.
+    machines = _take(synthetic, min(room - budget, most_synthetic(_sum(human, people))))
+    fewer = _take(human, min(share_of_room, most_human(_sum(synthetic, machines))))
+    # Whole documents leave less synthetic text than planned: give human text back, unless that would break the floor.
+    if fewer.any() and _sum(synthetic, machines) <= most_synthetic(_sum(human, fewer)):
+        people = fewer
+    return Choice(people, machines, held)
+
+
+def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> None:
+    unit, floor = mixture.unit, mixture.human.min
+    if taken.human + taken.synthetic == 0:
+        raise GateError(f"{_why_nothing(there, mixture)}; nothing is published")
+    least = mixture.human.min_amount or 0
+    if taken.human < least:
+        raise GateError(
+            f"mixture.human.min_amount: {least:,.0f} {unit} of human text are asked for, {taken.human:,} are there: "
+            f"{least - taken.human:,.0f} are missing; nothing is published; add human sources or lower it"
+        )
+    if mixture.shortage != "fail":
+        return
+    wanted = mixture.total if mixture.total is not None else there.total if floor < 1 else there.human + there.held_out
+    # Whole documents only: less than one document short is not a shortage, one of each kind under a ceiling.
+    if taken.total + largest * (2 if mixture.human.max < 1 else 1) > wanted:
+        return
+    if floor < 1 and taken.synthetic < there.synthetic:
+        needed = math.ceil(floor * min(wanted, there.total) if mixture.total is None else floor * wanted)
+        have = there.human
+        missing = (
+            f"{max(needed - have, 1):,} {unit} of human text "
+            f"({needed:,} needed for a share of {floor:g}, {have:,} there)"
+        )
+    else:
+        missing = f"{wanted - taken.total:,.0f} {unit} ({wanted:,.0f} asked for, {taken.total:,} there)"
+    raise GateError(
+        f"shortage: {missing} are missing, and mixture.shortage is fail; nothing is published; "
+        "add sources, lower mixture.total or mixture.human.min, or set shortage: shrink"
+    )
+
+
+def _why_nothing(there: Amounts, mixture: Mixture) -> str:
+    """Say why no document could be taken for training, and what to do."""
+    unit = mixture.unit
+    if there.human + there.synthetic == 0:
+        return "no document survived to train on; look at what was dropped, and why"
+    if there.human == 0 and mixture.human.min > 0:
+        return (
+            f"mixture.human.min is {mixture.human.min:g}, and no human text survived ({there.synthetic:,} {unit} of "
+            "synthetic text did); add human sources, or look at what was dropped"
+        )
+    if there.synthetic == 0 and mixture.human.max < 1:
+        return f"mixture.human.max is {mixture.human.max:g}, and there is no synthetic text; generate some, or raise it"
+    if mixture.total is None:
+        bounds = f"mixture.human.min {mixture.human.min:g} and max {mixture.human.max:g}"
+        return f"no choice of whole documents has a human share between {bounds}; widen them, or add sources"
+    return f"no document fits into mixture.total {mixture.total:,.0f} {unit} under its bounds; raise it"
+
+
+def _sum(amounts: Int64s, taken: Bools) -> int:
+    return int(amounts[taken].sum())
+
+
+def _take(amounts: Int64s, most: float) -> Bools:
+    """Take documents in order while their sum stays within `most`; those that are larger than it are passed over."""
+    fits = amounts <= most
+    taken: Bools = fits & (np.where(fits, amounts, 0).cumsum() <= most)
+    return taken

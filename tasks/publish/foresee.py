@@ -1,0 +1,51 @@
+"""Foresee: what a run would publish from what is there now, with no request sent and nothing written."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from cuvee.schemas.records import FileRef, Run, SourceFile
+from cuvee.schemas.report import RunReport
+from cuvee.storage.store import open_store
+from cuvee.tasks.amounts import counts_as_human
+from cuvee.tasks.generate.rounds import Generated
+from cuvee.tasks.pool import Pool
+from cuvee.tasks.publish.ledger import PLAN, ROWS, build, step_reports
+from cuvee.tasks.steps import load
+
+
+def run(
+    run: Run,
+    pool: Pool,
+    sources: Sequence[SourceFile],
+    decided: FileRef,
+    planned: FileRef,
+    generated: Sequence[Generated],
+    warnings: Sequence[str],
+) -> RunReport:
+    """Report on a plan: the mixture without the drafts that are not there yet, and the requests to be sent for them.
+
+    The arguments are those of `publish.run`. Raises IntegrityError when the accounts do not balance.
+    """
+    store = open_store(run.store)
+    plan = load(run, planned, [*PLAN, "amount", "epochs", "provenance"])
+    ledger = build(run, store, pool, sources, load(run, decided, ROWS), plan, generated)
+    kept = plan.filter(pl.col("split").is_not_null())
+    amount = int((kept["amount"] * kept["epochs"]).sum())
+    human = kept.filter(counts_as_human(run.recipe))
+    return RunReport(
+        corpus=run.corpus,
+        version=run.parent,
+        published=False,
+        documents=kept.height,
+        amount=amount,
+        unit=run.recipe.mixture.unit,
+        human_share=round(int((human["amount"] * human["epochs"]).sum()) / amount, 6) if amount else None,
+        floor=run.recipe.mixture.human.min,
+        steps=step_reports(run.recipe, ledger),
+        warnings=(*warnings, *(entry.warning for entry in generated if entry.warning)),
+        store=store.uri,
+        plan=True,
+        requests={entry.name: entry.outlook.requests for entry in generated if entry.outlook},
+        outlooks={entry.name: entry.outlook for entry in generated if entry.outlook},
+    )
