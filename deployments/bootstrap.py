@@ -61,7 +61,7 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
     definitions.check_schedule(cron, timezone)
     from cuvee.tasks.begin import check
 
-    run, _ = check(wish.recipe, (), wish.store, "check")
+    run, _, _ = check(wish.recipe, (), wish.store, "check")
     path = str(Path(wish.recipe).absolute())
     # A worker runs in a folder of its own: a store named on the command line or by default is fixed here.
     store = run.store if wish.store or not run.recipe.store else None

@@ -6,7 +6,9 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
-from cuvee.schemas.records import FileRef, Run
+from cuvee.schemas.records import Run
+from cuvee.schemas.tables import DecidedRef
+from cuvee.storage.store import Store
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool
@@ -15,12 +17,14 @@ from cuvee.tasks.pool import Pool
 LIMIT = "llm-endpoint"
 
 
-def in_turn(run: Run, pool: Pool, decided: FileRef, send: bool, earlier: Sequence[Generated]) -> list[Generated]:
+def in_turn(
+    run: Run, store: Store, pool: Pool, decided: DecidedRef, send: bool = True, earlier: Sequence[Generated] = ()
+) -> list[Generated]:
     """Carry out a round of generation, holding a slot of LIMIT where something may be sent; as `generate.run`."""
     if not send or not any(entry.base_url for entry in run.recipe.generate) or not _is_limited():
-        return rounds.run(run, pool, decided, send, earlier)
+        return rounds.run(run, store, pool, decided, send, earlier)
     with concurrency(LIMIT, raise_on_lease_renewal_failure=False):
-        return rounds.run(run, pool, decided, send, earlier)
+        return rounds.run(run, store, pool, decided, send, earlier)
 
 
 def _is_limited() -> bool:

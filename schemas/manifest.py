@@ -52,6 +52,28 @@ class Totals(Frozen):
     human_share: float | None
 
 
+class Bounds(Frozen):
+    """What the recipe asks of the human share, 0 to 1, and of the amount of human text."""
+
+    min: float
+    max: float
+    min_amount: float | None
+
+
+class Proof(Frozen):
+    """The mixture, counted again from the published files. total: the recipe's, null for none; human_share: of all
+    files, human_share_train: of the train split; null where nothing counts. counted_from: SHA-256 of the files.
+    """
+
+    unit: str
+    bounds: Bounds
+    total: float | None
+    unknown_as: str = "exclude"
+    human_share: float | None
+    human_share_train: float | None
+    counted_from: tuple[str, ...]
+
+
 class Manifest(Frozen):
     """All that a version is."""
 
@@ -69,7 +91,7 @@ class Manifest(Frozen):
     files: tuple[DataFile, ...]
     totals: Totals
     splits: dict[str, Totals]
-    mixture: dict[str, Any]
+    mixture: Proof
     review: dict[str, Any] | None = None
     reports: tuple[FileRef, ...]
 

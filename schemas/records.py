@@ -1,8 +1,8 @@
 """What steps leave behind: references to files, records of finished work, and the state of a pool."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.recipe import Recipe, Source, canonical_sha256
@@ -55,24 +55,178 @@ class SourceFile(Frozen):
     fetched: str = ""
 
 
+class Report(Frozen):
+    """What a piece of work tells of itself beside its files: nothing, unless the kind of its record says more."""
+
+
+class ReadFile(Frozen):
+    """What became of a source file. document: it is one document, whose id is the file's; rows: readable ones;
+    skipped: records without a document, by kind.
+    """
+
+    sha256: str
+    id: str
+    document: bool
+    rows: int
+    unreadable: int
+    skipped: dict[str, int] = Field({})
+
+    @property
+    def records(self) -> int:
+        """All records of the file, whatever became of them."""
+        return self.rows + self.unreadable + sum(self.skipped.values())
+
+
+class ShardsReport(Report):
+    """What shards hold. source: of their rows, for drafts the generator's name; reading: how they were read
+    (`Run.readings`); shards: how many of the record's files are shards, the others lie beside them.
+    """
+
+    source: str
+    reading: str
+    shards: int
+
+
+class IngestReport(ShardsReport):
+    """masked: replacements by kind of personal data; faults: the first unreadable rows, by file, line and reason."""
+
+    files: tuple[ReadFile, ...]
+    masked: dict[str, int]
+    faults: tuple[str, ...]
+
+
+class DraftReport(ShardsReport):
+    """failed: request key → why it has no draft."""
+
+    failed: dict[str, str]
+
+
+class MostCopies(Frozen):
+    """The text with most near copies, 0 where there are none."""
+
+    text_key: int
+    copies: int
+
+
+class Estimate(Frozen):
+    """What comparing was expected to take, MB: memory, disk for a while, band keys to read."""
+
+    memory_mb: int
+    disk_mb: int
+    read_mb: int
+
+
+class PairsWork(Frozen):
+    """What finding pairs took in the run that would publish `version`.
+
+    anew: why all texts were compared again, or null. documents: texts compared; large_buckets, largest_bucket: band
+    keys that very many texts share, and the texts of the largest.
+    """
+
+    version: int
+    anew: str | None
+    documents: int
+    candidates: int
+    pairs: int
+    large_buckets: int
+    largest_bucket: int
+    most_copies: MostCopies
+    estimate: Estimate
+
+
+class PairsReport(Report):
+    """signed: keys of the records whose texts were compared; floor: the lowest Jaccard of a pair; options: n-gram,
+    permutations, seed, and how signatures are cut (bands, rows).
+    """
+
+    signed: tuple[str, ...]
+    floor: float
+    options: tuple[int, int, int, tuple[int, int]]
+    work: PairsWork
+
+
+class CountReport(Report):
+    """amounts: provenance → Σ amount · epochs of a published file, in the recipe's unit."""
+
+    amounts: dict[str, int]
+
+
 class StepRecord(Frozen):
     """One finished piece of work: `key` names its input, options and version; `files` is its output.
 
-    A record is written after its files, so its existence means done. report: small figures and, for ingest, what
-    became of each source file.
+    A record is written after its files, so its existence means done.
     """
 
     step: str
     key: str
     files: tuple[FileRef, ...] = ()
-    report: dict[str, Any] = Field({})
+    report: Report = Report()
+
+
+class ShardsRecord(StepRecord):
+    """Shards, and the tables beside them."""
+
+    report: ShardsReport
+
+    @property
+    def shards(self) -> tuple[FileRef, ...]:
+        """The files that are shards."""
+        return self.files[: self.report.shards]
+
+    @property
+    def beside(self) -> tuple[FileRef, ...]:
+        """The other files: unreadable rows of sources, lineage of drafts."""
+        return self.files[self.report.shards :]
+
+
+class IngestRecord(ShardsRecord):
+    """A batch of source files that was read."""
+
+    step: Literal["ingest"] = "ingest"
+    report: IngestReport
+
+
+class DraftRecord(ShardsRecord):
+    """A round of requests that was carried out."""
+
+    step: Literal["generate"] = "generate"
+    report: DraftReport
+
+
+class PairsRecord(StepRecord):
+    """All verified near-duplicate pairs of a pool."""
+
+    step: Literal["pairs"] = "pairs"
+    report: PairsReport
+
+
+class FileRecord(StepRecord):
+    """A published file, counted."""
+
+    step: Literal["assemble"] = "assemble"
+    report: CountReport
+
+
+def _kind(record: Any) -> str:
+    step = record.get("step") if isinstance(record, dict) else record.step
+    return step if step in ("ingest", "generate", "pairs") else "signals"
+
+
+PoolRecord = Annotated[
+    Annotated[IngestRecord, Tag("ingest")]
+    | Annotated[DraftRecord, Tag("generate")]
+    | Annotated[PairsRecord, Tag("pairs")]
+    | Annotated[StepRecord, Tag("signals")],
+    Discriminator(_kind),
+]
+"""A record as a pool state holds it, of the kind that its step says."""
 
 
 class PoolEntry(Frozen):
     """A record that belongs to a pool. accepted: number of the pool state that first held it."""
 
     accepted: int
-    record: StepRecord
+    record: PoolRecord
 
 
 class PoolState(Frozen):

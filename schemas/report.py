@@ -1,6 +1,8 @@
 """What a run tells: the figures of each step, and how it ended."""
 
-from pydantic import Field
+from typing import Any, TypeVar
+
+from pydantic import Field, SerializeAsAny
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.generation import Outlook
@@ -9,22 +11,43 @@ from cuvee.schemas.generation import Outlook
 class StepReport(Frozen):
     """Rows in and out of a step, and what it dropped, by reason; into = out + Σ dropped."""
 
-    into: int
+    into: int = Field(serialization_alias="in")
     out: int
     dropped: dict[str, int] = Field({})
 
-    def as_json(self) -> dict[str, object]:
-        """The three figures under the names of the command's JSON line."""
-        return {"in": self.into, "out": self.out, "dropped": self.dropped}
-
 
 class Finding(Frozen):
-    """Something a person should look at. subject: the source, stratum or generator that it is about."""
+    """Something a person should look at. subject: the source, stratum or generator that it is about.
+
+    note: it is said of the run and not of its documents, and never blocks: the next run would say it again.
+    """
 
     kind: str
     subject: str
     message: str
     figures: dict[str, float | None] = Field({})
+    note: bool = False
+
+
+class Figures(Frozen):
+    """What a metric of the guard measured; each has a type of its own."""
+
+
+F = TypeVar("F", bound=Figures)
+
+
+class Guarded(Frozen):
+    """What the guard says of a candidate. figures: by metric; earlier: duplicates and diversity of the version that
+    guard.compare_with names, null where there is none.
+    """
+
+    findings: tuple[Finding, ...]
+    figures: dict[str, SerializeAsAny[Figures]]
+    earlier: dict[str, Any] | None = None
+
+    def of(self, kind: type[F]) -> F:
+        """Return the figures of one metric, by their type."""
+        return next(figures for figures in self.figures.values() if isinstance(figures, kind))
 
 
 class RunReport(Frozen):

@@ -15,12 +15,15 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 from cuvee.schemas.errors import ConflictError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, read_manifest, version_name
 from cuvee.schemas.records import FileRef, PoolState, StepRecord
 from cuvee.storage.store import Store
+
+R = TypeVar("R", bound=StepRecord)
 
 # Requests wait for answers; more at a time than this gain little against one server.
 _REQUESTS_AT_ONCE = 16
@@ -151,15 +154,15 @@ def read_state(store: Store, corpus: str) -> PoolState:
     return PoolState.model_validate_json(store.get(load_manifest(store, corpus, numbers[-1]).pool.path))
 
 
-def read_record(store: Store, step: str, key: str) -> StepRecord | None:
-    """Return the record of finished work if its files still stand with their sizes, else None."""
-    return read_records(store, step, [key])[0]
+def read_record(store: Store, kind: type[R], step: str, key: str) -> R | None:
+    """Return the record of finished work if its files still stand with their sizes, else None. kind: the record's."""
+    return read_records(store, kind, step, [key])[0]
 
 
-def read_records(store: Store, step: str, keys: Sequence[str]) -> list[StepRecord | None]:
+def read_records(store: Store, kind: type[R], step: str, keys: Sequence[str]) -> list[R | None]:
     """Return the record of each piece of work, None where there is none or a file of it does not stand."""
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as readers:
-        records = list(readers.map(partial(_record, store, step), keys))
+        records = list(readers.map(partial(_record, store, kind, step), keys))
     sizes = sizes_of(store, [file.path for record in records if record for file in record.files])
     return [
         record if record and all(sizes.get(file.path) == file.bytes for file in record.files) else None
@@ -180,9 +183,9 @@ def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
     return {path: store.size(path) for path in distinct}
 
 
-def _record(store: Store, step: str, key: str) -> StepRecord | None:
+def _record(store: Store, kind: type[R], step: str, key: str) -> R | None:
     try:
-        return StepRecord.model_validate_json(store.get(f"work/{step}/{key}.json"))
+        return kind.model_validate_json(store.get(f"work/{step}/{key}.json"))
     except (FileNotFoundError, ValueError):  # ValueError: another cuvee's form of a record, or a damaged one
         return None
 

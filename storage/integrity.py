@@ -1,12 +1,16 @@
 """Integrity: what is wrong with a published version, if anything."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import hashlib
+from collections.abc import Iterator
 
-from cuvee.schemas.manifest import DataFile, Manifest, Totals
+import polars as pl
+
+from cuvee.schemas.amounts import count, counted_columns, totals
+from cuvee.schemas.manifest import DataFile, Manifest
 from cuvee.schemas.records import FileRef, PoolState
 from cuvee.storage.corpus import sizes_of
 from cuvee.storage.store import Store
+from cuvee.storage.tables import read_table
 
 
 def faults(store: Store, manifest: Manifest) -> Iterator[str]:
@@ -21,7 +25,7 @@ def faults(store: Store, manifest: Manifest) -> Iterator[str]:
         if fault:
             yield fault
         elif isinstance(ref, DataFile):
-            yield from _miscounts(store, ref, manifest.mixture["unit"])
+            yield from _miscounts(store, ref, manifest.mixture.unit)
     yield from _wrong_sums(manifest)
     fault = _changed(store, manifest.pool)
     if fault:
@@ -37,8 +41,6 @@ def pool_files(store: Store, manifest: Manifest) -> list[FileRef]:
 
 
 def _changed(store: Store, ref: FileRef) -> str | None:
-    import hashlib
-
     place = store.location(ref.path)
     try:
         with store.open(ref.path) as file:
@@ -52,57 +54,23 @@ def _changed(store: Store, ref: FileRef) -> str | None:
 
 def _miscounts(store: Store, file: DataFile, unit: str) -> Iterator[str]:
     """Recount documents and amounts from a file's own columns."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    columns = ["provenance", "tokens", "epochs", *(["text"] if unit == "bytes" else [])]
-    with store.open(file.path) as source:
-        table: Any = pq.ParquetFile(source, pre_buffer=True).read(columns)
-    copies = pc.cast(table["epochs"], "int64")
-    if unit == "bytes":
-        copies = pc.multiply(copies, pc.cast(pc.binary_length(table["text"]), "int64"))
-    elif unit != "documents":
-        copies = pc.multiply(copies, table["tokens"])
-    sums = (
-        table.select(["provenance"])
-        .append_column("amount", copies)
-        .group_by("provenance")
-        .aggregate([("amount", "sum")])
-    )
-    counted = dict(zip(sums["provenance"].to_pylist(), sums["amount_sum"].to_pylist(), strict=True))
-    if counted != file.amounts or table.num_rows != file.rows:
+    published = pl.DataFrame(read_table(store, file, counted_columns(unit)))
+    counted = count(published, unit)
+    if counted != file.amounts or published.height != file.rows:
         place = store.location(file.path)
-        yield f"{place} holds {counted} in {table.num_rows} rows, the manifest says {file.amounts} in {file.rows}"
+        yield f"{place} holds {counted} in {published.height} rows, the manifest says {file.amounts} in {file.rows}"
 
 
 def _wrong_sums(manifest: Manifest) -> Iterator[str]:
     recorded = {"totals": (manifest.totals, manifest.files)}
     for name in sorted({"train", "validation", *manifest.splits}):
         own = tuple(file for file in manifest.files if file.split == name)
-        empty = _sums((), "exclude")
-        recorded[f"splits.{name}"] = (manifest.splits.get(name, empty), own)
+        recorded[f"splits.{name}"] = (manifest.splits.get(name, totals((), "exclude")), own)
     for name, (said, files) in recorded.items():
-        added = _sums(files, manifest.mixture.get("unknown_as", "exclude"))
+        added = totals(files, manifest.mixture.unknown_as)
         for figure, value in added.model_dump().items():
             if value != getattr(said, figure):
                 yield f"{name}.{figure}: the manifest says {getattr(said, figure)}, its files add up to {value}"
-
-
-def _sums(files: Sequence[DataFile], unknown_as: str) -> Totals:
-    """Add up files; unknown_as: what documents of unknown provenance count as (exclude: none are published)."""
-    amounts: dict[str, int] = {}
-    for file in files:
-        for provenance, amount in file.amounts.items():
-            amounts[provenance] = amounts.get(provenance, 0) + amount
-    counted = sum(amounts.values())
-    human = sum(amounts.get(name, 0) for name in ("human", *(["unknown"] if unknown_as == "human" else [])))
-    return Totals(
-        documents=sum(file.rows for file in files),
-        amount=counted,
-        counted_human=human,
-        by_provenance=amounts,
-        human_share=round(human / counted, 6) if counted else None,
-    )
 
 
 def _pool_faults(store: Store, manifest: Manifest) -> Iterator[str]:

@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import nearest, parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import read_state, versions
-from cuvee.storage.store import open_store, store_uri
+from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.tasks import filters, generators
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
 from cuvee.tasks.generate import grade, rounds
@@ -31,19 +32,18 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     return parse_recipe(text, Path(path).name, os.environ, overrides)
 
 
-def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, PoolState]:
-    """Check everything, and return what the run starts from: the highest version's pool state.
+def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, Store, PoolState]:
+    """Check everything, and return what the run starts from: its store, and the highest version's pool state.
 
     The arguments and errors are those of `check`; what the store's work folder lacks or has too much is mended.
     """
-    run, state = check(path, overrides, store, run_id)
-    place = open_store(run.store)
+    run, place, state = check(path, overrides, store, run_id)
     restore(place, state)
     sweep(place)
-    return run, state
+    return run, place, state
 
 
-def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, PoolState]:
+def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, Store, PoolState]:
     """Read the recipe and the store's standing state, and write nothing.
 
     store: overrides the recipe's; a relative path in the recipe is below the recipe's folder.
@@ -68,13 +68,18 @@ def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
         readings=_readings(recipe),
     )
     _check_parts(run, Path(path).name)
-    return run, state
+    return run, place, state
 
 
 def _readings(recipe: Recipe) -> dict[str, str]:
     found = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
     graded = {entry.name: grade.VERSIONS if entry.is_graded else () for entry in recipe.generate}
     return found | {entry.name: drafting_key(recipe, entry, graded[entry.name]) for entry in recipe.generate}
+
+
+def new_run_id(name: str = "") -> str:
+    """Return an id that no other run has, and that sorts by the run's beginning; name: what its runner calls it."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name or uuid4().hex}"
 
 
 def _check_parts(run: Run, name: str) -> None:

@@ -14,14 +14,23 @@ from pydantic import Field
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
-from cuvee.schemas.records import FileRef, PoolEntry, PoolState, Run, StepRecord
+from cuvee.schemas.records import (
+    DraftRecord,
+    FileRef,
+    IngestRecord,
+    PairsRecord,
+    PoolEntry,
+    PoolState,
+    Run,
+    ShardsRecord,
+    StepRecord,
+)
+from cuvee.schemas.tables import ROWS, declared
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, read_each, read_tables, take_rows
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
-# Steps whose files are the documents themselves; all others can be computed from these.
-SHARD_STEPS = ("ingest", "generate")
 # About the bytes that a page of text takes in a shard: a text by itself costs decompressing one.
 PAGE_BYTES = 1 << 14
 
@@ -39,16 +48,16 @@ class Shard(Frozen):
 class Pool(Frozen):
     """All shards of a corpus that a run knows, in a fixed order, with what the steps found out about them.
 
-    attributes: step → one record a shard, in the order of `shards`; its only file has the rows of the shard in order.
-    pairs: the record of verified near-duplicate pairs.
+    signals: kind of signal → one record a shard, in the order of `shards`; its first file has the rows of the shard in
+    order. pairs: the record of verified near-duplicate pairs.
     """
 
     entries: tuple[PoolEntry, ...]
-    attributes: dict[str, tuple[StepRecord, ...]] = Field({})
-    pairs: StepRecord | None = None
+    signals: dict[str, tuple[StepRecord, ...]] = Field({})
+    pairs: PairsRecord | None = None
 
     @property
-    def known_pairs(self) -> StepRecord:
+    def known_pairs(self) -> PairsRecord:
         """The record of pairs, which every decision needs."""
         if self.pairs is None:
             raise ValueError("the pool's near-duplicates are not known yet; run the pairs step first")
@@ -60,57 +69,60 @@ class Pool(Frozen):
         return [
             Shard(
                 file=file,
-                source=entry.record.report["source"],
-                generated=entry.record.step == "generate",
-                reading=entry.record.report["reading"],
+                source=record.report.source,
+                generated=isinstance(record, DraftRecord),
+                reading=record.report.reading,
                 accepted=entry.accepted,
             )
             for entry in self.entries
-            for file in entry.record.files[: entry.record.report["shards"]]
+            if isinstance(record := entry.record, ShardsRecord)
+            for file in record.shards
         ]
 
     @property
-    def ingested(self) -> list[StepRecord]:
+    def ingested(self) -> list[IngestRecord]:
         """List the records of ingested batches."""
-        return [entry.record for entry in self.entries if entry.record.step == "ingest"]
+        return [entry.record for entry in self.entries if isinstance(entry.record, IngestRecord)]
 
-    def read_as(self, readings: Mapping[str, str]) -> list[StepRecord]:
+    @property
+    def drafted(self) -> list[DraftRecord]:
+        """List the records of rounds of drafts."""
+        return [entry.record for entry in self.entries if isinstance(entry.record, DraftRecord)]
+
+    def read_as(self, readings: Mapping[str, str]) -> list[IngestRecord]:
         """List the records of batches that were read as `Run.readings` says."""
-        return [r for r in self.ingested if readings.get(r.report["source"]) == r.report["reading"]]
+        return [record for record in self.ingested if readings.get(record.report.source) == record.report.reading]
 
     @property
     def sources(self) -> frozenset[str]:
         """Name the sources that have files in the pool."""
-        return frozenset(str(record.report["source"]) for record in self.ingested)
+        return frozenset(record.report.source for record in self.ingested)
 
     @property
     def known_files(self) -> frozenset[tuple[str, str, str]]:
         """Name the source files in the pool: source, reading key, SHA-256."""
-        return frozenset(
-            (record.report["source"], record.report["reading"], file["sha256"])
-            for record in self.ingested
-            for file in record.report["files"]
-        )
+        reports = [record.report for record in self.ingested]
+        return frozenset((report.source, report.reading, file.sha256) for report in reports for file in report.files)
 
-    def plus(self, records: Iterable[StepRecord], accepted: int) -> "Pool":
-        """Add records of shards; those that are held already change nothing. Attributes must be gathered anew."""
+    def plus(self, records: Iterable[ShardsRecord], accepted: int) -> "Pool":
+        """Add records of shards; those that are held already change nothing. Signals must be gathered anew."""
         held = {entry.record.key for entry in self.entries}
         new = {record.key: PoolEntry(accepted=accepted, record=record) for record in records if record.key not in held}
         entries = sorted([*self.entries, *new.values()], key=lambda e: (e.accepted, e.record.step, e.record.key))
         return Pool(entries=tuple(entries))
 
-    def with_attributes(self, step: str, records: Sequence[StepRecord]) -> "Pool":
-        """Add what a step found out about every shard."""
-        return self.model_copy(update={"attributes": {**self.attributes, step: tuple(records)}})
+    def with_signals(self, signals: Mapping[str, Sequence[StepRecord]]) -> "Pool":
+        """Add what was measured of every shard, by kind of signal."""
+        return self.model_copy(update={"signals": {kind: tuple(records) for kind, records in signals.items()}})
 
-    def with_pairs(self, record: StepRecord) -> "Pool":
+    def with_pairs(self, record: PairsRecord) -> "Pool":
         """Add the verified pairs of all texts."""
         return self.model_copy(update={"pairs": record})
 
     def state(self, run: Run, dates: dict[int, str]) -> PoolState:
         """Return what a manifest commits: the shards, and the records about them that this run used."""
         known = {entry.record.key: entry.accepted for entry in self.entries}
-        records = [record for found in self.attributes.values() for record in found]
+        records = [record for found in self.signals.values() for record in found]
         records += [self.pairs] if self.pairs else []
         extra = {
             record.key: PoolEntry(accepted=known.get(record.key, run.version), record=record) for record in records
@@ -124,34 +136,37 @@ class Pool(Frozen):
 
 def pool_of(state: PoolState) -> Pool:
     """Open the pool that a state names."""
-    return Pool(entries=tuple(entry for entry in state.entries if entry.record.step in SHARD_STEPS))
+    return Pool(entries=tuple(entry for entry in state.entries if isinstance(entry.record, ShardsRecord)))
 
 
 def thin_rows(store: Store, pool: Pool) -> pl.DataFrame:
-    """Read the thin columns of every row of the pool: THIN, and shard (int32), position (int64), source, accepted
-    (int32), generated (boolean), reading (string). About 200 bytes a row; no text is read.
-    """
-    frames = []
+    """Read the thin columns of every row of the pool: ROWS. About 200 bytes a row; no text is read."""
+    frames = [ROWS.to_frame()]
     tables = read_tables(store, [shard.file for shard in pool.shards], THIN)
     for number, (shard, table) in enumerate(zip(pool.shards, tables, strict=True)):
-        frame = frame_of(table)
-        frames.append(
-            frame.with_columns(
-                shard=pl.lit(number, pl.Int32),
-                position=pl.int_range(pl.len(), dtype=pl.Int64),
-                source=pl.lit(shard.source),
-                accepted=pl.lit(shard.accepted, pl.Int32),
-                generated=pl.lit(shard.generated),
-                reading=pl.lit(shard.reading),
-            )
+        frame = frame_of(table).with_columns(
+            shard=pl.lit(number, pl.Int32),
+            position=pl.int_range(pl.len(), dtype=pl.Int64),
+            source=pl.lit(shard.source),
+            accepted=pl.lit(shard.accepted, pl.Int32),
+            generated=pl.lit(shard.generated),
+            reading=pl.lit(shard.reading),
         )
+        frames.append(frame)
     # Shards written before a column was added have it as null.
-    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+    return declared(pl.concat(frames, how="diagonal"), ROWS)
 
 
-def attribute_rows(store: Store, pool: Pool, step: str) -> pl.DataFrame:
-    """Read one step's columns for every row of the pool, in the order of `thin_rows`."""
-    return pl.concat(map(frame_of, read_tables(store, [record.files[0] for record in pool.attributes[step]])))
+def signal_rows(store: Store, pool: Pool, kind: str, schema: pl.Schema) -> pl.DataFrame:
+    """Read what was measured of one kind of signal, a row for every row of the pool, in the order of `thin_rows`.
+
+    schema: of its table, doc_id first. A kind that was not measured is all null.
+    """
+    if kind not in pool.signals:
+        rows = sum(shard.file.rows for shard in pool.shards)
+        return pl.select(pl.repeat(None, rows, dtype=kind_of).alias(name) for name, kind_of in schema.items())
+    tables = read_tables(store, [record.files[0] for record in pool.signals[kind]])
+    return pl.concat([schema.to_frame(), *(declared(frame_of(table), schema) for table in tables)])
 
 
 class Texts:

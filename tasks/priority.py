@@ -1,4 +1,4 @@
-"""Priority: a number that a document keeps for ever, to sample by.
+"""Priority: a number that a document keeps for ever, to sample by and to hold out by.
 
 Taking the documents below a threshold is a uniform sample; when a corpus grows by 10%, 91% of it stays, the optimum.
 """
@@ -8,6 +8,8 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from cuvee.schemas.recipe import Recipe
 
 
 def priorities(doc_ids: pl.Series, purpose: str) -> npt.NDArray[np.uint64]:
@@ -28,3 +30,8 @@ def priorities(doc_ids: pl.Series, purpose: str) -> npt.NDArray[np.uint64]:
 def below(doc_ids: pl.Series, purpose: str, share: float) -> pl.Series:
     """Tell which documents belong to the share (0 to 1) of lowest priority."""
     return pl.Series("below", priorities(doc_ids, purpose) < np.uint64(min(share * 2.0**64, 2.0**64 - 2.0**11)))
+
+
+def held_out(rows: pl.DataFrame, recipe: Recipe) -> pl.Series:
+    """Tell which documents are kept for validation: human by the evidence, by hash, for ever the same."""
+    return below(rows["doc_id"], "holdout", recipe.holdout.share) & (rows["provenance"] == "human")

@@ -3,44 +3,62 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TypeVar
 
 import polars as pl
 
 from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
+from cuvee.schemas.tables import DecidedRef, PlannedRef, declared
 from cuvee.storage.corpus import read_record, write_record
-from cuvee.storage.store import Store, open_store
+from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 
 STALE_S = 24 * 3600
+TABLES = "work/tables"
 
-Outcome = tuple[Sequence[FileRef], dict[str, Any]]
+R = TypeVar("R", bound=StepRecord)
 
 
-def once(run: Run, step: str, key: str, build: Callable[[Store], Outcome]) -> StepRecord:
+def once(store: Store, kind: type[R], step: str, key: str, build: Callable[[], R]) -> R:
     """Return the record of this work, doing it only where no record verifies.
 
-    build: writes the output files and returns them with a report; it may be interrupted anywhere and started again.
+    build: writes the output files and returns the record; it may be interrupted anywhere and started again.
     """
-    store = open_store(run.store)
-    record = read_record(store, step, key)
+    record = read_record(store, kind, step, key)
     if record is None:
-        files, report = build(store)
-        record = StepRecord(step=step, key=key, files=tuple(files), report=report)
+        record = build()
         write_record(store, record)
     return record
 
 
-def save(run: Run, frame: pl.DataFrame) -> FileRef:
-    """Put a thin table where other tasks of the run can read it."""
-    return write_table(open_store(run.store), "work/tables", frame.to_arrow())
+def save(run: Run, store: Store, frame: pl.DataFrame, schema: pl.Schema) -> FileRef:
+    """Put a thin table where other tasks of the run can read it; `clear` removes it."""
+    return write_table(store, f"{TABLES}/{run.run_id}", declared(frame, schema).to_arrow())
 
 
-def load(run: Run, ref: FileRef, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def load(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Read a thin table that another task of the run saved, or some of its columns: memory is what is read."""
-    return pl.DataFrame(read_table(open_store(run.store), ref, columns))
+    return pl.DataFrame(read_table(store, ref, columns))
+
+
+def load_decided(store: Store, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
+    """Read columns of the decided table, whichever part they stand in."""
+    parts = [load(store, ref, names) for ref, names in decided.parts(columns)]
+    return pl.concat(parts, how="horizontal").select(list(columns))
+
+
+def load_planned(store: Store, planned: PlannedRef, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
+    """Read the mixture's choice, in sampling order, with columns of the decided table beside it."""
+    rows = load_decided(store, decided, ["shard", "position", *columns])
+    return look_up(load(store, planned), ["shard", "position"], rows)
+
+
+def clear(run: Run, store: Store) -> None:
+    """Remove the tables that the run's tasks handed on; a run that was killed leaves them to `sweep`."""
+    for key in store.keys(f"{TABLES}/{run.run_id}/"):
+        store.delete(key)
 
 
 def look_up(rows: pl.DataFrame, on: Sequence[str], table: pl.DataFrame) -> pl.DataFrame:

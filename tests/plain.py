@@ -1,39 +1,60 @@
-"""The pipeline without Prefect: the steps of flows/curate.py as plain functions, in the order of the DAG."""
+"""The pipeline in this process, whole and in parts."""
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from cuvee.schemas.records import PoolState, Run, SourceFile, StepRecord
+from cuvee.flows import pipeline
+from cuvee.flows.hands import PlainHands
+from cuvee.schemas.records import PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport
-from cuvee.storage.store import open_store
+from cuvee.schemas.tables import (
+    AMOUNTS,
+    CONCLUDED,
+    DECLARED,
+    VERDICTS,
+    AmountsRef,
+    ConcludedRef,
+    DecidedRef,
+    DeclaredRef,
+    PlannedRef,
+    VerdictsRef,
+)
+from cuvee.storage.store import Store
 from cuvee.tasks import guard
 from cuvee.tasks.begin import begin
-from cuvee.tasks.decide import current, verdicts
+from cuvee.tasks.decide import verdicts
+from cuvee.tasks.decide.current import Drafts
 from cuvee.tasks.dedup import pairs
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
-from cuvee.tasks.ingest import fetch, reading, sources
-from cuvee.tasks.ingest.bad_rows import check_bad_rows
-from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.publish import assemble, commit, ledger
-from cuvee.tasks.steps import save
+from cuvee.tasks.steps import load_decided, load_planned, save
+
+_runs = itertools.count()
 
 
 class Described(NamedTuple):
     """A pool whose shards are measured and compared."""
 
     run: Run
+    store: Store
     state: PoolState
     pool: Pool
     files: list[SourceFile]
     warnings: list[str]
 
-    def decide(self, drafts: current.Drafts = ()) -> pl.DataFrame:
-        return verdicts.decide(self.run, self.pool, self.files, drafts, self.state.dates)
+    def decide(self, drafts: Drafts = ()) -> pl.DataFrame:
+        """Return all columns of the decided table."""
+        return verdicts.decide(self.run, self.store, self.pool, self.files, drafts, self.state.dates).rows
+
+    def decided(self, drafts: Drafts = ()) -> DecidedRef:
+        """Decide, and save the tables."""
+        return verdicts.run(self.run, self.store, self.pool, self.files, drafts, self.state.dates)
 
 
 def recipe_file(folder: Path, text: str) -> str:
@@ -44,61 +65,71 @@ def recipe_file(folder: Path, text: str) -> str:
 
 def ingested(recipe: str, store: str, *overrides: str) -> Described:
     """Begin a run, and ingest, measure and compare what is new."""
-    run, state = begin(recipe, overrides, store, "plain")
-    pool = pool_of(state)
-    listing = sources.look(run, pool)
-    fetched = [fetch.run(run, errand) for errand in fetch.errands(listing.places)]
-    files, warnings = sources.settle(run, pool, listing, fetched)
-    batches = reading.batches(run, files, pool.known_files)
-    pool = pool.plus([reading.run(run, batch) for batch in batches], run.version)
-    fetch.clear(run)
-    warnings += check_bad_rows(run, files, pool.read_as(run.readings))
-    return Described(run, state, described(run, pool, pairs.known_pairs(state)), files, warnings)
-
-
-def described(run: Run, pool: Pool, known: StepRecord | None) -> Pool:
-    shards = pool.shards
-    for step in signals.steps(run.recipe):
-        pool = pool.with_attributes(step, [signals.run(run, step, shard) for shard in shards])
-    return pool.with_pairs(pairs.run(run, pool, known))
+    run, place, state = begin(recipe, overrides, store, f"plain-{next(_runs)}")
+    files, pool, warnings = pipeline.take_in(run, place, pool_of(state), PlainHands())
+    pool = pipeline.describe(run, place, pool, pairs.known_pairs(state), PlainHands())
+    return Described(run, place, state, pool, files, warnings)
 
 
 class Candidate(NamedTuple):
-    """All that publish takes."""
+    """What a run has decided and planned."""
 
     begun: Described
-    rows: pl.DataFrame
-    plan: pl.DataFrame
+    decided: DecidedRef
+    planned: PlannedRef
     drafts: list[Generated]
 
+    @property
+    def rows(self) -> pl.DataFrame:
+        """All columns of the decided table."""
+        columns = [name for schema in (DECLARED, CONCLUDED, VERDICTS, AMOUNTS) for name in schema]
+        return load_decided(self.begun.store, self.decided, columns)
+
+    @property
+    def plan(self) -> pl.DataFrame:
+        """The mixture's choice, with columns of the decided table beside it."""
+        columns = ["doc_id", "source", "provenance", "words"]
+        return load_planned(self.begun.store, self.planned, self.decided, columns)
+
+    def with_rows(self, rows: pl.DataFrame) -> "Candidate":
+        """Put other rows in the place of the decided ones."""
+        run, store = self.begun.run, self.begun.store
+        decided = DecidedRef(
+            declared=DeclaredRef(save(run, store, rows, DECLARED)),
+            concluded=ConcludedRef(save(run, store, rows, CONCLUDED)),
+            verdicts=VerdictsRef(save(run, store, rows, VERDICTS)),
+            amounts=AmountsRef(save(run, store, rows, AMOUNTS)),
+        )
+        return self._replace(decided=decided)
+
     def publish(self) -> RunReport:
-        run, pool = self.begun.run, self.begun.pool
-        decided, planned = save(run, self.rows), save(run, self.plan)
-        guarded = guard.run(run, pool, decided, planned)
-        files = assemble.run(run, pool, decided, planned)
-        dates, warnings = self.begun.state.dates, self.begun.warnings
-        return commit.run(run, pool, self.begun.files, dates, decided, planned, self.drafts, guarded, files, warnings)
+        """Judge, write and commit it."""
+        run, store, state, pool, files, warnings = self.begun
+        guarded = guard.run(run, store, pool, self.decided, self.planned)
+        written = assemble.run(run, store, pool, self.decided, self.planned)
+        parts = (self.decided, self.planned, self.drafts, guarded, written, warnings)
+        return commit.run(run, store, pool, files, state.dates, *parts)
 
     def ledger(self) -> pl.DataFrame:
-        run, pool, files = self.begun.run, self.begun.pool, self.begun.files
-        return ledger.build(run, open_store(run.store), pool, files, self.rows, self.plan, self.drafts)
+        run, store, _, pool, files, _ = self.begun
+        return ledger.build(run, store, pool, files, self.decided, self.planned, self.drafts)
 
 
 def candidate(recipe: str, store: str, *overrides: str) -> Candidate:
-    """Do all of a run but publish it."""
+    """Do all of a run that comes before guard and publish."""
     begun = ingested(recipe, store, *overrides)
-    run = begun.run
-    rows, drafts = begun.decide(), []
+    run, place = begun.run, begun.store
+    decided, drafts = begun.decided(), list[Generated]()
     for _ in range(rounds.MOST_ROUNDS):
-        earlier, drafts = drafts, rounds.run(run, begun.pool, save(run, rows), True, drafts)
+        earlier, drafts = drafts, rounds.run(run, place, begun.pool, decided, True, drafts)
         if rounds.is_over(earlier, drafts):
             break
         drafted = begun.pool.plus([entry.record for entry in drafts if entry.record], run.version)
-        begun = begun._replace(pool=described(run, drafted, begun.pool.pairs))
-        rows = begun.decide([(entry.name, key) for entry in drafts for key in entry.planned])
-    return Candidate(begun, rows, selection.plan(verdicts.survivors(rows), run.recipe), drafts)
+        begun = begun._replace(pool=pipeline.describe(run, place, drafted, begun.pool.pairs, PlainHands()))
+        decided = begun.decided([(entry.name, key) for entry in drafts for key in entry.planned])
+    return Candidate(begun, decided, selection.run(run, place, decided), drafts)
 
 
 def publish_plainly(recipe: str, store: str, *overrides: str) -> RunReport:
     """Run a recipe from its sources to its version."""
-    return candidate(recipe, store, *overrides).publish()
+    return pipeline.carry_out(recipe, overrides, store, False, f"plain-{next(_runs)}", PlainHands())

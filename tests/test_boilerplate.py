@@ -18,9 +18,9 @@ import cuvee
 from cuvee.schemas.errors import RecipeError
 from cuvee.storage.store import open_store
 from cuvee.tasks import filters
-from cuvee.tasks.decide.verdicts import decide
+from cuvee.tasks.decide import gather
 from cuvee.tasks.dedup.pairs import read_pairs
-from cuvee.tasks.filters import _repeated_lines
+from cuvee.tasks.filters import boilerplate
 from cuvee.tasks.filters.boilerplate import FEWEST_WORDS, list_lines
 from cuvee.tasks.words.words import split_words
 
@@ -102,10 +102,10 @@ def plain_shares(texts: dict[str, list[str]], limit: int, fewest: int) -> dict[t
     return shares
 
 
-@pytest.mark.parametrize("counters", [1 << 25, 1 << 10])
-def test_shares_are_those_of_the_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counters: int) -> None:
-    # With 1,024 counters for thousands of lines, a counter says nothing: only the count after it does.
-    monkeypatch.setattr(_repeated_lines, "MOST_COUNTERS", counters)
+@pytest.mark.parametrize("keys", [1 << 24, 100])
+def test_shares_are_those_of_the_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: int) -> None:
+    # With 100 keys at a time for thousands of lines, they are counted in many ranges.
+    monkeypatch.setattr(gather, "KEYS_AT_A_TIME", keys)
     draw = random.Random(5)
     lines = [" ".join(f"w{draw.randrange(400)}" for _ in range(draw.randrange(2, 12))) for _ in range(300)]
     texts = {name: ["\n".join(draw.choices(lines, k=40)) for _ in range(60)] for name in "ab"}
@@ -116,19 +116,19 @@ def test_shares_are_those_of_the_definition(tmp_path: Path, monkeypatch: pytest.
         write_jsonl(tmp_path / name / "one.jsonl", [*rows[:30], *rows[:5]])
         write_jsonl(tmp_path / name / "two.jsonl", [*rows[30:], *rows[:5]])
     begun = ingested(recipe, store)
-    options = [filters.parse(spec.model_dump(), "filters.0") for spec in begun.run.recipe.filters]
-    place = open_store(store)
-    seen = []
-    add = _repeated_lines.add_shares
-    monkeypatch.setattr(_repeated_lines, "add_shares", lambda *arguments: seen.append(add(*arguments)) or seen[-1])
-    decide(begun.run, begun.pool, begun.files, (), begun.state.dates)
-    assert not read_pairs(place, begun.pool.known_pairs).height
+    near = read_pairs(begun.store, begun.pool.known_pairs)
+    assert not near.height
+    options = filters.parse(begun.run.recipe.filters[0].model_dump(), "filters.0")
+    rows = begun.decide()
+    first = gather.representatives(rows, near)
+    records = begun.pool.signals["filter-boilerplate"]
+    shares = gather.gather(begun.store, records, boilerplate, options, rows, first)
+    by_id = dict(zip(rows.select("source", "doc_id").iter_rows(), shares, strict=True))
     expected = plain_shares(texts, limit=3, fewest=5)
-    by_id = {(row["source"], row["doc_id"]): row["boilerplate_3_5"] for row in seen[0].to_dicts()}
     for (source, text), share in expected.items():
         assert by_id[source, hashlib.sha256(text.encode()).hexdigest()[:32]] == share
     assert len(set(expected.values())) > 20
-    assert options[0].kind == "boilerplate"
+    assert shares.name == "boilerplate_3_5"
 
 
 def verdicts(recipe: str, store: str, *overrides: str) -> dict[tuple[str, int], str | None]:
@@ -173,7 +173,8 @@ def test_nights_decide_like_a_rebuild_and_measure_only_new_lines(tmp_path: Path)
         texts += [page(parts, draw) for parts in own(2, seed=night)]
         write_jsonl(tmp_path / f"a/{night}.jsonl", texts)
         publish_plainly(recipe, store)
-        measured.append(len([key for key in open_store(store).keys("work/lines/") if key.endswith(".json")]))
+        keys = open_store(store).keys("work/filter-boilerplate/")
+        measured.append(len([key for key in keys if key.endswith(".json")]))
     nightly = verdicts(recipe, store)
     assert nightly == verdicts(recipe, f"memory://boilerplate-{next(_stores)}")
     # Two pages a night: only the second night's made the lines common, which the first night's then were, too.
@@ -198,14 +199,14 @@ def test_other_thresholds_need_no_text_and_without_the_filter_no_line_is_measure
     write_jsonl(tmp_path / "a/x.jsonl", [page([f"Here is page {i} of them."], draw) for i in range(5)])
     place = open_store(store)
     publish_plainly(recipe, store, "filters=[]")
-    assert not list(place.keys("work/lines/"))
+    assert not list(place.keys("work/filter-boilerplate/"))
     assert verdicts(recipe, store)["x.jsonl", 0] == "boilerplate.share"
-    known = sorted(place.keys("work/lines/"))
+    known = sorted(place.keys("work/filter-boilerplate/"))
     assert verdicts(recipe, store, "filters.0.max_documents=5")["x.jsonl", 0] is None
     assert verdicts(recipe, store, "filters.0.min_words=11")["x.jsonl", 0] is None
     two = "filters=[{kind: boilerplate, max_documents: 5}, {kind: boilerplate, max_documents: 2, max_share: 0.6}]"
     assert verdicts(recipe, store, two)["x.jsonl", 0] == "boilerplate.share"
-    assert sorted(place.keys("work/lines/")) == known
+    assert sorted(place.keys("work/filter-boilerplate/")) == known
 
 
 @pytest.mark.parametrize("wrong", [{"max_documents": 0}, {"min_words": 2}, {"max_share": 1.0}, {"max_line": 3}])

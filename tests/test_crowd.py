@@ -159,4 +159,4 @@ def test_pairs_that_do_not_fit_into_memory_stop_the_run_and_name_a_text(
     ):
         ingested(recipe, store)
     monkeypatch.setattr(pool_pairs, "_room_for_pairs", lambda: 1500)
-    assert ingested(recipe, store).pool.known_pairs.report["work"]["pairs"] == 50 * 49 / 2
+    assert ingested(recipe, store).pool.known_pairs.report.work.pairs == 50 * 49 / 2

@@ -347,7 +347,6 @@ def test_every_kind_is_found_and_no_two_share_a_column() -> None:
     assert list(filters.kinds()) == ALL_KINDS
     columns = [column for kind in filters.kinds().values() for column in kind.SIGNALS]
     assert len(columns) == len(set(columns))
-    assert filters.versions(["length", "c4"]) == {"c4": c4.VERSION, "length": 1}
 
 
 # Thresholds: kind, option, value, column, a value just across, the reason.

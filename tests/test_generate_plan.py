@@ -20,7 +20,6 @@ from cuvee.schemas.recipe import Budget, Generate, Grade, Prices, Sampling
 from cuvee.storage.store import open_store
 from cuvee.tasks.generate import budget, drafting, report, rounds
 from cuvee.tasks.generate.rounds import NOT_SENT
-from cuvee.tasks.steps import save
 
 TEXTS = documents(60)
 RECIPE = """
@@ -100,7 +99,7 @@ def test_a_plan_sends_nothing_and_shows_what_would_be_sent(folder: Path) -> None
     with stub() as endpoint:
         recipe = recipe_file(folder, RECIPE.format(url=endpoint.base_url))
         begun = ingested(recipe, str(folder / "store"), "generate.0.grade.judge_model=judge")
-        (entry,) = rounds.run(begun.run, begun.pool, save(begun.run, begun.decide()), False)
+        (entry,) = rounds.run(begun.run, begun.store, begun.pool, begun.decided(), False)
         assert endpoint.requests == []
         outlook = entry.outlook
         assert outlook is not None
@@ -114,7 +113,7 @@ def test_a_plan_sends_nothing_and_shows_what_would_be_sent(folder: Path) -> None
         assert "cost unknown" in shown
         prices = ["generate.0.prices.prompt_per_million=2", "generate.0.prices.completion_per_million=8"]
         begun = ingested(recipe, str(folder / "store"), *prices)
-        (entry,) = rounds.run(begun.run, begun.pool, save(begun.run, begun.decide()), False)
+        (entry,) = rounds.run(begun.run, begun.store, begun.pool, begun.decided(), False)
         assert entry.outlook is not None
         sent, received = entry.outlook.prompt_tokens, entry.outlook.completion_tokens
         assert entry.outlook.cost_usd == round((2 * sent + 8 * received) / 1e6, 6)
@@ -131,7 +130,7 @@ def test_requests_and_cost_bound_what_is_planned(folder: Path) -> None:
         found = made(folder, endpoint, *prices, "generate.0.budget.cost_usd=0.08")
     entry = found.begun.run.recipe.generate[0]
     rounds = drafting.rounds_of(open_store(found.begun.run.store), found.begun.pool, found.begun.run, entry)
-    sent, received = rounds.tokens(rounds)
+    sent, received = budget.tokens(rounds)
     spent = budget.cost_of(entry, sent, received)
     assert spent is not None
     assert 0.02 < spent <= 0.08
@@ -311,7 +310,7 @@ def test_usage_that_an_endpoint_does_not_tell_is_unknown_and_never_guessed(folde
         found = made(folder, endpoint, "generate.0.budget.requests=3")
     run = found.begun.run
     rounds = drafting.rounds_of(open_store(run.store), found.begun.pool, run, run.recipe.generate[0])
-    assert rounds.tokens(rounds) == (None, None)
+    assert budget.tokens(rounds) == (None, None)
 
 
 def test_the_report_tells_yield_reasons_cost_judge_and_ten_drafts_beside_their_seeds(folder: Path) -> None:
@@ -319,7 +318,7 @@ def test_the_report_tells_yield_reasons_cost_judge_and_ten_drafts_beside_their_s
     with stub(lambda request, nth: refuse_some(request, nth) or marks(request, nth)) as endpoint:
         found = made(folder, endpoint, "generate.0.grade.judge_model=judge", "generate.0.model=judged", *prices)
     run, pool = found.begun.run, found.begun.pool
-    tree, told = report.build(run, pool, save(run, found.rows), found.drafts)
+    tree, told = report.build(run, found.begun.store, pool, found.decided, found.drafts)
     entry = tree["rephrased"]
     assert entry["planned"] == len(found.drafts[0].planned)
     assert entry["words"]["survived"] == survived(found)
@@ -332,7 +331,7 @@ def test_the_report_tells_yield_reasons_cost_judge_and_ten_drafts_beside_their_s
     assert len(entry["samples"]) == 10
     assert all(sample["seed"] and sample["draft"] for sample in entry["samples"])
     assert told.count("\n### ") == 10
-    assert report.build(run, pool, save(run, found.rows), found.drafts) == (tree, told)
+    assert report.build(run, found.begun.store, pool, found.decided, found.drafts) == (tree, told)
 
 
 def test_diversity_is_compared_on_equally_many_words() -> None:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from cuvee.schemas import amounts
 from cuvee.schemas.errors import GateError, IntegrityError
 from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
-from cuvee.tasks.amounts import held_out
+from cuvee.tasks.mixture.proof import prove
 from cuvee.tasks.mixture.selection import plan
-from cuvee.tasks.priority import priorities
-from cuvee.tasks.publish import commit
+from cuvee.tasks.priority import held_out, priorities
 
 LEAST = "corpus: library\nsources: [{name: gov, uri: a.jsonl}]\n"
 
@@ -379,20 +379,20 @@ def published(split: Any, **amounts: int) -> DataFile:
 
 def test_the_proof_counts_the_files_and_refuses_what_breaks_a_bound() -> None:
     files = [published("train", human=60), published("train", synthetic=40), published("validation", human=20)]
-    everything, splits, proof = commit.prove(recipe(min=0.6), files)
+    everything, splits, proof = prove(recipe(min=0.6), files)
     assert (everything.amount, everything.documents, everything.human_share) == (120, 3, 0.666667)
-    assert splits["train"].human_share == proof["human_share_train"] == 0.6
+    assert splits["train"].human_share == proof.human_share_train == 0.6
     assert splits["validation"].by_provenance == {"human": 20}
-    assert proof["counted_from"] == [file.sha256 for file in files]
+    assert proof.counted_from == tuple(file.sha256 for file in files)
     with pytest.raises(IntegrityError, match=r"the train split: the human share is 0\.6, under the floor 0\.61"):
-        commit.prove(recipe(min=0.61), files)
+        prove(recipe(min=0.61), files)
     with pytest.raises(IntegrityError, match=r"120 words pass mixture\.total"):
-        commit.prove(recipe(total=119), files)
-    assert commit.prove(recipe(total=120), files)[0].amount == 120
+        prove(recipe(total=119), files)
+    assert prove(recipe(total=120), files)[0].amount == 120
     unknown = [published("train", unknown=50, synthetic=50)]
-    assert commit.totals(recipe(unknown_as="human"), unknown).human_share == 0.5
-    assert commit.totals(recipe(unknown_as="synthetic"), unknown).human_share == 0.0
-    assert commit.totals(recipe(), []).human_share is None
+    assert amounts.totals(unknown, "human").human_share == 0.5
+    assert amounts.totals(unknown, "synthetic").human_share == 0.0
+    assert amounts.totals([], "exclude").human_share is None
 
 
 @some
@@ -412,4 +412,4 @@ def test_whatever_is_planned_can_be_proved(
         published("train", synthetic=found.synthetic),
         published("validation", human=found.validation),
     ]
-    commit.prove(options, files)
+    prove(options, files)

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from plain import candidate, ingested, publish_plainly, recipe_file
 from texts import documents, write_jsonl
 
+from cuvee.schemas.records import PairsReport
 from cuvee.schemas.report import Finding
 from cuvee.storage import pages, tables
 from cuvee.storage.store import open_store
-from cuvee.tasks import guard
-from cuvee.tasks.decide import verdicts
 from cuvee.tasks.dedup import band_index, pairs
 from cuvee.tasks.dedup import verify as engine
 from cuvee.tasks.dedup.candidates import BandKeys, first_of_each
@@ -27,6 +26,7 @@ from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR
 from cuvee.tasks.dedup.resolve import resolve as keepers_of
 from cuvee.tasks.dedup.verify import Comparison, cut_batches, verify
+from cuvee.tasks.guard import compared, duplicates
 from cuvee.tasks.pool import Shard, Texts
 from cuvee.tasks.words.kernel import sketch
 from cuvee.tasks.words.union_find import components
@@ -199,8 +199,8 @@ def test_forms_that_differ_in_a_word_are_copies_and_their_source_is_a_finding(tm
 
 
 def test_many_copies_of_each_other_are_named_and_block_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MOST_NEAR_COPIES", 50)
-    monkeypatch.setattr(guard, "MOST_LOST_TO_DUPLICATES", 1.0)
+    monkeypatch.setattr(compared, "MOST_NEAR_COPIES", 50)
+    monkeypatch.setattr(duplicates, "MOST_LOST", 1.0)
     recipe, store = house(tmp_path, "guard: {action: block}\n")
     texts = forms(60, changed=1)
     write_jsonl(tmp_path / "a/forms.jsonl", [*texts, *documents(10)])
@@ -212,7 +212,7 @@ def test_many_copies_of_each_other_are_named_and_block_nothing(tmp_path: Path, m
 # ---- nights
 
 
-def table_of(recipe: str, store: str) -> tuple[pl.DataFrame, dict[str, object]]:
+def table_of(recipe: str, store: str) -> tuple[pl.DataFrame, PairsReport]:
     begun = ingested(recipe, store)
     record = begun.pool.known_pairs
     return pairs.read_pairs(open_store(store), record).sort("a", "b"), record.report
@@ -234,7 +234,7 @@ def test_the_pairs_of_random_nights_are_those_of_a_rebuild(tmp_path: Path, seed:
     again, _ = table_of(recipe, f"memory://near-pairs-{next(_stores)}")
     assert nightly.equals(again)
     assert nightly.height > 50
-    assert report["work"]["documents"] < len(set(texts)) / 2  # type: ignore[index]
+    assert report.work.documents < len(set(texts)) / 2
 
 
 def test_a_copy_names_the_document_of_an_earlier_night(tmp_path: Path) -> None:
@@ -274,13 +274,13 @@ def test_what_comparing_took_and_would_take_stands_in_the_findings_report(tmp_pa
     texts = documents(20)
     write_jsonl(tmp_path / "a/x.jsonl", [*texts, altered(texts[0], random.Random(1)), texts[1]])
     made = candidate(recipe, store)
-    work = made.begun.pool.known_pairs.report["work"]
-    assert (work["documents"], work["pairs"], work["version"], work["anew"]) == (21, 1, 1, None)
-    assert work["estimate"].keys() == {"memory_mb", "disk_mb", "read_mb"}
+    work = made.begun.pool.known_pairs.report.work
+    assert (work.documents, work.pairs, work.version, work.anew) == (21, 1, 1, None)
+    assert work.estimate.read_mb < work.estimate.memory_mb
     made.publish()
     place = open_store(store)
     (key,) = [key for key in place.keys("corpora/c/reports/") if key.endswith("findings.json")]
-    assert json.loads(place.get(key))["figures"]["compared"] == work
+    assert json.loads(place.get(key))["figures"]["compared"]["work"] == work.model_dump()
 
 
 def test_band_keys_are_read_alike_few_or_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_a_machines_copy_of_human_text_goes_even_when_the_human_text_comes_later
     publish_plainly(recipe, store)
     write_jsonl(tmp_path / "h.jsonl", human)
     late = candidate(recipe, store)
-    survivors = verdicts.survivors(late.rows)
+    survivors = late.rows.filter(pl.col("verdict").is_null())
     # The human text wins in every planted pair.
     assert survivors.filter(source="h").height == 5 + 30
     copies = late.ledger().filter(pl.col("reason") == "copy_of_human").sort("row")
@@ -320,16 +320,3 @@ def test_a_machines_copy_of_human_text_goes_even_when_the_human_text_comes_later
     assert set(copies["source"]) == {"s"}
     (found,) = [entry for entry in late.publish().findings if entry.kind == "copies_of_human"]
     assert (found.subject, found.figures) == ("s", {"documents": 26, "copies": 6, "of_seeds": 0})
-
-
-def test_a_generator_that_gives_its_seeds_back_is_told_from_one_that_does_not() -> None:
-    rows = pl.DataFrame(
-        {
-            "source": ["echo"] * 3 + ["writer"] * 2 + ["h"],
-            "origin": ["synthetic"] * 5 + ["human"],
-            "verdict": ["copy_of_human", "copy_of_human", None, None, "duplicate_near", None],
-            "keeper": ["k1", "k2", None, None, "k3", None],
-            "seed_ids": [["k1"], ["k9"], ["k1"], ["k2"], ["k3"], None],
-        }
-    )
-    assert guard.copies_of_human(rows) == {"echo": (3, 2, 1), "writer": (2, 0, 0)}

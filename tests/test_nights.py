@@ -13,7 +13,7 @@ from cuvee.schemas.errors import GateError, InputError, RecipeError, RetryableEr
 from cuvee.schemas.manifest import TagEntry
 from cuvee.schemas.records import SourceFile
 from cuvee.storage.corpus import move_tag, read_tag
-from cuvee.storage.store import open_store
+from cuvee.tasks.begin import begin
 from cuvee.tasks.ingest.reading import batches
 from cuvee.tasks.publish.commit import move_publishing_tag
 
@@ -146,10 +146,7 @@ def test_a_slow_run_does_not_move_the_tag_back(tmp_path: Path) -> None:
     recipe, store = recipe_file(tmp_path, RECIPE), str(tmp_path / "store")
     write_jsonl(tmp_path / "a/x.jsonl", documents(5))
     publish_plainly(recipe, store)
-    from cuvee.tasks.begin import begin
-
-    slow, _ = begin(recipe, (), store, "slow")
-    place = open_store(store)
+    slow, place, _ = begin(recipe, (), store, "slow")
     move_tag(place, "c", "latest", TagEntry(version=2, by="publish", created="2026-01-01T00:00:00+00:00"))
     move_publishing_tag(place, slow, 1)
     entry = read_tag(place, "c", "latest")
@@ -171,10 +168,9 @@ def test_a_licence_that_is_no_expression_is_refused_before_anything_runs(tmp_pat
 
 
 def test_grouping_files_takes_time_linear_in_their_number(tmp_path: Path) -> None:
-    from cuvee.schemas.parse import parse_recipe
-
     files = [SourceFile(source="a", path=f"{n}", id=f"{n}", sha256=f"{n:064x}", bytes=10**6) for n in range(20_000)]
-    groups = batches(parse_recipe(RECIPE), files, frozenset())
+    run, _, _ = begin(recipe_file(tmp_path, RECIPE), (), str(tmp_path / "store"), "grouping")
+    groups = batches(run, files, frozenset())
     assert [len(group.files) for group in groups] == [64] * 312 + [32]
 
 

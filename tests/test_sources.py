@@ -85,8 +85,15 @@ def run_of(folder: Path, *uris: str, **keys: Any) -> Run:
 def listed(run: Run) -> tuple[list[SourceFile], list[str]]:
     """List and fetch, as a flow does."""
     pool = pool_of(PoolState())
-    listing = sources.look(run, pool)
-    return sources.settle(run, pool, listing, [fetch.run(run, errand) for errand in fetch.errands(listing.places)])
+    store = open_store(run.store)
+    listing = sources.look(run, store, pool)
+    fetched = [fetch.run(run, store, errand) for errand in fetch.errands(listing.asked)]
+    return sources.settle(run, store, pool, listing, fetched)
+
+
+def errands_of(run: Run) -> list[fetch.Errand]:
+    """List what a first run would fetch."""
+    return fetch.errands(sources.look(run, open_store(run.store), pool_of(PoolState())).asked)
 
 
 def files_of(store: Path) -> dict[str, bytes]:
@@ -538,8 +545,8 @@ def test_an_object_is_fetched_by_one_request_and_not_again_while_it_is_the_same(
         (file,) = listed(run)[0]
         assert file.sha256 == hashlib.sha256(BODY).hexdigest()
     assert calls == ["GET", "GET", "GET"]  # listing, object, listing
-    fetch.clear(run)
-    with fetch.opened(run, file) as stream:
+    fetch.clear(run, open_store(run.store))
+    with fetch.opened(run, open_store(run.store), file) as stream:
         assert stream.read() == BODY
 
 
@@ -563,11 +570,11 @@ def test_an_object_whose_body_breaks_off_goes_on_where_it_was(
 def test_one_failure_stops_the_other_downloads_of_its_task(server: WebServer, tmp_path: Path) -> None:
     server.pages |= {"/slow": Page(BODY, '"1"', tricks=[drip(20)]), "/shut": Page(tricks=[answer(403)])}
     run = run_of(tmp_path, f"{server.address}/slow", f"{server.address}/shut")
-    first, second = fetch.errands(sources.look(run, pool_of(PoolState())).places)
+    first, second = errands_of(run)
     both = fetch.Errand(source="a", places=(*first.places, *second.places))
     began = time.monotonic()
     with pytest.raises(RecipeError, match="/shut answers 403"):
-        fetch.run(run, both)
+        fetch.run(run, open_store(run.store), both)
     assert time.monotonic() - began < 15
 
 
@@ -575,14 +582,16 @@ def test_what_was_fetched_before_a_crash_is_not_fetched_again(s3: str, server: W
     server.pages |= {"/1.jsonl": Page(BODY, '"1"'), "/2.jsonl": Page(BODY[:9], tricks=[answer(403)])}
     bucket_of(s3).put_object(Key="3.jsonl", Body=BODY[:500])
     run = run_of(tmp_path, f"{server.address}/1.jsonl", f"{server.address}/2.jsonl", f"{s3}/3.jsonl")
-    first, second, third = fetch.errands(sources.look(run, pool_of(PoolState())).places)
-    fetch.run(run, first)
+    first, second, third = errands_of(run)
+    fetch.run(run, open_store(run.store), first)
     with pytest.raises(RecipeError, match="403"):
-        fetch.run(run, second)
-    fetch.run(run, third)
+        fetch.run(run, open_store(run.store), second)
+    fetch.run(run, open_store(run.store), third)
     assert not (tmp_path / "store/work/listings").exists()
     before = server.asked[0].sent
-    again = [place.path for place in sources.look(run, pool_of(PoolState())).places if place.content]
+    again = [
+        place.path for place in sources.look(run, open_store(run.store), pool_of(PoolState())).places if place.content
+    ]
     assert again == [f"{s3}/3.jsonl"]
     files, _ = listed(run)
     assert {file.bytes for file in files} == {len(BODY), 9, 500}
@@ -592,13 +601,13 @@ def test_what_was_fetched_before_a_crash_is_not_fetched_again(s3: str, server: W
 def test_an_object_that_changes_after_it_was_listed_stops_the_run(s3: str, tmp_path: Path) -> None:
     bucket_of(s3).put_object(Key="1.jsonl", Body=b"one")
     run = run_of(tmp_path, f"{s3}/*.jsonl")
-    (errand,) = fetch.errands(sources.look(run, pool_of(PoolState())).places)
+    (errand,) = errands_of(run)
     bucket_of(s3).put_object(Key="1.jsonl", Body=b"two")
     with pytest.raises(RetryableError, match=r"sources\.0\.uri: .*changed after it was listed"):
-        fetch.run(run, errand)
+        fetch.run(run, open_store(run.store), errand)
     bucket_of(s3).Object("1.jsonl").delete()
     with pytest.raises(RetryableError, match="was removed after it was listed"):
-        fetch.run(run, errand)
+        fetch.run(run, open_store(run.store), errand)
 
 
 def test_a_copy_that_is_gone_is_fetched_again_but_another_content_is_not_taken_for_it(
@@ -609,11 +618,14 @@ def test_a_copy_that_is_gone_is_fetched_again_but_another_content_is_not_taken_f
     (file,) = listed(run)[0]
     store = open_store(run.store)
     store.put(file.fetched, b"damaged")
-    with fetch.opened(run, file) as stream:
+    with fetch.opened(run, open_store(run.store), file) as stream:
         assert stream.read() == BODY
     store.delete(file.fetched)
     server.pages["/1.jsonl"] = Page(BODY[::-1], '"2"')
-    with pytest.raises(RetryableError, match="changed after it was listed"), fetch.opened(run, file):
+    with (
+        pytest.raises(RetryableError, match="changed after it was listed"),
+        fetch.opened(run, open_store(run.store), file),
+    ):
         pass
 
 
@@ -663,7 +675,7 @@ def test_many_pages_are_few_tasks_and_each_is_asked_once(server: WebServer, tmp_
     uris = [f"{server.address}/{number}.txt" for number in range(150)]
     server.pages |= {f"/{number}.txt": Page(b"%d" % number) for number in range(150)}
     run = run_of(tmp_path, *uris)
-    errands = fetch.errands(sources.look(run, pool_of(PoolState())).places)
+    errands = errands_of(run)
     assert len(errands) == 64
     assert sorted(place.path for errand in errands for place in errand.places) == sorted(uris)
     files, _ = listed(run)

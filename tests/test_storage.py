@@ -374,7 +374,14 @@ def manifest(name: str, version: int, **more: Any) -> Manifest:
         "files": (),
         "totals": nothing,
         "splits": {},
-        "mixture": {},
+        "mixture": {
+            "unit": "words",
+            "bounds": {"min": 0.0, "max": 1.0, "min_amount": None},
+            "total": None,
+            "human_share": None,
+            "human_share_train": None,
+            "counted_from": [],
+        },
         "reports": (),
     }
     return Manifest(**fields | more)
@@ -490,16 +497,16 @@ def test_the_pool_state_is_that_of_the_highest_version(store: Store) -> None:
 def test_a_record_counts_only_while_its_files_stand(store: Store) -> None:
     ref = write_table(store, "pool", TEXTS)
     record = StepRecord(step="sign", key="k", files=(ref,))
-    assert corpus.read_record(store, "sign", "k") is None
+    assert corpus.read_record(store, StepRecord, "sign", "k") is None
     corpus.write_record(store, record)
-    assert corpus.read_record(store, "sign", "k") == record
+    assert corpus.read_record(store, StepRecord, "sign", "k") == record
     store.put(ref.path, store.get(ref.path)[:-1])
-    assert corpus.read_record(store, "sign", "k") is None
+    assert corpus.read_record(store, StepRecord, "sign", "k") is None
     store.delete(ref.path)
-    assert corpus.read_record(store, "sign", "k") is None
+    assert corpus.read_record(store, StepRecord, "sign", "k") is None
     for rubbish in (b"", b"{}", b'{"step": "sign", "key": "k", "unheard_of": 1}'):
         store.put("work/sign/k.json", rubbish)
-        assert corpus.read_record(store, "sign", "k") is None
+        assert corpus.read_record(store, StepRecord, "sign", "k") is None
 
 
 def test_of_many_records_only_those_whose_files_stand_count(store: Store) -> None:
@@ -508,12 +515,12 @@ def test_of_many_records_only_those_whose_files_stand_count(store: Store) -> Non
     for record in records:
         corpus.write_record(store, record)
     keys = [*(record.key for record in records), "never made"]
-    assert corpus.read_records(store, "sign", keys) == [*records, None]
+    assert corpus.read_records(store, StepRecord, "sign", keys) == [*records, None]
     store.put(refs[2].path, b"cut")
     store.delete(refs[5].path)
     expected = [None if number in (2, 5) else record for number, record in enumerate(records)]
-    assert corpus.read_records(store, "sign", keys) == [*expected, None]
-    assert corpus.read_records(store, "sign", []) == []
+    assert corpus.read_records(store, StepRecord, "sign", keys) == [*expected, None]
+    assert corpus.read_records(store, StepRecord, "sign", []) == []
 
 
 RECIPE = """
@@ -601,7 +608,9 @@ def test_publishing_moves_its_tag_forward_only(published: Published) -> None:
     from cuvee.tasks.begin import begin
     from cuvee.tasks.publish.commit import move_publishing_tag
 
-    run, _ = begin(str(published.folder / "recipe.yaml"), ["publish.tag=slow"], str(published.folder / "store"), "slow")
+    run, _, _ = begin(
+        str(published.folder / "recipe.yaml"), ["publish.tag=slow"], str(published.folder / "store"), "slow"
+    )
     corpus.move_tag(published.store, "library", "slow", entry(3))
     # The tag's run was overtaken: a later one has published version 3 meanwhile.
     assert move_publishing_tag(published.store, run, 2) is None

@@ -13,7 +13,7 @@ from stub_endpoint import stub
 from texts import documents, write_jsonl
 
 from cuvee.dataset import open_dataset
-from cuvee.flows import curate as flow
+from cuvee.flows import pipeline
 from cuvee.flows.curate import curate
 from cuvee.schemas.errors import ConflictError
 from cuvee.schemas.manifest import Manifest
@@ -76,7 +76,7 @@ def at_once(works: list[Callable[[], RunReport]]) -> list[RunReport]:
 
 def sources_in_pool(store: Store) -> set[str]:
     return {
-        str(entry.record.report["source"])
+        entry.record.report.source
         for entry in corpus.read_state(store, "library").entries
         if entry.record.step == "ingest"
     }
@@ -140,7 +140,7 @@ def test_a_run_that_loses_every_time_stops_with_the_conflict_and_keeps_its_work(
 
     with monkeypatch.context() as patched:
         patched.setattr(publishing, "commit", lose)
-        patched.setattr(flow, "MOST_ATTEMPTS", 2)
+        patched.setattr(pipeline, "MOST_ATTEMPTS", 2)
         with pytest.raises(ConflictError, match="library@v0002 was published by another run meanwhile"):
             curate(recipe=path, store=place)
     report = curate(recipe=path, store=place)
@@ -158,7 +158,7 @@ def test_what_another_run_removes_meanwhile_does_not_stop_the_sweep(tmp_path: Pa
 
 
 def test_of_many_tags_moved_at_once_the_highest_version_stays(store: Store, tmp_path: Path) -> None:
-    run, _ = begin(recipe(tmp_path, "first", 3, 0), (), store.uri, "tags")
+    run, _, _ = begin(recipe(tmp_path, "first", 3, 0), (), store.uri, "tags")
     gate = threading.Barrier(8)
     faults: list[Exception] = []
 

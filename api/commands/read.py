@@ -260,7 +260,7 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
         "created": manifest.created,
         "documents": manifest.totals.documents,
         "amount": manifest.totals.amount,
-        "unit": manifest.mixture["unit"],
+        "unit": manifest.mixture.unit,
         "human_share": manifest.totals.human_share,
     }
 
@@ -268,7 +268,7 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
 def _line(manifest: Manifest) -> str:
     totals = manifest.totals
     return (
-        f"{manifest.ref}: {totals.documents:,} documents, {totals.amount:,} {manifest.mixture['unit']}, "
+        f"{manifest.ref}: {totals.documents:,} documents, {totals.amount:,} {manifest.mixture.unit}, "
         f"human share {_share(totals.human_share)}, published {manifest.created}"
     )
 

@@ -54,7 +54,11 @@ def init(path: Path) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as mixture.human.min=0.7.")
 @click.option("--plan", is_flag=True, help="Work everything out; send no request, publish nothing.")
 @click.option(
-    "--runner", type=click.Choice(["threads", "processes", "dask", "ray"]), default="threads", show_default=True
+    "--runner",
+    type=click.Choice(["plain", "threads", "processes", "dask", "ray"]),
+    default="threads",
+    show_default=True,
+    help="What carries the work out; plain: this process, without Prefect and its history of runs.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Tasks at a time; default: the CPUs.")
 @click.option("--verbose", is_flag=True, help="Show Prefect's own log.")
@@ -107,8 +111,39 @@ def execute(
     verbose: bool,
     quiet: bool,
 ) -> "RunReport":
-    """Check the recipe, then run the flow on an embedded Prefect API, or on the one that is configured."""
+    """Run a recipe: plainly, or as a flow on an embedded Prefect API or the one that is configured."""
     started = time.monotonic()
+    if runner == "plain":
+        report = _plainly(recipe, overrides, store, plan, workers, quiet)
+    else:
+        report = _as_flow(recipe, overrides, store, plan, runner, workers, verbose, quiet)
+    return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+
+
+def _plainly(
+    recipe: str, overrides: tuple[str, ...], store: str | None, plan: bool, workers: int | None, quiet: bool
+) -> "RunReport":
+    if workers is not None:
+        raise RecipeError(f"--workers {workers}: the plain runner works alone; leave --workers out, or use threads")
+    from cuvee.flows import pipeline
+    from cuvee.flows.hands import PlainHands
+    from cuvee.tasks.begin import new_run_id
+
+    with display(quiet):
+        return pipeline.carry_out(recipe, overrides, store, plan, new_run_id(), PlainHands())
+
+
+def _as_flow(
+    recipe: str,
+    overrides: tuple[str, ...],
+    store: str | None,
+    plan: bool,
+    runner: str,
+    workers: int | None,
+    verbose: bool,
+    quiet: bool,
+) -> "RunReport":
+    """Check the recipe before Prefect starts, then run the flow."""
     from cuvee.flows import embedded
     from cuvee.schemas.report import RunReport
 
@@ -128,7 +163,7 @@ def execute(
         with display(quiet):
             report = flow(recipe=recipe, overrides=list(overrides), store=store, plan=plan)
     assert isinstance(report, RunReport)
-    return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+    return report
 
 
 def _outlooks(report: "RunReport") -> dict[str, object]:
@@ -147,7 +182,7 @@ def _tell(report: "RunReport", as_json: bool) -> None:
                 "documents": report.documents,
                 "amount": report.amount,
                 "human_share": report.human_share,
-                "steps": {step: figures.as_json() for step, figures in report.steps.items()},
+                "steps": {step: figures.model_dump(by_alias=True) for step, figures in report.steps.items()},
                 "findings": [finding.message for finding in report.findings],
                 "warnings": list(report.warnings),
             }

@@ -21,12 +21,13 @@ import polars as pl
 import pyarrow as pa
 import workload
 
+from cuvee.flows.hands import PlainHands
+from cuvee.flows.pipeline import take_in
 from cuvee.schemas.records import Run
-from cuvee.storage.store import open_store
+from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks.begin import begin
 from cuvee.tasks.dedup import pairs
-from cuvee.tasks.ingest import fetch, reading, sources
 from cuvee.tasks.measure import signals
 from cuvee.tasks.pool import Int64s, Pool, Texts, pool_of
 
@@ -67,26 +68,20 @@ def timed(name: str, documents: int, step: Callable[[], Result]) -> Result:
     return result
 
 
-def ingested(run: Run, pool: Pool) -> Pool:
-    """Add what the pool does not hold yet."""
-    listing = sources.look(run, pool)
-    fetched = [fetch.run(run, errand) for errand in fetch.errands(listing.places)]
-    files, _ = sources.settle(run, pool, listing, fetched)
-    batches = reading.batches(run.recipe, files, pool.known_files)
-    return pool.plus([reading.run(run, batch) for batch in batches], run.version)
-
-
-def signed(run: Run, pool: Pool) -> Pool:
+def signed(run: Run, store: Store, pool: Pool) -> Pool:
     """Sign the shards that are not signed yet."""
-    return pool.with_attributes("sign", [signals.run(run, "sign", shard) for shard in pool.shards])
+    known = signals.found(run, store, pool.shards)["sign"]
+    records = [
+        record or signals.run(run, store, shard, ["sign"])[0] for shard, record in zip(pool.shards, known, strict=True)
+    ]
+    return pool.with_signals({"sign": records})
 
 
-def matches(run: Run, old: Pool, new: Pool) -> pl.DataFrame:
+def matches(store: Store, old: Pool, new: Pool) -> pl.DataFrame:
     """Return the new documents with a near-duplicate among the old ones: doc_id, old (its doc_id), jaccard."""
-    store = open_store(run.store)
 
     def keys(pool: Pool) -> pl.DataFrame:
-        tables = [read_table(store, record.files[0], ["text_key"]) for record in pool.attributes["sign"]]
+        tables = [read_table(store, record.files[0], ["text_key"]) for record in pool.signals["sign"]]
         texts = [read_table(store, shard.file, ["doc_id"]) for shard in pool.shards]
         frames = [pl.DataFrame(t).with_columns(pl.DataFrame(d)) for t, d in zip(tables, texts, strict=True)]
         return pl.concat(frames).unique("text_key", keep="first", maintain_order=True)
@@ -120,18 +115,18 @@ def main() -> None:
                 part.write_text("".join(itertools.islice(lines, min(PART, arguments.old - number * PART))), "utf-8")
             late.write_text("".join(lines), encoding="utf-8")
         whole.unlink()
-        run, state = begin(str(folder / "recipe.yaml"), (), str(folder / "store"), "benchmark")
+        run, store, state = begin(str(folder / "recipe.yaml"), (), str(folder / "store"), "benchmark")
         print("| step | documents | CPU s | s | CPU µs a document | peak MB |\n|---|---|---|---|---|---|")
-        pool = timed("ingest", arguments.old, lambda: ingested(run, pool_of(state)))
-        pool = timed("sign", arguments.old, lambda: signed(run, pool))
-        old = timed("pairs", arguments.old, lambda: pool.with_pairs(pairs.run(run, pool, None)))
+        pool = timed("ingest", arguments.old, lambda: take_in(run, store, pool_of(state), PlainHands())[1])
+        pool = timed("sign", arguments.old, lambda: signed(run, store, pool))
+        old = timed("pairs", arguments.old, lambda: pool.with_pairs(pairs.run(run, store, pool, None)))
         late.rename(folder / f"part-{len(parts):04}.jsonl")
-        pool = timed("ingest, new", arguments.new, lambda: ingested(run, old))
-        pool = timed("sign, new", arguments.new, lambda: signed(run, pool))
+        pool = timed("ingest, new", arguments.new, lambda: take_in(run, store, old, PlainHands())[1])
+        pool = timed("sign, new", arguments.new, lambda: signed(run, store, pool))
         pairs.Texts, TimedTexts.seconds = TimedTexts, 0.0  # type: ignore[attr-defined, misc]
-        new = timed("pairs, new", arguments.new, lambda: pool.with_pairs(pairs.run(run, pool, old.pairs)))
+        new = timed("pairs, new", arguments.new, lambda: pool.with_pairs(pairs.run(run, store, pool, old.pairs)))
         row(f"of this, reading {TimedTexts.texts:,} texts", arguments.new, TimedTexts.seconds, TimedTexts.seconds)
-        found = matches(run, old, new)
+        found = matches(store, old, new)
     load = " ".join(f"{load:.1f}" for load in os.getloadavg())
     print(f"{found['doc_id'].n_unique():,} new documents match an old one; load {load}\n{found.head(3)}")
 

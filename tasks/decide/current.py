@@ -1,8 +1,4 @@
-"""Current: which rows of the pool a recipe speaks of, and what it declares of them.
-
-Columns it adds: origin, license (SPDX or unknown), domain, language, trusted_date (boolean), present (boolean: the
-row's file is on disk), gone (superseded | vanished | min_date | empty, or null).
-"""
+"""Current: which rows of the pool a recipe speaks of, what is declared of them, and which of them do not count."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -14,12 +10,17 @@ from cuvee.schemas.records import Run, SourceFile
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import look_up
 
+_REPLACED = ("origin", "license", "license_spdx", "domain", "language", "trusted_date", "date_trusted")
 # (generator's name, request key)
 Drafts: TypeAlias = Sequence[tuple[str, str]]
 
 
 def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
-    """Apply what the recipe declares of its sources, where a row does not say itself."""
+    """Apply what the recipe declares of its sources, where a row does not say itself.
+
+    rows: columns of ROWS, and language, as found in the text. Adds trusted_date; the date a row's reader vouches for is
+    trusted too.
+    """
     sources = pl.DataFrame(
         [
             {
@@ -37,7 +38,8 @@ def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     named = pl.col("origin").is_in(["human", "synthetic"])
     rows = look_up(rows, ["source"], sources)
     rows = look_up(rows, ["source", "license"], _licenses(run, rows))
-    return rows.with_columns(
+    return rows.select(
+        *(name for name in rows.columns if name not in _REPLACED and not name.endswith("_declared")),
         origin=pl.when("generated")
         .then(pl.lit("synthetic"))
         .when(pl.col("origin").is_null())
@@ -91,40 +93,51 @@ def own_copies(rows: pl.DataFrame, pairs: pl.DataFrame, dates: dict[int, str]) -
     return rows["index"].is_in(copies["index"].implode())
 
 
-def current(run: Run, rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile], drafts: Drafts) -> pl.DataFrame:
-    """Keep the rows of this recipe's sources and generators; `gone` tells why some of them do not count, or null.
+def spoken_of(run: Run, rows: pl.DataFrame, drafts: Drafts) -> pl.DataFrame:
+    """Keep the rows of this recipe's sources, read as it reads, and the drafts that its generators produce.
 
-    rows: columns of `declare`, and row-level `file_accepted`, the state that first held the row's file.
+    drafts: (generator's name, request key); of two drafts of one request the first is kept.
     """
-    recipe = run.recipe
-    now = pl.DataFrame({"source": list(run.readings), "reading": list(run.readings.values())})
-    rows = look_up(rows, ["source", "reading"], now.with_columns(spoken_of=True))
-    rows = rows.filter("spoken_of").drop("reading", "spoken_of")
+    readings = pl.DataFrame({"source": list(run.readings), "reading": list(run.readings.values())})
+    rows = rows.join(readings, on=["source", "reading"], how="semi", maintain_order="left")
+    if not rows["generated"].any():
+        return rows
     planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")
     generated = rows.filter("generated").join(planned, on=["source", "source_id"], how="semi", maintain_order="left")
     generated = generated.unique(["source", "source_id"], keep="first", maintain_order=True)
-    if rows["generated"].any():
-        rows = pl.concat([rows.filter(~pl.col("generated")), generated])
+    return pl.concat([rows.filter(~pl.col("generated")), generated])
 
-    rows = look_up(rows, ["source", "file"], _file_names(pool, files)).with_columns(
-        pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id")
-    )
+
+def gone(run: Run, rows: pl.DataFrame) -> pl.Series:
+    """Tell why rows do not count: vanished, superseded, min_date, empty, or null where they do.
+
+    rows: source, source_id, generated, created, words; present: the row's file is on disk; file_accepted: the pool
+    state that first held it.
+    """
     # A file on disk is newer than one that is gone; of two on disk, or two gone, the one that came in later.
     age = pl.struct("present", "file_accepted")
     older = age.rank("dense").over("source", "source_id") < age.rank("dense").max().over("source", "source_id")
-    dropping = [source.name for source in recipe.sources if source.vanished == "drop"]
-    too_old = pl.col("created") < recipe.ingest.min_date if recipe.ingest.min_date else pl.lit(value=False)
+    dropping = [source.name for source in run.recipe.sources if source.vanished == "drop"]
+    min_date = run.recipe.ingest.min_date
     reason = (
         pl.when(~pl.col("generated") & pl.col("source").is_in(dropping) & ~pl.col("present"))
         .then(pl.lit("vanished"))
         .when(~pl.col("generated") & pl.col("source_id").is_not_null() & older)
         .then(pl.lit("superseded"))
-        .when(too_old)
+        .when(pl.col("created") < min_date if min_date else pl.lit(value=False))
         .then(pl.lit("min_date"))
         .when(pl.col("words") == 0)
         .then(pl.lit("empty"))
     )
-    return rows.with_columns(gone=reason)
+    return rows.select(reason.alias("gone"))["gone"]
+
+
+def with_files(rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
+    """Add `present`; a row of a file that is one document has the path of its file as source_id."""
+    rows = look_up(rows, ["source", "file"], _file_names(pool, files))
+    return rows.with_columns(
+        pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id")
+    ).drop("path_id")
 
 
 def _licenses(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
@@ -142,11 +155,11 @@ def _file_names(pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
     """Return source, file, present, and path_id: for a file that is one document the path it has now, or had last."""
     names: dict[tuple[str, str], tuple[bool, str | None]] = {}
     documents = set()
-    for record in pool.ingested:
-        for file in record.report["files"]:
-            key = (record.report["source"], file["sha256"])
-            names[key] = (False, file["id"] if file["document"] else None)
-            if file["document"]:
+    for report in (record.report for record in pool.ingested):
+        for file in report.files:
+            key = (report.source, file.sha256)
+            names[key] = (False, file.id if file.document else None)
+            if file.document:
                 documents.add(key)
     for found in reversed(files):  # of several paths with one content, the first
         key = (found.source, found.sha256)

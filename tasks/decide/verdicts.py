@@ -1,116 +1,188 @@
-"""Resolve: from thin tables, decide what becomes of every current row, without reading text.
+"""Decide: what becomes of every current row, from thin tables, without reading text.
 
-Output columns (one row a current row of the recipe's sources and generators): shard, position, doc_id, source, file,
-row, source_id, origin, license, domain, language, provenance, p_synthetic, evidence, depth (int8), created, words,
-chars, bytes, accepted, seed_ids, text_key, step, verdict (string or null: survives), keeper (doc_id or null),
-jaccard (float64 or null), detail (string or null).
+Output: the four parts of the decided table (cuvee.schemas.tables: DECLARED, CONCLUDED, VERDICTS, AMOUNTS), one row a
+current row of the recipe's sources and generators.
 
 Survival is a verdict: it is worked out again in every run, from the stored signals, scores and pairs.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
-from cuvee.schemas.records import FileRef, Run, SourceFile
-from cuvee.storage.store import Store, open_store
+from cuvee.schemas.records import Run, SourceFile
+from cuvee.schemas.tables import (
+    AMOUNTS,
+    CONCLUDED,
+    DECLARED,
+    OVERLAPS,
+    SCORES,
+    TEXT_KEYS,
+    VERDICTS,
+    AmountsRef,
+    ConcludedRef,
+    DecidedRef,
+    DeclaredRef,
+    VerdictsRef,
+    declared,
+)
+from cuvee.storage.store import Store
 from cuvee.tasks import filters
-from cuvee.tasks.decide.current import Drafts, current, declare, own_copies
+from cuvee.tasks.decide import copies, gather
+from cuvee.tasks.decide.current import Drafts, declare, gone, own_copies, spoken_of, with_files
 from cuvee.tasks.dedup.pairs import read_pairs
-from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
-from cuvee.tasks.filters import _repeated_lines, boilerplate, synthetic
-from cuvee.tasks.measure.signals import filter_kinds, provenance_model
-from cuvee.tasks.pool import Pool, attribute_rows, thin_rows
+from cuvee.tasks.filters import synthetic
+from cuvee.tasks.measure.signals import filter_kinds, filter_step, provenance_model
+from cuvee.tasks.pool import Pool, signal_rows, thin_rows
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.sources import thresholds as source_thresholds
 from cuvee.tasks.steps import look_up, save
 
 # The order in which steps look at a row; the first that objects names the reason.
 STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
-_KEEPER_ORDER = ["provenance_rank", "accepted", "longer_first", "doc_id"]
-# Columns that have done their work when all is decided.
-_SPENT = ["origin_declared", "license_declared", "domain_declared", "language_declared", "license_spdx", "path_id"]
-_SPENT += ["date_trusted", "file_accepted", "provenance_rank"]
-_RANK = {"human": 0, "unknown": 1, "synthetic": 2}
 
 
-def run(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> FileRef:
-    """Decide over all current rows, and save the table.
+class Decided(NamedTuple):
+    """The four parts of the decided table."""
+
+    declared: pl.DataFrame
+    concluded: pl.DataFrame
+    verdicts: pl.DataFrame
+    amounts: pl.DataFrame
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """All columns side by side."""
+        return pl.concat(self, how="horizontal")
+
+
+class Verdicts:
+    """How some rows ended, while the steps look at them: the first that objects to a row names its reason."""
+
+    def __init__(self, height: int) -> None:
+        self.table = pl.select(pl.repeat(None, height, dtype=kind).alias(name) for name, kind in VERDICTS.items())
+
+    @property
+    def alive(self) -> pl.Series:
+        """Tell which rows no step has objected to."""
+        return self.table["verdict"].is_null()
+
+    def object(self, step: str, verdict: pl.Series, **explained: pl.Series) -> None:
+        """Give the rows that have no verdict yet the one of this step, null for none, and what explains it."""
+        objects = self.alive & verdict.is_not_null()
+        named = pl.repeat(step, len(verdict), dtype=pl.String, eager=True)
+        new = {"step": named, "verdict": verdict, **explained}
+        self.table = self.table.with_columns(
+            values.cast(VERDICTS[name]).zip_with(objects, self.table[name]).alias(name) for name, values in new.items()
+        )
+
+
+def run(
+    run: Run, store: Store, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]
+) -> DecidedRef:
+    """Decide over all current rows, and save the tables.
 
     files: the source files that exist now. drafts: (generator's name, request key) of what this recipe's generators
     produce, none in the first pass. dates: the day on which each pool state was committed.
     """
-    return save(run, decide(run, pool, files, drafts, dates))
+    parts = decide(run, store, pool, files, drafts, dates)
+    return DecidedRef(
+        declared=DeclaredRef(save(run, store, parts.declared, DECLARED)),
+        concluded=ConcludedRef(save(run, store, parts.concluded, CONCLUDED)),
+        verdicts=VerdictsRef(save(run, store, parts.verdicts, VERDICTS)),
+        amounts=AmountsRef(save(run, store, parts.amounts, AMOUNTS)),
+    )
 
 
-def decide(run: Run, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]) -> pl.DataFrame:
-    """Return the table of all current rows; the arguments are those of `run`."""
-    store = open_store(run.store)
-    rows = _described(run, store, pool)
-    rows = declare(run, rows)
-    near = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
+def decide(
+    run: Run, store: Store, pool: Pool, files: Sequence[SourceFile], drafts: Drafts, dates: dict[int, str]
+) -> Decided:
+    """Return the decided table; the arguments are those of `run`."""
+    threshold = run.recipe.dedup.threshold
+    near = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= threshold)
+    rows = _current(run, store, pool, files, drafts, dates, near)
+    verdicts = Verdicts(rows.height)
+    verdicts.object("ingest", gone(run, rows))
+    counted = verdicts.alive
+    verdicts.object("generate", rows["gate"])
+    _filter(run, store, pool, rows, near, counted, verdicts)
+    rows = _conclude(run, store, pool, rows, verdicts.alive)
+    ones = pl.repeat(1.0, rows.height, dtype=pl.Float64, eager=True)
+    verdicts.object("dedup_exact", copies.exact(rows, verdicts.alive), keeper=rows["doc_id"], jaccard=ones)
+    if run.recipe.provenance.suspects == "drop":
+        suspect = rows.select(pl.when("suspect").then(pl.lit("suspect")))
+        verdicts.object("classify", suspect.to_series())
+    found = copies.near(rows, verdicts.alive, near, threshold)
+    verdicts.object("dedup_near", found["reason"], keeper=found["keeper"], jaccard=found["jaccard"])
+    overlaps = _signals(store, pool, "decontaminate", OVERLAPS, rows)
+    over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
+    reason = overlaps.select(pl.when(over).then(pl.lit("benchmark"))).to_series()
+    verdicts.object("decontaminate", reason, detail=overlaps["benchmark"])
+    verdicts.object("mixture", _excluded(run, rows))
+    return Decided(declared(rows, DECLARED), declared(rows, CONCLUDED), verdicts.table, declared(rows, AMOUNTS))
+
+
+def _current(
+    run: Run,
+    store: Store,
+    pool: Pool,
+    files: Sequence[SourceFile],
+    drafts: Drafts,
+    dates: dict[int, str],
+    near: pl.DataFrame,
+) -> pl.DataFrame:
+    """Return the current rows: columns of ROWS and DECLARED, place (of the row among all of the pool), own_copy, and
+    what `gone` looks at.
+    """
+    rows = thin_rows(store, pool).with_row_index("place")
+    language = _signals(store, pool, filter_step("language"), filters.table("language"), rows)["language"]
+    keys = _signals(store, pool, "sign", TEXT_KEYS, rows)["text_key"]
+    rows = declare(run, rows.with_columns(language, keys))
     rows = rows.with_columns(
         own_copy=own_copies(rows, near, dates),
         row_accepted="accepted",
         accepted=pl.col("accepted").min().over("doc_id"),
         file_accepted=pl.col("accepted").min().over("source", "file"),
     )
-    blank = {"verdict": pl.String, "step": pl.String, "keeper": pl.String, "jaccard": pl.Float64, "detail": pl.String}
-    rows = current(run, rows, pool, files, drafts).with_columns(
-        pl.lit(None, kind).alias(n) for n, kind in blank.items()
-    )
-    rows = _object(rows, "ingest", pl.col("gone"))
-    rows = _object(rows, "generate", pl.col("gate"))
-    rows = _judge(run, store, pool, rows, near)
-    rows = _conclude(run, rows)
-    rows = _exact(rows)
-    if run.recipe.provenance.suspects == "drop":
-        rows = _object(rows, "classify", pl.when("suspect").then(pl.lit("suspect")))
-    rows = _near(rows, near, run.recipe.dedup.threshold)
-    if "overlap" in rows.columns:
-        over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
-        rows = _object(rows, "decontaminate", pl.when(over).then(pl.lit("benchmark")), detail=pl.col("benchmark"))
-    return _exclude(run, rows).drop(_SPENT)
+    return with_files(spoken_of(run, rows, drafts), pool, files)
 
 
-def survivors(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that no step objects to; their doc_ids are distinct."""
-    return rows.filter(pl.col("verdict").is_null())
+def _signals(store: Store, pool: Pool, kind: str, schema: pl.Schema, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return a kind's signals for rows, by their place in the pool; raises AssertionError for signals of other rows."""
+    signals = signal_rows(store, pool, kind, schema)[rows["place"]]
+    if kind in pool.signals and not rows["doc_id"].equals(signals["doc_id"]):
+        raise AssertionError(f"the {kind} table does not match its shards row by row")
+    return signals.drop("doc_id")
 
 
-def _described(run: Run, store: Store, pool: Pool) -> pl.DataFrame:
-    rows = thin_rows(store, pool)
-    for step in pool.attributes:
-        columns = attribute_rows(store, pool, step)
-        if not rows["doc_id"].equals(columns["doc_id"]):
-            raise AssertionError(f"the {step} table does not match its shards row by row")
-        rows = rows.hstack(columns.drop("doc_id"))
-    return rows
+def _filter(
+    run: Run, store: Store, pool: Pool, rows: pl.DataFrame, near: pl.DataFrame, counted: pl.Series, verdicts: Verdicts
+) -> None:
+    """Let the recipe's filters object, in their order, each by the signals of its own kind.
 
-
-def _judge(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
+    counted: which rows are documents of their source.
+    """
     options = [
         filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
         for position, spec in enumerate(run.recipe.filters)
     ]
     if "synthetic" in filter_kinds(run.recipe) and not any(isinstance(entry, synthetic.Options) for entry in options):
         options.append(synthetic.Options())
-    known = rows.columns
-    repeated = [entry for entry in options if isinstance(entry, boilerplate.Options)]
-    if repeated:
-        rows = _repeated_lines.add_shares(rows, near, store, pool.attributes["lines"], repeated)
-    shares = [name for name in rows.columns if name not in known]
-    if options:
-        rows = _object(rows, "filter", filters.judge(rows, options))
-    # The signals have done their work; of them only the language is published.
-    kinds = filters.kinds()
-    spent = [name for kind in filter_kinds(run.recipe) for name in kinds[kind].SIGNALS if name != "language"]
-    return rows.drop(spent, shares, *(["line_words"] if repeated else []))
+    for entry in options:
+        step, kind = filter_step(entry.kind), filters.kinds()[entry.kind]
+        signals = _signals(store, pool, step, filters.table(entry.kind), rows)
+        # What is declared of a row, as its language, stands before what was found in its text.
+        frame = rows.hstack(signals.drop(rows.columns, strict=False))
+        if isinstance(kind, filters.Gathering):
+            first = gather.representatives(rows.filter(counted), near)
+            frame = frame.with_columns(gather.gather(store, pool.signals[step], kind, entry, rows, first))
+        verdicts.object("filter", filters.judge(frame, [entry]))
 
 
-def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+def _conclude(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, alive: pl.Series) -> pl.DataFrame:
+    """Add the columns of CONCLUDED."""
     options = run.recipe.provenance
     model = provenance_model(run)
     thresholds = Thresholds(
@@ -119,9 +191,11 @@ def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
         suspects=options.suspects,
     )
     speaks = pl.col("language").is_in(list(model.languages))
-    rows = rows.with_columns(own_draft=pl.col("generated"), p_model=pl.when(speaks).then(pl.col("p_model")))
+    rows = rows.hstack(_signals(store, pool, "classify", SCORES, rows)).with_columns(
+        own_draft=pl.col("generated"), p_model=pl.when(speaks).then(pl.col("p_model"))
+    )
     # A source that brings text known to be human is judged by how that text scores.
-    own = source_thresholds(survivors(rows), thresholds.synthetic, options.max_false_positive_rate)
+    own = source_thresholds(rows.filter(alive), thresholds.synthetic, options.max_false_positive_rate)
     rows = look_up(rows, ["source"], own.drop("known_human")).with_columns(
         threshold=pl.col("threshold").fill_null(thresholds.synthetic),
         calibrated=pl.col("calibrated").fill_null(value=False),
@@ -129,79 +203,12 @@ def _conclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     rows = conclude(rows, thresholds)
     counted_human = ["human", "unknown"] if options.unknown_as == "human" else ["human"]
     depth = pl.when(pl.col("provenance").is_in(counted_human)).then(0).otherwise(pl.coalesce("depth", pl.lit(1)))
-    return rows.with_columns(depth=depth.cast(pl.Int8), provenance_rank=pl.col("provenance").replace_strict(_RANK))
+    return rows.with_columns(depth=depth)
 
 
-def _exact(rows: pl.DataFrame) -> pl.DataFrame:
-    """Object to all but the first, in keeper order, of the rows with one doc_id."""
-    alive = pl.col("verdict").is_null()
-    order = ["provenance_rank", "suspect", "row_accepted", "source", "file", "row"]
-    ordered = rows.select("doc_id", "verdict", *order).with_row_index("place").filter(alive).sort(order)
-    first = ordered.unique("doc_id", keep="first", maintain_order=True)["place"]
-    # Human text comes first in the order, so where there is any the first is human.
-    of_human = ((pl.col("provenance") == "human") & alive).any().over("doc_id")
-    later = ~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(first.implode())
-    copy = pl.when(later).then(_copy_reason("duplicate_exact", of_human))
-    return _object(rows, "dedup_exact", copy, keeper=pl.col("doc_id"), jaccard=pl.lit(1.0))
-
-
-def _copy_reason(reason: str, of_human: pl.Expr) -> pl.Expr:
-    """Call a copy that a machine made of human text by its own name: a generator may copy what it was shown."""
-    by_machine = pl.col("provenance") == "synthetic"
-    return pl.when(by_machine & of_human).then(pl.lit("copy_of_human")).otherwise(pl.lit(reason))
-
-
-def _near(rows: pl.DataFrame, near: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Object to documents that a survivor before them, in keeper order, nearly equals."""
-    told = rows.select(
-        "doc_id", "text_key", "provenance", "provenance_rank", "accepted", "verdict", longer_first=-pl.col("chars")
-    )
-    alive = survivors(told.with_row_index("place")).sort(_KEEPER_ORDER)
-    groups = collapse(alive["text_key"].to_numpy(), np.arange(alive.height))
-    # `collapse` numbers groups by ascending key; pairs that name a text without survivors fall away.
-    keys = pl.DataFrame({"key": alive["text_key"].gather(groups.representative)}).with_row_index("group")
-    near = near.join(keys, left_on="a", right_on="key").join(keys, left_on="b", right_on="key", suffix="_b")
-    resolved = expand(
-        groups,
-        resolve(
-            groups.representative.astype(np.int64),
-            near["group"].to_numpy().astype(np.int64),
-            near["group_b"].to_numpy().astype(np.int64),
-            near["jaccard"].to_numpy(),
-            threshold,
-        ),
-    )
-    gone = np.flatnonzero(resolved.keeper != SURVIVOR)
-    found = pl.DataFrame(
-        {
-            "place": alive["place"].gather(gone),
-            "near_keeper": alive["doc_id"].gather(resolved.keeper[gone]),
-            "near_jaccard": resolved.jaccard[gone],
-            "near_human": alive["provenance"].gather(resolved.keeper[gone]) == "human",
-        }
-    )
-    rows = look_up(rows.with_row_index("place"), ["place"], found)
-    reason = _copy_reason("duplicate_near", pl.col("near_human").fill_null(value=False))
-    near_copy = pl.when(pl.col("near_keeper").is_not_null()).then(reason)
-    near_columns = {"keeper": pl.col("near_keeper"), "jaccard": pl.col("near_jaccard")}
-    return _object(rows, "dedup_near", near_copy, **near_columns).drop(found.columns)
-
-
-def _exclude(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+def _excluded(run: Run, rows: pl.DataFrame) -> pl.Series:
     """Object to what the mixture may not hold: documents of unknown provenance, and those too far from human text."""
     unknown = (pl.col("provenance") == "unknown") & pl.lit(run.recipe.provenance.unknown_as == "exclude")
     deep = pl.col("depth") > run.recipe.mixture.depth.max
     reason = pl.when(unknown).then(pl.lit("unknown_provenance")).when(deep).then(pl.lit("depth"))
-    return _object(rows, "mixture", reason)
-
-
-def _object(rows: pl.DataFrame, step: str, reason: pl.Expr | pl.Series, **columns: pl.Expr) -> pl.DataFrame:
-    """Give the rows that have no verdict yet the one of this step, and the columns that explain it."""
-    rows = rows.with_columns(_reason=reason)
-    objects = pl.col("verdict").is_null() & pl.col("_reason").is_not_null()
-    rows = rows.with_columns(_objects=objects)
-    return rows.with_columns(
-        verdict=pl.coalesce("verdict", "_reason"),
-        step=pl.when("_objects").then(pl.lit(step)).otherwise(pl.col("step")),
-        **{name: pl.when("_objects").then(value).otherwise(pl.col(name)) for name, value in columns.items()},
-    ).drop("_reason", "_objects")
+    return rows.select(reason.alias("reason"))["reason"]

@@ -17,7 +17,18 @@ import pyarrow as pa
 
 from cuvee.schemas.errors import GateError, RecipeError
 from cuvee.schemas.recipe import Recipe
-from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord, step_key
+from cuvee.schemas.records import (
+    Estimate,
+    FileRef,
+    MostCopies,
+    PairsRecord,
+    PairsReport,
+    PairsWork,
+    PoolState,
+    Run,
+    step_key,
+)
+from cuvee.schemas.tables import PAIRS
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, read_tables, write_table
@@ -28,63 +39,61 @@ from cuvee.tasks.dedup.candidates import CROWD, first_of_each
 from cuvee.tasks.dedup.near import BYTES_A_PAIR, TooManyPairsError, near_pairs
 from cuvee.tasks.dedup.verify import BATCH_BYTES, Comparison
 from cuvee.tasks.pool import Pool, Texts, frame_of
-from cuvee.tasks.steps import Outcome, once
+from cuvee.tasks.steps import once
 from cuvee.tasks.words.kernel import KEY_BYTES, Int64s
 
 STEP = "pairs"
 # Of the pairs at the threshold, the share that is compared at least.
 LEAST_RECALL = 0.999
-SCHEMA = pa.schema([("a", pa.uint64()), ("b", pa.uint64()), ("jaccard", pa.float64())])
+_SCHEMA = PAIRS.to_frame().to_arrow().schema
 
 _logger = logging.getLogger("cuvee.tasks")
 
 
-def known_pairs(state: PoolState) -> StepRecord | None:
+def known_pairs(state: PoolState) -> PairsRecord | None:
     """Return the near-duplicates that the standing version knew."""
-    return next((entry.record for entry in state.entries if entry.record.step == STEP), None)
+    return next((entry.record for entry in state.entries if isinstance(entry.record, PairsRecord)), None)
 
 
-def run(run: Run, pool: Pool, previous: StepRecord | None) -> StepRecord:
+def run(run: Run, store: Store, pool: Pool, previous: PairsRecord | None) -> PairsRecord:
     """Compare what is new in the pool with everything in it.
 
     previous: the pairs known so far; used when they were made with these options, of texts that are still there, and
     with a threshold no higher. Else all is compared anew, and the record's `work` says why.
-    The report's `work`: of the run whose version it names, the documents compared, candidates, pairs, large buckets,
-    documents in the largest, the estimate made before, anew (why all was compared, or null), and the text with most
-    near copies (text_key, copies). Raises GateError where near copies of each other are so many that their pairs do not
+    Raises GateError where near copies of each other are so many that their pairs do not
     fit into memory.
     """
-    signed = [record.key for record in pool.attributes["sign"]]
+    signed = [record.key for record in pool.signals["sign"]]
     options = pair_options(run.recipe, run.bands)
     anew = _objection(previous, run, options, signed) if previous else None
-    before = previous.report.get("work", {}) if previous else {}
+    before = previous.report.work if previous and previous.report.work.version == run.version else None
     if anew:
         previous = None
-    covered = previous.report["signed"] if previous else []
-    floor = previous.report["floor"] if previous else run.recipe.dedup.threshold
+    covered = previous.report.signed if previous else ()
+    floor = previous.report.floor if previous else run.recipe.dedup.threshold
     if previous and set(covered) == set(signed):
         return previous
     key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, signed=sorted(signed), covered=sorted(covered))
 
-    def build(store: Store) -> Outcome:
-        near, work = _near(run, pool, set(covered), floor, store)
-        files = list(previous.files) if previous else []
+    def build() -> PairsRecord:
+        near, work = _near(run, store, pool, set(covered), floor, anew)
+        files = previous.files if previous else ()
         if near.num_rows:
-            files.append(write_table(store, pool_folder(run.corpus, STEP), near))
-        earlier = before if before.get("version") == run.version else {}
-        work = _together(earlier, {"version": run.version, "anew": anew, **work})
-        return files, {"signed": sorted(signed), "floor": floor, "options": options, "work": work}
+            files = (*files, write_table(store, pool_folder(run.corpus, STEP), near))
+        work = _together(before, work) if before else work
+        report = PairsReport(signed=tuple(sorted(signed)), floor=floor, options=options, work=work)
+        return PairsRecord(key=key, files=files, report=report)
 
-    return once(run, STEP, key, build)
+    return once(store, PairsRecord, STEP, key, build)
 
 
-def pair_options(recipe: Recipe, bands: tuple[int, int]) -> list[Any]:
+def pair_options(recipe: Recipe, bands: tuple[int, int]) -> tuple[int, int, int, tuple[int, int]]:
     """Return all but the threshold that decides which pairs are found."""
     options = recipe.dedup
-    return [options.ngram, options.permutations, options.seed, list(bands)]
+    return options.ngram, options.permutations, options.seed, bands
 
 
-def choose_bands(recipe: Recipe, known: StepRecord | None) -> tuple[int, int]:
+def choose_bands(recipe: Recipe, known: PairsRecord | None) -> tuple[int, int]:
     """Decide how signatures are cut.
 
     known: the pairs of the standing pool. With bands: auto its cut is kept as long as it finds pairs at the threshold
@@ -101,53 +110,58 @@ def choose_bands(recipe: Recipe, known: StepRecord | None) -> tuple[int, int]:
             )
         return bands, rows
     if known is not None:
-        bands, rows = known.report["options"][-1]
-        same = known.report["options"] == pair_options(recipe, (bands, rows))
+        bands, rows = known.report.options[-1]
+        same = known.report.options == pair_options(recipe, (bands, rows))
         if same and found(Bands(bands=bands, rows=rows), options.threshold) >= LEAST_RECALL:
             return bands, rows
     chosen = choose(options.threshold, options.permutations, LEAST_RECALL)
     return chosen.bands, chosen.rows
 
 
-def read_pairs(store: Store, record: StepRecord) -> pl.DataFrame:
-    """Read all pairs: columns a, b, jaccard."""
-    tables = [read_table(store, file) for file in record.files]
-    return frame_of(pa.concat_tables([SCHEMA.empty_table(), *tables]))
+def read_pairs(store: Store, record: PairsRecord) -> pl.DataFrame:
+    """Read all pairs: PAIRS."""
+    return pl.concat([PAIRS.to_frame(), *(frame_of(read_table(store, file)) for file in record.files)])
 
 
-def _objection(previous: StepRecord, run: Run, options: list[Any], signed: list[str]) -> str | None:
+def _objection(
+    previous: PairsRecord, run: Run, options: tuple[int, int, int, tuple[int, int]], signed: list[str]
+) -> str | None:
     """Say why known pairs cannot be used, or return None."""
     report, threshold = previous.report, run.recipe.dedup.threshold
     names = ("ngram", "permutations", "seed", "bands")
+    before, now = ([*values[:3], list(values[3])] for values in (report.options, options))
     changed = {
         name: f"dedup.{name} changed from {old} to {new}"
-        for name, old, new in zip(names, report["options"], options, strict=True)
+        for name, old, new in zip(names, before, now, strict=True)
         if old != new
     }
-    if report["floor"] > threshold:
-        changed["threshold"] = f"dedup.threshold fell from {report['floor']:g} to {threshold:g}"
+    if report.floor > threshold:
+        changed["threshold"] = f"dedup.threshold fell from {report.floor:g} to {threshold:g}"
     if len(changed) > 1 and run.recipe.dedup.bands == "auto":
         changed.pop("bands", None)  # they followed from the others
     if changed:
         return ", ".join(changed.values())
-    if not set(report["signed"]) <= set(signed):
+    if not set(report.signed) <= set(signed):
         return "texts that were compared are no longer in the pool, or were measured by another version of cuvee"
     return None
 
 
-def _together(earlier: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+def _together(earlier: PairsWork, work: PairsWork) -> PairsWork:
     """Add up what two calls of one run did, its sources first and its drafts after."""
-    if not earlier:
-        return work
-    added = {name: earlier[name] + work[name] for name in ("documents", "candidates", "pairs", "large_buckets")}
-    larger = max(earlier, work, key=lambda part: part["most_copies"]["copies"])
-    most = {"largest_bucket": max(earlier["largest_bucket"], work["largest_bucket"]), "anew": earlier["anew"]}
-    return {**work, **added, **most, "most_copies": larger["most_copies"]}
+    summed = {
+        name: getattr(earlier, name) + getattr(work, name)
+        for name in ("documents", "candidates", "pairs", "large_buckets")
+    }
+    largest = max(earlier.largest_bucket, work.largest_bucket)
+    most = max(earlier.most_copies, work.most_copies, key=lambda copies: copies.copies)
+    return work.model_copy(update={**summed, "largest_bucket": largest, "most_copies": most, "anew": earlier.anew})
 
 
-def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -> tuple[pa.Table, dict[str, Any]]:
+def _near(
+    run: Run, store: Store, pool: Pool, covered: set[str], floor: float, anew: str | None
+) -> tuple[pa.Table, PairsWork]:
     """Return the pairs with a new member, and what finding them took."""
-    records, shards = pool.attributes["sign"], pool.shards
+    records, shards = pool.signals["sign"], pool.shards
     counts = np.array([record.files[0].rows for record in records], np.int64)
     starts = np.concatenate(([0], np.cumsum(counts)))
     fresh = np.repeat([record.key not in covered for record in records], counts)
@@ -180,19 +194,21 @@ def _near(run: Run, pool: Pool, covered: set[str], floor: float, store: Store) -
             ) from None
     copies = np.bincount(np.concatenate((pairs.a, pairs.b)), minlength=1)
     most = int(copies.argmax())
-    work = {
-        "documents": int(new.sum()),
-        "candidates": pairs.candidates,
-        "pairs": len(pairs.a),
-        "large_buckets": pairs.large_buckets,
-        "largest_bucket": pairs.largest_bucket,
-        "most_copies": {"text_key": int(keys[most]) if len(keys) else 0, "copies": int(copies[most])},
-        "estimate": estimate,
-    }
+    work = PairsWork(
+        version=run.version,
+        anew=anew,
+        documents=int(new.sum()),
+        candidates=pairs.candidates,
+        pairs=len(pairs.a),
+        large_buckets=pairs.large_buckets,
+        largest_bucket=pairs.largest_bucket,
+        most_copies=MostCopies(text_key=int(keys[most]) if len(keys) else 0, copies=int(copies[most])),
+        estimate=estimate,
+    )
     ends = np.sort(np.stack((keys[pairs.a], keys[pairs.b])), axis=0)
     order = np.lexsort((ends[1], ends[0]))
     columns = [ends[0][order], ends[1][order], pairs.jaccard[order]]
-    return pa.table([pa.array(values) for values in columns], schema=SCHEMA), work
+    return pa.table(columns, schema=_SCHEMA), work
 
 
 def _room_for_pairs() -> int:
@@ -200,20 +216,21 @@ def _room_for_pairs() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 // BYTES_A_PAIR
 
 
-def _estimate(documents: int, new: int, text: int, bands: int) -> dict[str, int]:
+def _estimate(documents: int, new: int, text: int, bands: int) -> Estimate:
     """Tell, before work begins, the memory and disk that comparing takes, in MB; documents: distinct texts."""
     # Measured: keys, sizes, flags and the rows of a band being sorted; the bands read at a time; a batch of texts.
     memory = 150 * documents + max(BAND_BYTES, 12 * new) + 5 * BATCH_BYTES
-    estimate = {"memory_mb": memory >> 20, "disk_mb": text >> 20, "read_mb": KEY_BYTES * bands * documents >> 20}
+    read = KEY_BYTES * bands * documents
+    estimate = Estimate(memory_mb=memory >> 20, disk_mb=text >> 20, read_mb=read >> 20)
     _logger.info(
         "pairs: comparing %d new texts with all %d: about %d MB of memory, and 2 KB for each text in a bucket of more "
         "than %d; up to %d MB of disk for a while; %d MB of band keys to read",
         new,
         documents,
-        estimate["memory_mb"],
+        estimate.memory_mb,
         CROWD,
-        estimate["disk_mb"],
-        estimate["read_mb"],
+        estimate.disk_mb,
+        estimate.read_mb,
     )
     return estimate
 

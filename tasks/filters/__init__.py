@@ -1,8 +1,9 @@
 """Filters: measure documents, and judge them by a recipe's thresholds.
 
 Every module of this package whose name does not start with "_" is a kind of filter, found without a register. It has
-VERSION (int, raised when its signals change), SIGNALS (column name to dtype), Options (the recipe entry), `signals`
-(shard to columns, without thresholds) and `verdict` (options to an expression: null, or the reason to drop).
+VERSION (int, raised when its signals change), SIGNALS (column name to dtype), READS (columns of a shard that it needs
+beside text), Options (the recipe entry), `signals` (shard to columns, without thresholds) and `verdict` (options to an
+expression: null, or the reason to drop). One that looks across the documents of a source is a `Gathering`.
 Signals are kept for all documents: a changed threshold needs no text.
 """
 
@@ -12,7 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -33,16 +34,41 @@ class Kind(Protocol):
 
     VERSION: int
     SIGNALS: dict[str, pl.DataType]
+    READS: tuple[str, ...]
     Options: type[FilterOptions]
 
     def signals(self, shard: pl.DataFrame) -> pl.DataFrame:
-        """Return exactly SIGNALS, a row for each row of the shard, in its order.
-
-        shard columns: doc_id, text, url and opt_out (null possible), license, words, chars, bytes.
-        """
+        """Return exactly SIGNALS, a row for each row of the shard, in its order; shard columns: text and READS."""
 
     def verdict(self, options: Any) -> pl.Expr:
-        """Return null or a reason, from SIGNALS and doc_id, license, words, chars, bytes."""
+        """Return null or a reason, from SIGNALS, the column of `gathered`, and what is declared of a row (DECLARED and
+        AMOUNTS of cuvee.schemas.tables).
+        """
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """What a filter module holds that looks across the documents of a source, beside what a `Kind` does.
+
+    `measure` cuts documents into parts, once a shard. Of all documents of a source that are to be counted, `count`
+    gives how many hold a part; these counts add up. `choose` picks keys, and `gather` makes of them a column that
+    `verdict` reads under the name `gathered`.
+    """
+
+    def measure(self, shard: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return what `signals` does, and the parts: position (int64, of the document in `shard`), key (uint64), …"""
+
+    def count(self, parts: pl.DataFrame, options: Any) -> pl.DataFrame:
+        """Return key (uint64) and documents (uint32), how many documents of `parts` hold it; each key once."""
+
+    def choose(self, counts: pl.DataFrame, options: Any) -> pl.Series:
+        """Return the keys (uint64) that these counts, of a whole source, choose."""
+
+    def gather(self, signals: pl.DataFrame, parts: pl.DataFrame, chosen: pl.Series, options: Any) -> pl.Series:
+        """Return a value for each row of a shard, in its order, from its signals and parts and the chosen keys."""
+
+    def gathered(self, options: Any) -> str:
+        """Name the column that `gather` makes for these options."""
 
 
 @functools.cache
@@ -54,6 +80,11 @@ def _found() -> Mapping[str, Kind]:
 def kinds() -> dict[str, Kind]:
     """Return the filter modules by name, sorted."""
     return dict(_found())
+
+
+def table(name: str) -> pl.Schema:
+    """Return the columns of a kind's table of signals: doc_id, then its own."""
+    return pl.Schema({"doc_id": pl.String(), **_kind(name, "filters").SIGNALS})
 
 
 def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> Options:
@@ -76,29 +107,35 @@ def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> Opti
 def compute(shard: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
     """Return the signal columns of all `kinds`, a row for each row of the shard, in its order.
 
-    shard columns: doc_id, text, url (null possible), license, words, chars, bytes. Floats have 6 decimals.
-    Raises RecipeError for an unknown kind.
+    shard columns: text, bytes, and what the kinds read. Floats have 6 decimals. Raises RecipeError for an unknown kind.
     """
-    wanted = [_kind(name, "filters") for name in dict.fromkeys(kinds)]
-    parts = []
+    columns = pl.DataFrame(height=shard.height)
+    for name in dict.fromkeys(kinds):
+        columns = columns.hstack(measure(shard, name)[0])
+    return columns
+
+
+def measure(shard: pl.DataFrame, name: str, first: int = 0) -> list[pl.DataFrame]:
+    """Return the signal columns of one kind, and, of a kind that gathers, the parts of the documents beside them.
+
+    first: position of the first row, where these rows are not the beginning of a shard.
+    """
+    kind = _kind(name, "filters")
+    tables: list[list[pl.DataFrame]] = []
     for batch in _batches(shard):
-        columns = pl.DataFrame(height=batch.height)
-        for kind in wanted:
-            found = kind.signals(batch).cast(cast(Any, kind.SIGNALS)).select(list(kind.SIGNALS))
-            columns = columns.hstack(found.with_columns(cs.float().round(6)))
-        parts.append(columns)
-    return pl.concat(parts) if parts[0].width else pl.DataFrame(height=shard.height)
-
-
-def versions(kinds: Iterable[str]) -> dict[str, int]:
-    """Return the version of each kind's signals, sorted by name. Raises RecipeError for an unknown kind."""
-    return {name: _kind(name, "filters").VERSION for name in sorted(set(kinds))}
+        own, *beside = kind.measure(batch) if isinstance(kind, Gathering) else [kind.signals(batch)]
+        signals = own.cast(cast(Any, kind.SIGNALS)).select(list(kind.SIGNALS)).with_columns(cs.float().round(6))
+        tables.append([signals, *(parts.with_columns(pl.col("position") + first) for parts in beside)])
+        first += batch.height
+    return [
+        pl.concat(parts) if parts[0].width else pl.DataFrame(height=shard.height) for parts in zip(*tables, strict=True)
+    ]
 
 
 def judge(frame: pl.DataFrame, options: Sequence[Options]) -> pl.Series:
     """Return "verdict": null for a document to keep, else the reason of the first filter, in order, that objects.
 
-    frame columns: doc_id, license, words, chars, bytes, and the signals of all kinds in `options`.
+    frame columns: the signals of all kinds in `options`, and what their verdicts read beside.
     """
     reasons = [_found()[entry.kind].verdict(entry) for entry in options]
     # A literal alone has one row, whatever the frame's height: hence with_columns.

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from cuvee.tasks.filters._rules import FilterOptions, first_reason
 
 VERSION = 1
+READS = ("url",)
 SIGNALS: dict[str, pl.DataType] = {"blocklist_host": pl.String(), "blocklist_address": pl.String()}
 
 # Scheme, user and password are passed over; an IPv6 address keeps its brackets.

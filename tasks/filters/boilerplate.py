@@ -1,11 +1,11 @@
 """Boilerplate: drop documents made mostly of lines that many documents of their source repeat.
 
-Signal columns: none; what a line is worth shows only beside all documents of its source. A recipe with this filter has
-each shard's lines measured once (`tasks.measure.signals`, step lines), and every run counts them again
-(`_repeated_lines`), which gives each entry its column: the share of a document's words that stand in such lines.
+Signal columns: line_words (int64), the words of a document, whatever their lines. Parts: the lines of FEWEST_WORDS
+words and more; key: a hash of a line's words; words (int32): how many.
 
 A line is what stands between line feeds; its words are those of the near-duplicate step, so case, marks and spaces do
-not count. Two lines are equal when their words are. No text is edited.
+not count. Two lines are equal when their words are. No text is edited. What a line is worth shows only beside all
+documents of its source: each run counts the stored lines again, and measures the lines of new text only.
 """
 
 from typing import Literal, NamedTuple
@@ -20,10 +20,9 @@ from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 from cuvee.tasks.words.kernel import Int64s, Text, Uint64s, word_hashes
 
 VERSION = 1
-SIGNALS: dict[str, pl.DataType] = {}
+READS: tuple[str, ...] = ()
+SIGNALS: dict[str, pl.DataType] = {"line_words": pl.Int64()}
 
-# A change of what a line or its hash is makes stored lines void: raise it.
-LINES_VERSION = 1
 # Lines of fewer words are not stored: they are headings and single names, equal by chance.
 FEWEST_WORDS = 3
 
@@ -48,18 +47,44 @@ class Lines(NamedTuple):
 
 
 def signals(shard: pl.DataFrame) -> pl.DataFrame:
-    """Return no columns."""
-    return pl.DataFrame(height=shard.height)
+    """Return SIGNALS for each document of the shard, in its order."""
+    return measure(shard)[0]
+
+
+def measure(shard: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the signals, and the lines of each document."""
+    found = list_lines(shard["text"].to_arrow())
+    parts = pl.DataFrame({"position": found.position, "key": found.line, "words": found.words})
+    return pl.DataFrame({"line_words": found.total}), parts
+
+
+def count(parts: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Count the documents that hold each line of at least `min_words` words; a line counts once a document."""
+    lines = parts.filter(pl.col("words") >= options.min_words).unique(["position", "key"])
+    return lines.group_by("key").agg(documents=pl.len())
+
+
+def choose(counts: pl.DataFrame, options: Options) -> pl.Series:
+    """Choose the lines that more than `max_documents` documents hold."""
+    return counts.filter(pl.col("documents") > options.max_documents)["key"]
+
+
+def gather(signals: pl.DataFrame, parts: pl.DataFrame, chosen: pl.Series, options: Options) -> pl.Series:
+    """Return the share of each document's words that stand in chosen lines: float64, 0 to 1, six decimals."""
+    lines = parts.filter((pl.col("words") >= options.min_words) & pl.col("key").is_in(chosen.implode()))
+    words = np.bincount(lines["position"], lines["words"], minlength=signals.height)
+    # Of a text without words nothing is boilerplate.
+    return pl.Series(np.round(words / np.maximum(signals["line_words"].to_numpy(), 1), 6))
+
+
+def gathered(options: Options) -> str:
+    """Name the column with the share of words in lines that these options call boilerplate."""
+    return f"boilerplate_{options.max_documents}_{options.min_words}"
 
 
 def verdict(options: Options) -> pl.Expr:
-    """Object with boilerplate.share, from the column that `share_column` names."""
-    return first_reason(options.kind, {"share": above(share_column(options), options.max_share)})
-
-
-def share_column(options: Options) -> str:
-    """Name the column with the share of words in lines that these options call boilerplate."""
-    return f"boilerplate_{options.max_documents}_{options.min_words}"
+    """Object with boilerplate.share."""
+    return first_reason(options.kind, {"share": above(gathered(options), options.max_share)})
 
 
 def list_lines(text: Text) -> Lines:

@@ -27,6 +27,7 @@ from cuvee.tasks.filters._pieces import codes, lines
 from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 
 VERSION = 1
+READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {
     "c4_lorem_ipsum": pl.Boolean(),
     "c4_curly_bracket": pl.Boolean(),

@@ -22,6 +22,7 @@ from cuvee.tasks.filters._pieces import codes, lines, ratio
 from cuvee.tasks.filters._rules import FilterOptions, above, below, first_reason
 
 VERSION = 1
+READS = ("chars",)
 SIGNALS: dict[str, pl.DataType] = {
     "fineweb_punctuated_lines": pl.Float32(),
     "fineweb_short_lines": pl.Float32(),

@@ -21,6 +21,7 @@ from cuvee.tasks.filters._pieces import codes, lines, ratio
 from cuvee.tasks.filters._rules import FilterOptions, above, below, first_reason
 
 VERSION = 1
+READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {
     "gopher_quality_mean_word_length": pl.Float32(),
     "gopher_quality_hash_ratio": pl.Float32(),

@@ -29,6 +29,7 @@ from cuvee.tasks.filters._pieces import buffers, lines, paragraphs, ratio
 from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 
 VERSION = 1
+READS = ("chars",)
 _MEASURES = ("lines", "paragraphs", "line_chars", "paragraph_chars")
 _NAMES = (*_MEASURES, *(f"top_{n}" for n in TOP_SIZES), *(f"repeated_{n}" for n in DUPLICATE_SIZES))
 SIGNALS: dict[str, pl.DataType] = {f"gopher_repetition_{name}": pl.Float32() for name in _NAMES}

@@ -14,6 +14,7 @@ from cuvee.tasks.filters import _language_model
 from cuvee.tasks.filters._rules import FilterOptions, below
 
 VERSION = 1
+READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {"language": pl.String(), "language_score": pl.Float32()}
 UNDETERMINED = "und"
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from cuvee.tasks.filters._rules import FilterOptions, first_reason
 
 VERSION = 1
+READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {}
 NO_BOUND = 1_000_000_000_000
 

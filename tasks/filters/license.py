@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from cuvee.tasks.filters._rules import FilterOptions
 
 VERSION = 1
+READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {}
 
 _ID = re.compile(r"[a-z0-9.\-]+(?::[a-z0-9.\-]+)?\+?")

@@ -21,6 +21,7 @@ from pydantic import Field
 from cuvee.tasks.filters._rules import FilterOptions, first_reason
 
 VERSION = 1
+READS = ("opt_out",)
 
 # The first four speak of training. noindex and noarchive speak of search results, and noimageai of pictures: dropping
 # for them is caution, to be asked for.
@@ -48,9 +49,7 @@ class Options(FilterOptions):
 
 
 def signals(shard: pl.DataFrame) -> pl.DataFrame:
-    """Read the column opt_out (JSON or null); without it no page says anything."""
-    if "opt_out" not in shard.columns:
-        return pl.DataFrame({name: pl.repeat(value=False, n=shard.height, eager=True) for name in SIGNALS})
+    """Read the column opt_out (JSON or null)."""
     said = shard["opt_out"]
     # A crawl has few distinct signals: each is parsed once.
     distinct = said.drop_nulls().unique()

@@ -15,6 +15,7 @@ from cuvee.tasks.filters import gopher_repetition
 from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 
 VERSION = 1
+READS = ("chars",)
 SIGNALS: dict[str, pl.DataType] = {
     "synthetic_refusal": pl.Boolean(),
     "synthetic_preamble": pl.Boolean(),

@@ -4,11 +4,12 @@ import math
 
 import polars as pl
 
+from cuvee.schemas.amounts import human_provenances, unit_amount
 from cuvee.schemas.recipe import Generate, Recipe
-from cuvee.tasks.amounts import counts_as_human, held_out, unit_amount
 from cuvee.tasks.generate.judge import JUDGE_TOKENS
 from cuvee.tasks.generators._prompts import SEED_WORDS
 from cuvee.tasks.generators.openai import WORDS_A_TOKEN
+from cuvee.tasks.priority import held_out
 
 # A generator of which nine drafts in ten fall away is for a person to look at before more is paid for.
 LEAST_YIELD = 0.1
@@ -29,7 +30,10 @@ def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
     """
     if entry.budget.amount != "auto":
         return entry.budget.amount
-    rows = rows.with_columns(amount=unit_amount(recipe.mixture.unit), human=counts_as_human(recipe))
+    rows = rows.with_columns(
+        amount=unit_amount(recipe.mixture.unit),
+        human=pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as)),
+    )
     # Held-out text does not count: the floor holds in the train split alone.
     train = rows.filter(~held_out(rows, recipe))
     human, synthetic = (int(train.filter(where)["amount"].sum()) for where in (pl.col("human"), ~pl.col("human")))
@@ -93,6 +97,18 @@ def cost_of(entry: Generate, prompt_tokens: int | None, completion_tokens: int |
         return None
     total = prompt_tokens * prices.prompt_per_million + completion_tokens * prices.completion_per_million
     return round(total / _MILLION, 6)
+
+
+def tokens(rounds: pl.DataFrame) -> tuple[int | None, int | None]:
+    """Add up the tokens sent and received of rounds, each request once; null where an answer did not count them."""
+    answers = rounds.filter(pl.col("text").is_not_null())
+    judged = rounds.filter(pl.col("judge_key").is_not_null()).unique("judge_key", keep="first", maintain_order=True)
+    sums = []
+    for side in ("prompt_tokens", "completion_tokens"):
+        unknown = answers[side].null_count() + judged[f"judge_{side}"].null_count()
+        asked = rounds.unique("asked_key", keep="first", maintain_order=True)
+        sums.append(None if unknown else int(asked[side].sum()) + int(judged[f"judge_{side}"].sum()))
+    return sums[0], sums[1]
 
 
 def expected_tokens(entry: Generate, plan: pl.DataFrame) -> tuple[int, int]:

@@ -6,26 +6,27 @@ as any text; rejected ones are rows too, with their reason in `gate`.
 Beside them one table of all rounds, the rejected and the failed ones too: LINEAGE_SCHEMA.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import polars as pl
 
 from cuvee.schemas.licenses import UNKNOWN
 from cuvee.schemas.recipe import Generate
-from cuvee.schemas.records import Run, StepRecord
+from cuvee.schemas.records import DraftRecord, DraftReport, Run
 from cuvee.storage.corpus import pool_folder, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks import generators
 from cuvee.tasks.generate import grade, judge
+from cuvee.tasks.generate.seeds import Seeds
 from cuvee.tasks.generators._ask import desk
 from cuvee.tasks.generators._journal import Journal, journal_of
 from cuvee.tasks.generators.openai import shown
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.shards import MB, draft_shards
-from cuvee.tasks.pool import Pool, Texts, frame_of
+from cuvee.tasks.pool import Pool, frame_of
 from cuvee.tasks.steps import progress
 
 STEP = "generate"
@@ -51,29 +52,6 @@ LINEAGE_SCHEMA = pl.Schema(
 )
 
 
-class Seeds:
-    """The documents a generator may start from, and their text while the block of `with` lasts."""
-
-    def __init__(self, store: Store, pool: Pool, table: pl.DataFrame) -> None:
-        self.table = table
-        self._where = table.select("doc_id", "shard", "position")
-        self._texts = Texts(store, pool.shards)
-
-    def __enter__(self) -> "Seeds":
-        self._texts.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._texts.__exit__(*error)
-
-    def fetch(self, doc_ids: Sequence[str]) -> pl.DataFrame:
-        """Return doc_id and text of these seeds."""
-        wanted = pl.DataFrame({"doc_id": doc_ids}, schema={"doc_id": pl.String})
-        wanted = wanted.join(self._where, on="doc_id", how="inner", maintain_order="left")
-        table = self._texts.take(wanted["shard"].to_numpy(), wanted["position"].to_numpy())
-        return wanted.select("doc_id").hstack(frame_of(table))
-
-
 def place(entry: Generate) -> str:
     """Return the folder of an endpoint's answers in the store."""
     host = (entry.base_url or entry.generator).split("://")[-1]
@@ -82,7 +60,7 @@ def place(entry: Generate) -> str:
 
 def draft(
     run: Run, store: Store, pool: Pool, entry: Generate, table: pl.DataFrame, plan: pl.DataFrame, key: str
-) -> tuple[StepRecord, dict[str, str]]:
+) -> tuple[DraftRecord, dict[str, str]]:
     """Carry out a plan; return the record of its shards and rounds, and the requests that failed, with reasons.
 
     table: the seeds, as `generate.choose_seeds` gives them. A record with failures that may pass is not kept as done.
@@ -101,13 +79,9 @@ def draft(
     folder = pool_folder(run.corpus, STEP)
     shards = draft_shards(store, folder, frame, run.recipe.ingest.shard_mb * MB)
     sidecar = write_table(store, folder, _lineage(entry, plan, asked, rounds, failed, table).to_arrow())
-    report = {
-        "source": entry.name,
-        "reading": run.readings[entry.name],
-        "shards": len(shards),
-        "failed": failed,
-    }
-    record = StepRecord(step=STEP, key=key, files=(*shards, sidecar), report=report)
+    reading = run.readings[entry.name]
+    report = DraftReport(source=entry.name, reading=reading, shards=len(shards), failed=failed)
+    record = DraftRecord(key=key, files=(*shards, sidecar), report=report)
     if drafts.failures["permanent"].all() and not later:  # else the next run asks again
         write_record(store, record)
     return record, failed
@@ -119,11 +93,11 @@ def rounds_of(store: Store, pool: Pool, run: Run, entry: Generate) -> pl.DataFra
     """
     reading = run.readings[entry.name]
     found = [pl.DataFrame(schema=LINEAGE_SCHEMA)]
-    for record in (part.record for part in pool.entries if part.record.step == STEP):
-        if (record.report["source"], record.report["reading"]) == (entry.name, reading):
+    for record in pool.drafted:
+        if (record.report.source, record.report.reading) == (entry.name, reading):
             found += [
                 frame_of(read_table(store, file)).select(list(LINEAGE_SCHEMA)).cast(LINEAGE_SCHEMA)
-                for file in record.files[record.report["shards"] :]
+                for file in record.beside
             ]
     rounds = pl.concat(found).with_row_index("age")
     latest = rounds.sort(pl.col("text").is_not_null(), "age", descending=True)

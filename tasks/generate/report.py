@@ -12,26 +12,30 @@ import numpy as np
 import polars as pl
 
 from cuvee.schemas.recipe import Generate
-from cuvee.schemas.records import FileRef, Run
-from cuvee.storage.store import Store, open_store
+from cuvee.schemas.records import Run
+from cuvee.schemas.tables import DecidedRef
+from cuvee.storage.store import Store
 from cuvee.tasks.generate import budget, drafting, judge
-from cuvee.tasks.generate.rounds import Generated, tokens
+from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.priority import priorities
-from cuvee.tasks.steps import load
+from cuvee.tasks.steps import load_decided
 
 SAMPLES = 10
+_READ = ("shard", "position", "doc_id", "source", "kind", "words", "verdict")
 SHOWN_CHARACTERS = 1_500
 MOST_WORDS = 100_000
 LEAST_WORDS = 2_000
 
 
-def build(run: Run, pool: Pool, decided: FileRef, generated: Sequence[Generated]) -> tuple[dict[str, Any], str]:
+def build(
+    run: Run, store: Store, pool: Pool, decided: DecidedRef, generated: Sequence[Generated]
+) -> tuple[dict[str, Any], str]:
     """Return the report as a JSON tree, and as Markdown for people; the same for the same pool and recipe.
 
     decided: every current row with its verdict, drafts included.
     """
-    store, rows = open_store(run.store), load(run, decided)
+    rows = load_decided(store, decided, _READ)
     tree: dict[str, Any] = {}
     with Texts(store, pool.shards) as texts:
         for entry, made in zip(run.recipe.generate, generated, strict=True):
@@ -45,7 +49,7 @@ def _entry(
     rounds = drafting.rounds_of(store, pool, run, entry)
     rounds = rounds.filter(pl.col("request_key").is_in(list(made.planned)))
     drafts = rows.filter(pl.col("source") == entry.name)
-    sent, received = tokens(rounds)
+    sent, received = budget.tokens(rounds)
     shown = rounds.filter("chosen").drop_nulls("text")
     seeds = _seed_texts(rows, shown, texts)
     return {

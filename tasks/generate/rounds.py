@@ -12,25 +12,29 @@ import polars as pl
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.generation import Outlook, SamplePrompt
-from cuvee.schemas.licenses import allows_derivatives
+from cuvee.schemas.generation import Outlook
 from cuvee.schemas.recipe import Generate, Recipe
-from cuvee.schemas.records import FileRef, Run, StepRecord, step_key
+from cuvee.schemas.records import DraftRecord, Run, step_key
+from cuvee.schemas.tables import DecidedRef
 from cuvee.storage.corpus import read_record
-from cuvee.storage.store import Store, open_store
+from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks import generators
-from cuvee.tasks.amounts import held_out
-from cuvee.tasks.decide.verdicts import survivors
 from cuvee.tasks.generate import budget, drafting
-from cuvee.tasks.generators import _prompts, openai
-from cuvee.tasks.generators._journal import answered
+from cuvee.tasks.generate.outlook import outlook
+from cuvee.tasks.generate.seeds import choose_seeds
+from cuvee.tasks.generators import _prompts
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.steps import load
+from cuvee.tasks.steps import load_decided
 
 STEP = drafting.STEP
 VERSION = 2
 NOT_SENT = "not_sent"
+# What a plan depends on: how much survives, and of what seeds may be.
+_READ = (
+    *("shard", "position", "doc_id", "source", "domain", "language", "license", "provenance", "depth"),
+    *("words", "bytes", "verdict"),
+)
 MOST_ROUNDS = 3
 
 _FREE = (
@@ -51,7 +55,7 @@ class Generated(Frozen):
     name: str
     planned: tuple[str, ...]
     failed: dict[str, str]
-    record: StepRecord | None
+    record: DraftRecord | None
     warning: str | None = None
     wanted: int = 0
     expected: int = 0
@@ -66,7 +70,7 @@ def check(recipe: Recipe, folder: str) -> None:
 
 
 def run(
-    run: Run, pool: Pool, decided: FileRef, send: bool = True, earlier: Sequence[Generated] = ()
+    run: Run, store: Store, pool: Pool, decided: DecidedRef, send: bool = True, earlier: Sequence[Generated] = ()
 ) -> list[Generated]:
     """Plan and carry out the next round of every generator of the recipe.
 
@@ -74,7 +78,7 @@ def run(
     of the recipe; empty for the first. send: False only plans; a request without a draft then fails with the reason
     NOT_SENT. Nothing more was planned when the planned requests are those of `earlier` (see `is_over`).
     """
-    store, rows = open_store(run.store), survivors(load(run, decided))
+    rows = load_decided(store, decided, _READ).filter(pl.col("verdict").is_null())
     names = [entry.name for entry in run.recipe.generate]
     sources = rows.filter(~pl.col("source").is_in(names))
     found = []
@@ -94,24 +98,6 @@ def run(
 def is_over(earlier: Sequence[Generated], now: Sequence[Generated]) -> bool:
     """Tell whether a round planned nothing that was not planned before it."""
     return sum(len(entry.planned) for entry in now) == sum(len(entry.planned) for entry in earlier)
-
-
-def choose_seeds(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the documents a generator may start from: human by the evidence, not held out, of a licence that
-    allows derivatives. Columns doc_id, words, domain, license, language, source, shard, position, depth.
-
-    Synthetic documents only where depth.max lets their drafts be published, and they are shallow enough for that.
-    """
-    human = pl.col("provenance") == "human"
-    deep = (pl.col("provenance") == "synthetic") & (pl.col("depth") < recipe.mixture.depth.max)
-    allowed = human | deep if recipe.mixture.depth.max > 1 else human
-    seeds = rows.filter(allowed & ~held_out(rows, recipe))
-    if entry.seeds.sources:
-        seeds = seeds.filter(pl.col("source").is_in(list(entry.seeds.sources)))
-    if not entry.seeds.allow_unlicensed:
-        free = [license for license in seeds["license"].unique() if allows_derivatives(license)]
-        seeds = seeds.filter(pl.col("license").is_in(free))
-    return seeds.select("doc_id", "words", "domain", "license", "language", "source", "shard", "position", "depth")
 
 
 def _round(
@@ -141,21 +127,21 @@ def _round(
         warning=before.warning if before.planned else _warning(entry, seeds, before.wanted, new),
         wanted=before.wanted,
         expected=before.expected + int(new["words_expected"].sum()),
-        outlook=None if send else _outlook(store, pool, entry, seeds, todo),
+        outlook=None if send else outlook(store, pool, entry, seeds, todo),
     )
 
 
 def _outcome(
     run: Run, store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo: pl.DataFrame, send: bool
-) -> tuple[StepRecord | None, dict[str, str]]:
+) -> tuple[DraftRecord | None, dict[str, str]]:
     """Find what became of requests that have no draft in the pool, or carry them out."""
     missing = todo["request_key"].to_list()
     if not missing:
         return None, {}
     key = step_key(STEP, VERSION, options=[entry.name, run.readings[entry.name]], requests=missing)
-    record = read_record(store, STEP, key)
+    record = read_record(store, DraftRecord, STEP, key)
     if record is not None:
-        return record, record.report["failed"]
+        return record, record.report.failed
     if not send:
         return None, dict.fromkeys(missing, NOT_SENT)
     return drafting.draft(run, store, pool, entry, seeds, todo, key)
@@ -174,24 +160,12 @@ def _spent(run: Run, store: Store, pool: Pool, entry: Generate, before: Generate
         return 0.0
     rounds = drafting.rounds_of(store, pool, run, entry)
     rounds = rounds.filter(pl.col("request_key").is_in(list(before.planned)))
-    sent, received = tokens(rounds)
+    sent, received = budget.tokens(rounds)
     known = budget.cost_of(entry, sent, received)
     if known is not None:
         return known
     most = rounds.select(prompt_words=pl.lit(_prompts.SEED_WORDS + 300, pl.Int64))
     return float(budget.worst_cost(entry, most).sum())
-
-
-def tokens(rounds: pl.DataFrame) -> tuple[int | None, int | None]:
-    """Add up the tokens sent and received of rounds, each request once; null where an answer did not count them."""
-    answers = rounds.filter(pl.col("text").is_not_null())
-    judged = rounds.filter(pl.col("judge_key").is_not_null()).unique("judge_key", keep="first", maintain_order=True)
-    sums = []
-    for side in ("prompt_tokens", "completion_tokens"):
-        unknown = answers[side].null_count() + judged[f"judge_{side}"].null_count()
-        asked = rounds.unique("asked_key", keep="first", maintain_order=True)
-        sums.append(None if unknown else int(asked[side].sum()) + int(judged[f"judge_{side}"].sum()))
-    return sums[0], sums[1]
 
 
 def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.DataFrame) -> str | None:
@@ -209,28 +183,6 @@ def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.Data
     if entry.grade.judge_model and entry.grade.judge_model == entry.model:
         found.append(_OWN_JUDGE)
     return f"generator {entry.name}: {'; '.join(found)}" if found else None
-
-
-def _outlook(store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo: pl.DataFrame) -> Outlook:
-    """Say what would be sent for these requests, with a sample prompt a kind."""
-    if not entry.is_graded:
-        return Outlook(requests=todo.height)
-    ended = answered(store, drafting.place(entry), todo["request_key"])
-    sent, received = budget.expected_tokens(entry, todo)
-    samples = todo.unique("kind", keep="first", maintain_order=True)
-    with drafting.Seeds(store, pool, seeds) as texts:
-        shown = openai.messages(entry, samples, texts.fetch)
-    return Outlook(
-        requests=todo.height - ended,
-        judgements=todo.height if entry.grade.judge_model else 0,
-        prompt_tokens=sent,
-        completion_tokens=received,
-        cost_usd=budget.cost_of(entry, sent, received),
-        samples=tuple(
-            SamplePrompt(kind=kind, prompt=prompt, messages=tuple((m["role"], m["content"]) for m in asked))
-            for kind, prompt, asked in zip(samples["kind"], samples["prompt_id"], shown, strict=True)
-        ),
-    )
 
 
 def _located(entry: Generate, folder: str) -> Generate:

@@ -13,13 +13,13 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from cuvee.schemas.address import is_remote, is_web, shown
+from cuvee.schemas.address import shown
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError, RetryableError
 from cuvee.schemas.recipe import Recipe, canonical_sha256
 from cuvee.schemas.records import Content, Place, Run, SourceFile
 from cuvee.storage.download import Fetched, download
-from cuvee.storage.store import Store, open_store
+from cuvee.storage.store import Store
 
 FOLDER = "work/fetched"
 # A task costs 6 to 400 ms: a thousand pages are not a thousand tasks.
@@ -37,11 +37,10 @@ class Errand(Frozen):
 
 
 def errands(places: Sequence[Place]) -> list[Errand]:
-    """Share out the places whose content is not known, or that must be asked whether it is still the same."""
+    """Share out the places that must be asked for what they hold, by source."""
     asked: dict[str, list[Place]] = {}
     for place in places:
-        if is_web(place.path) or (is_remote(place.path) and place.content is None):
-            asked.setdefault(place.source, []).append(place)
+        asked.setdefault(place.source, []).append(place)
     return [
         Errand(source=source, places=tuple(found[start::MOST_ERRANDS]))
         for source, found in asked.items()
@@ -49,14 +48,13 @@ def errands(places: Sequence[Place]) -> list[Errand]:
     ]
 
 
-def run(run: Run, errand: Errand) -> list[Place]:
+def run(run: Run, store: Store, errand: Errand) -> list[Place]:
     """Fetch what is new; return the places with what is there now, content null where nothing is any more.
 
     Raises RetryableError when a server is down, RecipeError when it refuses, InputError past a limit; files that came
     before that are found again by the next run.
     """
-    store, over = open_store(run.store), threading.Event()
-    found = copies(run, store)
+    over, found = threading.Event(), copies(run, store)
     with ThreadPoolExecutor(CONNECTIONS) as connections:
         coming = [connections.submit(_ask, run, store, place, found, over) for place in errand.places]
         try:
@@ -87,32 +85,25 @@ def standing(run: Run, store: Store, place: Place, validator: str, found: dict[s
     return Content(sha256=sha256, bytes=size, validator=validator) if sha256 and size is not None else None
 
 
-def drop(run: Run, files: Sequence[SourceFile]) -> None:
+def drop(store: Store, files: Sequence[SourceFile]) -> None:
     """Remove the copies of files that are ingested."""
-    store = open_store(run.store)
     for file in files:
         if file.fetched:
             store.delete(file.fetched)
 
 
-def clear(run: Run) -> None:
+def clear(run: Run, store: Store) -> None:
     """Remove what copies of a corpus are left when all is ingested: of files that changed, or whose bytes were known.
 
     Another run that wants one of them fetches it again.
     """
-    store = open_store(run.store)
     for key in store.keys(f"{FOLDER}/{run.corpus}/"):
         store.delete(key)
 
 
 @contextmanager
-def opened(run: Run, file: SourceFile) -> Iterator[BinaryIO]:
-    """Open a source file for reading: in its place, or a fetched one from a whole and verified copy on this disk."""
-    if not file.fetched:
-        with open(file.path, "rb") as stream:
-            yield stream
-        return
-    store = open_store(run.store)
+def opened(run: Run, store: Store, file: SourceFile) -> Iterator[BinaryIO]:
+    """Open a fetched source file for reading, from a whole and verified copy on this disk."""
     with tempfile.TemporaryFile(dir=store.scratch()) as local:
         if not _copied(store, file, local):
             _fetch_again(run, store, file)

@@ -7,47 +7,27 @@ What the recipe declares of a source (origin, licence, domain, dates) is applied
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import polars as pl
-import pyarrow as pa
 
-from cuvee.schemas.address import is_web
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.errors import InputError, RecipeError, RetryableError
+from cuvee.schemas.errors import InputError, RetryableError
 from cuvee.schemas.recipe import Source
-from cuvee.schemas.records import Run, SourceFile, StepRecord, step_key
+from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, SourceFile, step_key
+from cuvee.schemas.tables import UNREADABLE
 from cuvee.storage.corpus import pool_folder, read_records
-from cuvee.storage.store import Store, open_store
+from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import readers
 from cuvee.tasks.ingest import fetch
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD
 from cuvee.tasks.ingest.shards import MB, shape, write_shards
 from cuvee.tasks.keys import READING_VERSION
-from cuvee.tasks.steps import Outcome, once
+from cuvee.tasks.steps import once
 
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
-# Their ids are their paths, and follow the file when it is renamed.
-ONE_DOCUMENT_A_FILE = ("text", "html")
-# What the web declares, for addresses whose path has no suffix.
-MEDIA_TYPES = {
-    "application/jsonl": "jsonl",
-    "application/vnd.apache.parquet": "parquet",
-    "application/warc": "warc",
-    "application/x-ndjson": "jsonl",
-    "application/xhtml+xml": "html",
-    "text/csv": "csv",
-    "text/html": "html",
-    "text/plain": "text",
-}
-
-UNREADABLE = pa.schema(
-    [("file", pa.string()), ("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())],
-)
 
 
 class Batch(Frozen):
@@ -88,46 +68,46 @@ def key(run: Run, batch: Batch) -> str:
     return step_key(STEP, READING_VERSION, source=source.name, reading=reading, files=files, mb=mb)
 
 
-def found(run: Run, batches: Sequence[Batch]) -> list[StepRecord | None]:
+def found(run: Run, store: Store, batches: Sequence[Batch]) -> list[IngestRecord | None]:
     """Return what an earlier, unfinished run read already, None for the batches that are to be read."""
-    store = open_store(run.store)
-    return read_records(store, STEP, [key(run, batch) for batch in batches])
+    return read_records(store, IngestRecord, STEP, [key(run, batch) for batch in batches])
 
 
-def run(run: Run, batch: Batch) -> StepRecord:
+def run(run: Run, store: Store, batch: Batch) -> IngestRecord:
     """Ingest one batch of files; a file or row that cannot be read is recorded, and does not stop the rest."""
-    record = once(run, STEP, key(run, batch), lambda store: _ingest(run, batch, store))
-    fetch.drop(run, batch.files)
+    record = once(store, IngestRecord, STEP, key(run, batch), lambda: _ingest(run, store, batch))
+    if any(file.fetched for file in batch.files):
+        fetch.drop(store, batch.files)
     return record
 
 
-def _ingest(run: Run, batch: Batch, store: Store) -> Outcome:
+def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
     source, options = run.source(batch.source), run.recipe.ingest
-    reading = _Reading(run, source)
+    reading = _Reading(run, store, source)
     masked: dict[str, int] = dict.fromkeys(options.mask, 0)
     pieces = (shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
     folder = pool_folder(run.corpus, STEP)
     shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
     bad = reading.bad
-    unreadable = [write_table(store, folder, pa.Table.from_pylist(bad, UNREADABLE))] if bad else []
+    unreadable = [write_table(store, folder, pl.DataFrame(bad, UNREADABLE).to_arrow())] if bad else []
     names = {file.sha256: file.id for file in batch.files}
-    report = {
-        "source": source.name,
-        "reading": run.readings[source.name],
-        "shards": len(shards),
-        "files": reading.files,
-        "masked": masked,
-        "faults": [_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]],
-    }
-    return [*shards, *unreadable], report
+    report = IngestReport(
+        source=source.name,
+        reading=run.readings[source.name],
+        shards=len(shards),
+        files=tuple(reading.files),
+        masked=masked,
+        faults=tuple(_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]),
+    )
+    return IngestRecord(key=key(run, batch), files=(*shards, *unreadable), report=report)
 
 
 class _Reading:
     """The rows of some files, and on the side what became of each file."""
 
-    def __init__(self, run: Run, source: Source) -> None:
-        self.run, self.source = run, source
-        self.files: list[dict[str, Any]] = []
+    def __init__(self, run: Run, store: Store, source: Source) -> None:
+        self.run, self.store, self.source = run, store, source
+        self.files: list[ReadFile] = []
         self.bad: list[dict[str, Any]] = []
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
@@ -149,14 +129,14 @@ class _Reading:
                 self._fail(file, ((row, None, str(error)) for row in lost))
             _check_unchanged(file)
             self.files.append(
-                {
-                    "sha256": file.sha256,
-                    "id": file.id,
-                    "document": format in ONE_DOCUMENT_A_FILE,
-                    "rows": rows,
-                    "unreadable": len(self.bad) - bad,
-                    "skipped": dict(sorted(skipped.items())),
-                }
+                ReadFile(
+                    sha256=file.sha256,
+                    id=file.id,
+                    document=readers.is_one_document(format),
+                    rows=rows,
+                    unreadable=len(self.bad) - bad,
+                    skipped=dict(sorted(skipped.items())),
+                )
             )
 
     def _fail(self, file: SourceFile, faults: Iterable[tuple[int, int | None, str]]) -> None:
@@ -164,21 +144,15 @@ class _Reading:
         self.bad.extend({"file": file.sha256, **dict(zip(names, fault, strict=True))} for fault in faults)
 
     def _format(self, file: SourceFile) -> tuple[str, str | None]:
-        path = urlsplit(file.path).path if is_web(file.path) else file.path
         if self.source.format != "auto":
-            return self.source.format, {".gz": "gzip", ".zst": "zstd"}.get(Path(path).suffix.lower())
-        try:
-            return readers.detect(file.path)
-        except RecipeError:
-            if file.media_type not in MEDIA_TYPES:
-                raise
-            return MEDIA_TYPES[file.media_type], None
+            return self.source.format, readers.compression_of(file.path)
+        return readers.detect(file.path, file.media_type)
 
     def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
         fields = self.source.fields.model_dump()
         if self.source.origin_field:
             fields["origin"] = self.source.origin_field
-        with fetch.opened(self.run, file) as stream:
+        with fetch.opened(self.run, self.store, file) if file.fetched else open(file.path, "rb") as stream:
             yield from readers.read(file.id, stream, format, compression, fields)
 
 

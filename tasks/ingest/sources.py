@@ -23,7 +23,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Source, canonical_json
 from cuvee.schemas.records import Content, Place, Run, SourceFile
 from cuvee.storage import remote
-from cuvee.storage.store import Store, open_store
+from cuvee.storage.store import Store
 from cuvee.tasks.ingest import fetch
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import progress
@@ -44,21 +44,25 @@ class Listing(Frozen):
     places: tuple[Place, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def asked(self) -> list[Place]:
+        """The places whose content is not known, or that must be asked whether it is still the same."""
+        return [place for place in self.places if place.content is None or is_web(place.path)]
 
-def look(run: Run, pool: Pool) -> Listing:
+
+def look(run: Run, store: Store, pool: Pool) -> Listing:
     """List the places of all sources: local files with their content, others with what is known of them.
 
     Where a source that keeps the rows of vanished files has rows in the pool, a pattern that matches nothing is a
     warning. A file that two patterns of a source match is listed once. Raises RecipeError naming the key, the pattern
     and where it was looked for.
     """
-    store, found, warnings = open_store(run.store), list[Place](), list[str]()
+    found, warnings = list[Place](), list[str]()
     copies: dict[str, str] | None = None
     for position, source in enumerate(run.recipe.sources):
         places: dict[str, Place] = {}
         for pattern in source.uri:
-            with fetch.named(run.recipe, source.name):
-                matches = _matches(source, pattern, run.folder)
+            matches = _matches(run, source, pattern)
             if not matches:
                 where = "no object" if is_bucket(pattern) else f"no file below {run.folder}"
                 problem = f"sources.{position}.uri: {pattern!r} matches {where}"
@@ -74,7 +78,7 @@ def look(run: Run, pool: Pool) -> Listing:
 
 
 def settle(
-    run: Run, pool: Pool, listing: Listing, fetched: Iterable[Sequence[Place]]
+    run: Run, store: Store, pool: Pool, listing: Listing, fetched: Iterable[Sequence[Place]]
 ) -> tuple[list[SourceFile], list[str]]:
     """Put together what was listed and what was fetched, remember it, and name the files and the warnings.
 
@@ -85,7 +89,6 @@ def settle(
     now = {(place.source, place.path): place for places in fetched for place in places}
     places = [now.get((place.source, place.path), place) for place in listing.places]
     warnings = [*listing.warnings]
-    store = open_store(run.store)
     for position, source in enumerate(run.recipe.sources):
         own = [place for place in places if place.source == source.name]
         is_empty = not any(place.content for place in own)
@@ -108,8 +111,8 @@ def _excuse(source: Source, pool: Pool, problem: str) -> None:
 
 
 def _was_there(pool: Pool, place: Place) -> bool:
-    own = (record for record in pool.ingested if record.report["source"] == place.source)
-    return any(file["id"] == place.id for record in own for file in record.report["files"])
+    own = (record.report for record in pool.ingested if record.report.source == place.source)
+    return any(file.id == place.id for report in own for file in report.files)
 
 
 def _file(run: Run, place: Place, content: Content) -> SourceFile:
@@ -124,13 +127,14 @@ def _file(run: Run, place: Place, content: Content) -> SourceFile:
     )
 
 
-def _matches(source: Source, pattern: str, folder: str) -> list[Place]:
+def _matches(run: Run, source: Source, pattern: str) -> list[Place]:
     if is_web(pattern):
         names = names_of([uri for uri in dict.fromkeys(source.uri) if is_web(uri)])
         return [Place(source=source.name, path=pattern, id=names[pattern])]
     if is_bucket(pattern):
-        return _objects(source.name, pattern)
-    return [Place(source=source.name, path=path, id=name) for path, name in _expand(pattern, Path(folder)).items()]
+        with fetch.named(run.recipe, source.name):
+            return _objects(source.name, pattern)
+    return [Place(source=source.name, path=path, id=name) for path, name in _expand(pattern, Path(run.folder)).items()]
 
 
 def _expand(pattern: str, folder: Path) -> dict[str, str]:

@@ -1,91 +1,134 @@
-"""Attributes: what each shard's text tells, measured once, in a thin table with a row for each row of the shard.
+"""Signals: what each shard's text tells, measured once a kind, in a thin table with a row for each row of the shard.
 
-filter         doc_id, and the signals of every filter kind of the recipe (see cuvee.tasks.filters); always language
-classify       doc_id, p_model (float64 or null), phrase (string or null)
-sign           doc_id, text_key (uint64); beside it doc_id, b00, b01, … (uint32): MinHash band keys
-decontaminate  doc_id, overlap (float32), benchmark (string or null)
-lines          doc_id, line_words (int64); beside it position (in the shard), line (uint64), words: every line of some
-               length, for the filter `boilerplate`
+Every kind of signal is a record of its own, so a filter added to a recipe measures itself alone; all that a shard lacks
+is measured in one reading of its text. No threshold is applied here, so a changed threshold needs no text.
 
-The first file of a record has a row for each row of the shard, in its order, and is what decisions read. What only one
-step reads stands beside it, in a second file. No threshold is applied here, so a changed threshold needs no text.
+filter-<kind>  doc_id, and the signals of a filter that the recipe names (see cuvee.tasks.filters); language always
+classify       SCORES
+sign           TEXT_KEYS; beside it doc_id, b00, b01, … (uint32): MinHash band keys
+decontaminate  OVERLAPS
+
+The first file of a record is what decisions read. What only one step reads stands beside it, in a second file.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, StepRecord, step_key
-from cuvee.storage.corpus import pool_folder, read_records
-from cuvee.storage.store import Store, open_store
+from cuvee.schemas.tables import OVERLAPS, SCORES, TEXT_KEYS
+from cuvee.storage.corpus import pool_folder, read_records, write_record
+from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import filters
-from cuvee.tasks.filters import boilerplate
 from cuvee.tasks.measure import decontaminate
 from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import classify
 from cuvee.tasks.provenance.model import Model, load
 from cuvee.tasks.provenance.store import is_ref, load_named
-from cuvee.tasks.steps import Outcome, once
 from cuvee.tasks.words import SIGN_VERSION
 from cuvee.tasks.words.kernel import sketch
 
-# From a piece of a shard (position, doc_id, text and what the step needs beside) to its columns, row by row, and to
-# what stands beside them.
+# From a piece of a shard (position, doc_id, text and what the kind reads) to its columns, row by row, and to what
+# stands beside them.
 Measure: TypeAlias = Callable[[pl.DataFrame], Sequence[pl.DataFrame]]
 
-STEPS = ("filter", "classify", "sign", "decontaminate", "lines")
-VERSIONS = {
-    "filter": 1,
-    "classify": classify.VERSION,
-    "sign": SIGN_VERSION,
-    "decontaminate": decontaminate.VERSION,
-    "lines": boilerplate.LINES_VERSION,
-}
+
+class Kind(NamedTuple):
+    """A kind of signal. version, options: what decides its values beside the text; schema: of its table; reads: columns
+    of a shard beside doc_id and text; prepare: gives what measures, once a shard.
+    """
+
+    version: int
+    options: Any
+    schema: pl.Schema
+    reads: tuple[str, ...]
+    prepare: Callable[[], Measure]
 
 
-def key(run: Run, step: str, shard: Shard) -> str:
-    """Name the work of one step on one shard, by the shard's content and the options that matter."""
-    return _key(step, shard, _options(run, step))
+def kinds(run: Run) -> dict[str, Kind]:
+    """Return the kinds of signal that a run's recipe asks for, by name."""
+    dedup = run.recipe.dedup
+    found = {filter_step(name): _of_filter(name) for name in filter_kinds(run.recipe) if filters.kinds()[name].SIGNALS}
+    found["classify"] = Kind(classify.VERSION, provenance_model(run).sha256, SCORES, (), lambda: _scores(run))
+    cut = [dedup.ngram, dedup.permutations, dedup.seed, run.bands]
+    found["sign"] = Kind(SIGN_VERSION, cut, TEXT_KEYS, (), lambda: _band_keys(run))
+    if run.recipe.decontaminate.benchmarks:
+        content = [[_content_hash(path) for path in benchmark_paths(run)], run.recipe.decontaminate.ngram]
+        found["decontaminate"] = Kind(decontaminate.VERSION, content, OVERLAPS, (), lambda: _overlaps(run))
+    return found
 
 
-def _key(step: str, shard: Shard, options: Any) -> str:
-    return step_key(step, VERSIONS[step], shard=shard.file.sha256, options=options)
+def versions(run: Run) -> dict[str, int]:
+    """Return the version of each kind of signal that a run looks at."""
+    return {name: kind.version for name, kind in kinds(run).items()}
 
 
-def found(run: Run, step: str, shards: Sequence[Shard]) -> list[StepRecord | None]:
-    """Return what is known of each shard already, None where the step has to measure it."""
-    store, options = open_store(run.store), _options(run, step)
-    return read_records(store, step, [_key(step, shard, options) for shard in shards])
+def found(run: Run, store: Store, shards: Sequence[Shard]) -> dict[str, list[StepRecord | None]]:
+    """Return by kind of signal what is known of each shard already, None where it has to be measured."""
+    return {
+        name: read_records(store, StepRecord, name, [_key(name, kind, shard) for shard in shards])
+        for name, kind in kinds(run).items()
+    }
 
 
-def run(run: Run, step: str, shard: Shard) -> StepRecord:
-    """Measure one shard for one step."""
+def lacking(known: Mapping[str, Sequence[StepRecord | None]]) -> list[tuple[int, tuple[str, ...]]]:
+    """Return the place of each shard that has to be read, and the kinds of signal that it lacks."""
+    missing: dict[int, list[str]] = {}
+    for name, records in known.items():
+        for place, record in enumerate(records):
+            if record is None:
+                missing.setdefault(place, []).append(name)
+    return [(place, tuple(names)) for place, names in sorted(missing.items())]
 
-    def build(store: Store) -> Outcome:
-        columns = ["doc_id", "text", *(["url", "words", "chars", "bytes", "opt_out"] if step == "filter" else [])]
-        measure = _MEASURES[step](run)
-        # Row group by row group: 8 MiB of text and its copies, not a whole shard's.
-        pieces, position = [], 0
-        for group in map(frame_of, iterate_table(store, shard.file, columns)):
-            found, *beside = measure(group.with_row_index("position", position))
-            pieces.append([group.select("doc_id").hstack(found), *beside])
-            position += group.height
-        folder = pool_folder(run.corpus, step)
-        return [write_table(store, folder, pl.concat(parts).to_arrow()) for parts in zip(*pieces, strict=True)], {}
 
-    return once(run, step, key(run, step, shard), build)
+def complete(
+    known: Mapping[str, Sequence[StepRecord | None]], places: Sequence[int], measured: Sequence[Sequence[StepRecord]]
+) -> dict[str, list[StepRecord]]:
+    """Put what was measured of the shards at `places` into what was known: a record a shard for each kind."""
+    new = {(record.step, place): record for place, records in zip(places, measured, strict=True) for record in records}
+    return {
+        name: [record or new[name, place] for place, record in enumerate(records)] for name, records in known.items()
+    }
+
+
+def run(run: Run, store: Store, shard: Shard, names: Sequence[str]) -> list[StepRecord]:
+    """Measure some kinds of signal of one shard, in one reading of its text; return a record a kind."""
+    chosen = {name: kind for name, kind in kinds(run).items() if name in names}
+    measures = {name: kind.prepare() for name, kind in chosen.items()}
+    columns = dict.fromkeys(["doc_id", "text", *(column for kind in chosen.values() for column in kind.reads)])
+    pieces: dict[str, list[list[pl.DataFrame]]] = {name: [] for name in chosen}
+    position = 0
+    # Row group by row group: 8 MiB of text and its copies, not a whole shard's.
+    for group in map(frame_of, iterate_table(store, shard.file, list(columns))):
+        rows = group.with_row_index("position", position)
+        for name, measure in measures.items():
+            own, *beside = measure(rows)
+            pieces[name].append([group.select("doc_id").hstack(own), *beside])
+        position += group.height
+    records = []
+    for name, parts in pieces.items():
+        folder = pool_folder(run.corpus, name)
+        files = tuple(write_table(store, folder, pl.concat(part).to_arrow()) for part in zip(*parts, strict=True))
+        records.append(StepRecord(step=name, key=_key(name, chosen[name], shard), files=files))
+        write_record(store, records[-1])
+    return records
 
 
 def filter_kinds(recipe: Recipe) -> list[str]:
     """List the filter kinds whose signals a recipe needs: always language; gates where text may be synthetic."""
     declared = any(source.origin == "synthetic" or source.origin_field for source in recipe.sources)
     return sorted({"language", *(["synthetic"] if declared else []), *(spec.kind for spec in recipe.filters)})
+
+
+def filter_step(kind: str) -> str:
+    """Name the signals of a filter among all kinds of signal."""
+    return f"filter-{kind}"
 
 
 def provenance_model(run: Run) -> Model:
@@ -96,76 +139,9 @@ def provenance_model(run: Run) -> Model:
     return load(where if where == "builtin" else str(Path(run.folder, where)))
 
 
-def steps(recipe: Recipe) -> list[str]:
-    """List the steps that measure shards for a recipe: all but those whose result no part of it asks for."""
-    idle = set() if recipe.decontaminate.benchmarks else {"decontaminate"}
-    idle |= set() if any(spec.kind == "boilerplate" for spec in recipe.filters) else {"lines"}
-    return [step for step in STEPS if step not in idle]
-
-
 def benchmark_paths(run: Run) -> list[Path]:
     """Return the benchmark files, relative to the recipe's folder resolved."""
     return [Path(run.folder, path) for path in run.recipe.decontaminate.benchmarks]
-
-
-def _options(run: Run, step: str) -> Any:
-    recipe = run.recipe
-    if step == "filter":
-        return filters.versions(filter_kinds(recipe))
-    if step == "classify":
-        return provenance_model(run).sha256
-    if step == "sign":
-        options = recipe.dedup
-        return [options.ngram, options.permutations, options.seed, run.bands]
-    if step == "lines":
-        return boilerplate.FEWEST_WORDS
-    return [[_content_hash(path) for path in benchmark_paths(run)], recipe.decontaminate.ngram]
-
-
-def _signals(run: Run) -> Measure:
-    kinds = filter_kinds(run.recipe)
-    # No signal depends on the licence; the filter of that name judges the declared one later.
-    return lambda frame: [filters.compute(frame.with_columns(license=pl.lit("unknown")), kinds)]
-
-
-def _scores(run: Run) -> Measure:
-    model = provenance_model(run)
-    # The language is weighed later: it may be declared, and a changed declaration needs no text.
-    return lambda frame: [classify.score_shard(frame["text"], None, model)]
-
-
-def _band_keys(run: Run) -> Measure:
-    options, (bands, rows) = run.recipe.dedup, run.bands
-
-    def measure(frame: pl.DataFrame) -> Sequence[pl.DataFrame]:
-        text = frame["text"].to_arrow()
-        keys = sketch(text, options.ngram, options.permutations, options.seed, bands, rows)
-        columns = {band_name(band): keys.band_keys[:, band] for band in range(bands)}
-        return [pl.DataFrame({"text_key": keys.text_key}), frame.select("doc_id").with_columns(**columns)]
-
-    return measure
-
-
-def _overlaps(run: Run) -> Measure:
-    index = decontaminate.build(decontaminate.read_benchmarks(benchmark_paths(run)), run.recipe.decontaminate.ngram)
-    return lambda frame: [decontaminate.scan(frame["text"].to_arrow(), index).rename({"item": "benchmark"})]
-
-
-def _lines(_: Run) -> Measure:
-    def measure(frame: pl.DataFrame) -> Sequence[pl.DataFrame]:
-        found = boilerplate.list_lines(frame["text"].to_arrow())
-        position = frame["position"].gather(found.position)
-        beside = pl.DataFrame({"position": position, "line": found.line, "words": found.words})
-        return [pl.DataFrame({"line_words": found.total}), beside]
-
-    return measure
-
-
-def _content_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise RecipeError(f"decontaminate.benchmarks: {path}: {error.strerror}; correct the path") from None
 
 
 def band_name(band: int) -> str:
@@ -173,10 +149,44 @@ def band_name(band: int) -> str:
     return f"b{band:02d}"
 
 
-_MEASURES: dict[str, Callable[[Run], Measure]] = {
-    "filter": _signals,
-    "classify": _scores,
-    "sign": _band_keys,
-    "decontaminate": _overlaps,
-    "lines": _lines,
-}
+def _key(name: str, kind: Kind, shard: Shard) -> str:
+    return step_key(name, kind.version, shard=shard.file.sha256, options=kind.options)
+
+
+def _of_filter(name: str) -> Kind:
+    module = filters.kinds()[name]
+    return Kind(module.VERSION, None, filters.table(name), (*module.READS, "bytes"), lambda: _signals_of(name))
+
+
+def _signals_of(name: str) -> Measure:
+    return lambda rows: filters.measure(rows, name, int(rows["position"][0]))
+
+
+def _scores(run: Run) -> Measure:
+    model = provenance_model(run)
+    # The language is weighed later: it may be declared, and a changed declaration needs no text.
+    return lambda rows: [classify.score_shard(rows["text"], None, model)]
+
+
+def _band_keys(run: Run) -> Measure:
+    options, (bands, rows_a_band) = run.recipe.dedup, run.bands
+
+    def measure(rows: pl.DataFrame) -> Sequence[pl.DataFrame]:
+        text = rows["text"].to_arrow()
+        keys = sketch(text, options.ngram, options.permutations, options.seed, bands, rows_a_band)
+        columns = {band_name(band): keys.band_keys[:, band] for band in range(bands)}
+        return [pl.DataFrame({"text_key": keys.text_key}), rows.select("doc_id").with_columns(**columns)]
+
+    return measure
+
+
+def _overlaps(run: Run) -> Measure:
+    index = decontaminate.build(decontaminate.read_benchmarks(benchmark_paths(run)), run.recipe.decontaminate.ngram)
+    return lambda rows: [decontaminate.scan(rows["text"].to_arrow(), index).rename({"item": "benchmark"})]
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RecipeError(f"decontaminate.benchmarks: {path}: {error.strerror}; correct the path") from None

@@ -1,7 +1,5 @@
-"""Mixture: choose which documents a version keeps, so that the human share holds.
+"""Selection: choose which documents a version keeps, so that the human share holds.
 
-Output columns, beside the input's: split ("train" | "validation" | null: pooled), amount (int64, in the recipe's
-unit), priority (uint64), epochs (int8).
 Documents are taken in the order of a hash of their id: the same input and recipe give the same output, and a changed
 amount moves only the border. Human text is never dropped for synthetic text's sake.
 """
@@ -14,23 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cuvee.schemas.document import PUBLISHED
+from cuvee.schemas.amounts import human_provenances, unit_amount
 from cuvee.schemas.errors import GateError
 from cuvee.schemas.recipe import Mixture, Recipe
-from cuvee.schemas.records import FileRef, Run
-from cuvee.tasks.amounts import counts_as_human, held_out, unit_amount
-from cuvee.tasks.decide.verdicts import survivors
-from cuvee.tasks.priority import priorities
-from cuvee.tasks.steps import load, save
+from cuvee.schemas.records import Run
+from cuvee.schemas.tables import PLANNED, DecidedRef, PlannedRef
+from cuvee.storage.store import Store
+from cuvee.tasks.priority import held_out, priorities
+from cuvee.tasks.steps import load_decided, save
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
-# What is read of the decided rows: what is published of a document, where it lies, and what decides.
-_LATER = ("text", "url", "title", "tokens", "epochs")
-COLUMNS = [name for name in PUBLISHED.names if name not in _LATER]
-COLUMNS += ["accepted", "shard", "position", "file", "row", "words", "bytes", "verdict"]
+# What decides.
+_READ = ("shard", "position", "doc_id", "provenance", "words", "bytes", "verdict")
 
 
 class Amounts(NamedTuple):
@@ -54,15 +50,17 @@ class Choice(NamedTuple):
     held_out: Bools
 
 
-def run(run: Run, decided: FileRef) -> FileRef:
-    """Choose among the survivors of the last pass, and save their table."""
-    return save(run, plan(survivors(load(run, decided, COLUMNS)), run.recipe))
+def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
+    """Choose among the survivors of the last pass, and save the choice: PLANNED, in sampling order."""
+    rows = load_decided(store, decided, _READ).filter(pl.col("verdict").is_null())
+    return PlannedRef(save(run, store, plan(rows, run.recipe), PLANNED))
 
 
 def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """Choose among the survivors.
 
-    rows: one row a surviving document; columns doc_id, provenance, words, bytes, and others, which are given back.
+    rows: one row a surviving document; columns doc_id, provenance, words, bytes, and others, which are given back with
+    split ("train" | "validation" | null: pooled), amount (int64, in the recipe's unit), priority (uint64) and epochs.
     The human share holds in the train split alone, and with the validation split counted. Under a total, validation
     takes at most its share of it, and what is held out beyond that is pooled.
     Raises GateError when nothing could be trained on, when mixture.human.min_amount is not reached, and, with
@@ -76,7 +74,7 @@ def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
         amount=unit_amount(mixture.unit),
         priority=pl.Series(priorities(rows["doc_id"], f"mixture {mixture.seed}"), dtype=pl.UInt64),
         held_out=held_out(rows, recipe),
-        human=counts_as_human(recipe),
+        human=pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as)),
     ).sort("priority", "doc_id")
     human, synthetic, apart = (
         deciding.filter(group)

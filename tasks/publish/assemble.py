@@ -9,32 +9,36 @@ import hashlib
 import polars as pl
 import pyarrow as pa
 
+from cuvee.schemas.amounts import count, counted_columns
 from cuvee.schemas.document import PUBLISHED, STRATUM
 from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.recipe import Recipe
-from cuvee.schemas.records import FileRef, Run, StepRecord, step_key
+from cuvee.schemas.records import CountReport, FileRecord, Run, step_key
+from cuvee.schemas.tables import CONCLUDED, DECLARED, DecidedRef, PlannedRef
 from cuvee.storage.corpus import data_folder, read_record, write_record
-from cuvee.storage.store import Store, open_store
+from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
-from cuvee.tasks.amounts import unit_amount
 from cuvee.tasks.ingest.shards import MB
 from cuvee.tasks.pool import Pool, Texts, frame_of
-from cuvee.tasks.steps import load, look_up, progress
+from cuvee.tasks.steps import load_decided, load_planned, look_up, progress
 
 STEP = "assemble"
 VERSION = 1
 _FILE = [*STRATUM, "accepted", "split", "part"]
 _READ_AGAIN = ["text", "url", "title"]
-_ROWS = ["doc_id", "source", "domain", "language", "accepted", "bytes", "row_accepted", "file", "row"]
+# What fixes how many files a night has, and what is published of a row beside its text and its place in the sample.
+_SIZES = ("doc_id", "source", "domain", "language", "accepted", "bytes", "row_accepted", "file", "row")
+_PUBLISHED = (*(n for n in PUBLISHED.names if n in DECLARED or n in CONCLUDED), "accepted", "file", "row", "words")
 
 
-def run(run: Run, pool: Pool, decided: FileRef, planned: FileRef) -> list[DataFile]:
+def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: PlannedRef) -> list[DataFile]:
     """Write every file of the candidate that does not stand yet, and count each from what was written.
 
     decided: every current row (their sizes fix how many files a night has); planned: the survivors with their split.
     """
-    store, rows, plan = open_store(run.store), load(run, decided, _ROWS), load(run, planned)
-    chosen = parts(run.recipe, rows, plan.filter(pl.col("split").is_not_null()))
+    rows = load_decided(store, decided, _SIZES)
+    plan = load_planned(store, planned, decided, _PUBLISHED).filter(pl.col("split").is_not_null())
+    chosen = parts(run.recipe, rows, plan)
     groups = sorted(chosen.group_by(_FILE), key=lambda group: tuple(map(str, group[0])))
     shards = {number: shard.file.sha256 for number, shard in enumerate(pool.shards)}
     files = []
@@ -66,13 +70,14 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
     documents = documents.sort("priority", "doc_id")
     thin = _columns(documents)
     key = step_key(STEP, VERSION, content=_digest(documents, thin), unit=run.recipe.mixture.unit, corpus=run.corpus)
-    record = read_record(store, STEP, key)
+    record = read_record(store, FileRecord, STEP, key)
     if record is None:
         again = frame_of(texts.take(documents["shard"].to_numpy(), documents["position"].to_numpy()))
         table = thin.hstack(again).select(PUBLISHED.names).to_arrow().cast(PUBLISHED)
         ref = write_table(store, data_folder(run.corpus), table, level=3)
-        written = frame_of(read_table(store, ref, _counted(run.recipe)))
-        record = StepRecord(step=STEP, key=key, files=(ref,), report={"amounts": count(run.recipe, written)})
+        unit = run.recipe.mixture.unit
+        written = frame_of(read_table(store, ref, counted_columns(unit)))
+        record = FileRecord(key=key, files=(ref,), report=CountReport(amounts=count(written, unit)))
         write_record(store, record)
     first = documents.row(0, named=True)
     return DataFile(
@@ -80,7 +85,7 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
         split=first["split"],
         stratum=Stratum(**{name: first[name] for name in STRATUM}),
         accepted=first["accepted"],
-        amounts=record.report["amounts"],
+        amounts=record.report.amounts,
     )
 
 
@@ -100,19 +105,3 @@ def _digest(documents: pl.DataFrame, thin: pl.DataFrame) -> str:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return hashlib.sha256(sink.getvalue()).hexdigest()
-
-
-def _counted(recipe: Recipe) -> list[str]:
-    return ["provenance", "tokens", "epochs", *(["text"] if recipe.mixture.unit == "bytes" else [])]
-
-
-def count(recipe: Recipe, written: pl.DataFrame) -> dict[str, int]:
-    """Count Σ amount · epochs by provenance from the columns of a published file."""
-    written = written.with_columns(words=pl.col("tokens"))
-    if recipe.mixture.unit == "bytes":
-        written = written.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64))
-    amount = (unit_amount(recipe.mixture.unit) * pl.col("epochs")).sum().cast(pl.Int64)
-    return {
-        str(name): int(value)
-        for name, value in written.group_by("provenance").agg(amount).sort("provenance").iter_rows()
-    }

@@ -4,22 +4,24 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from cuvee.schemas.records import FileRef, Run, SourceFile
+from cuvee.schemas.amounts import human_provenances
+from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import RunReport
-from cuvee.storage.store import open_store
-from cuvee.tasks.amounts import counts_as_human
+from cuvee.schemas.tables import DecidedRef, PlannedRef
+from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.publish.ledger import PLAN, ROWS, build, step_reports
-from cuvee.tasks.steps import load
+from cuvee.tasks.publish.ledger import build, step_reports
+from cuvee.tasks.steps import load_planned
 
 
 def run(
     run: Run,
+    store: Store,
     pool: Pool,
     sources: Sequence[SourceFile],
-    decided: FileRef,
-    planned: FileRef,
+    decided: DecidedRef,
+    planned: PlannedRef,
     generated: Sequence[Generated],
     warnings: Sequence[str],
 ) -> RunReport:
@@ -27,12 +29,11 @@ def run(
 
     The arguments are those of `publish.run`. Raises IntegrityError when the accounts do not balance.
     """
-    store = open_store(run.store)
-    plan = load(run, planned, [*PLAN, "amount", "epochs", "provenance"])
-    ledger = build(run, store, pool, sources, load(run, decided, ROWS), plan, generated)
+    ledger = build(run, store, pool, sources, decided, planned, generated)
+    plan = load_planned(store, planned, decided, ["provenance"])
     kept = plan.filter(pl.col("split").is_not_null())
     amount = int((kept["amount"] * kept["epochs"]).sum())
-    human = kept.filter(counts_as_human(run.recipe))
+    human = kept.filter(pl.col("provenance").is_in(human_provenances(run.recipe.provenance.unknown_as)))
     return RunReport(
         corpus=run.corpus,
         version=run.parent,

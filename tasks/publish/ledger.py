@@ -1,9 +1,4 @@
-"""Ledger: where each row ended, and why.
-
-Output columns: source, path (the file's id; null for drafts), file (its SHA-256), row (int64), source_id, doc_id (null
-for an unreadable row), outcome ("kept" | "pooled" | "dropped" | "unreadable" | "failed"), step, reason, keeper (a
-doc_id), jaccard, detail, provenance, p_synthetic, evidence. No text.
-"""
+"""Ledger: where each row ended, and why: the table LEDGER. No text."""
 
 from collections.abc import Sequence
 
@@ -13,18 +8,16 @@ from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import StepReport
+from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, VERDICTS, DecidedRef, PlannedRef, declared
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks.decide.verdicts import STEPS
 from cuvee.tasks.generate.rounds import NOT_SENT, Generated
 from cuvee.tasks.pool import Pool, frame_of
-from cuvee.tasks.steps import look_up
+from cuvee.tasks.steps import load, load_decided, look_up
 
-COLUMNS = ["source", "path", "file", "row", "source_id", "doc_id", "outcome", "step", "reason"]
-COLUMNS += ["keeper", "jaccard", "detail", "provenance", "p_synthetic", "evidence"]
-# What is read of the decided rows, and of the plan.
-ROWS = ["shard", "position", "verdict", *(name for name in COLUMNS if name not in ("path", "outcome", "reason"))]
-PLAN = ["shard", "position", "split"]
+# What is read of the decided rows.
+_READ = tuple(name for name in LEDGER if name in DECLARED or name in CONCLUDED or name in VERDICTS)
 
 
 def build(
@@ -32,17 +25,18 @@ def build(
     store: Store,
     pool: Pool,
     files: Sequence[SourceFile],
-    rows: pl.DataFrame,
-    plan: pl.DataFrame,
+    decided: DecidedRef,
+    planned: PlannedRef,
     generated: Sequence[Generated],
 ) -> pl.DataFrame:
-    """Write down every row's end.
+    """Write down every row's end, sorted by source, file and row.
 
     files: the source files that exist now; what was unreadable in a file that is gone is no row of anything.
-    rows: all current rows with verdicts; plan: the survivors with their split.
+    decided: all current rows with verdicts; planned: the survivors with their split.
     Raises IntegrityError when the accounts do not balance: that is a fault of cuvee, and nothing is published.
     """
-    splits = plan.select("shard", "position", "split", kept=pl.col("split").is_not_null())
+    rows = load_decided(store, decided, ["shard", "position", "verdict", *_READ])
+    splits = load(store, planned, ["shard", "position", "split"]).with_columns(kept=pl.col("split").is_not_null())
     outcome = (
         pl.when(pl.col("verdict").is_not_null())
         .then(pl.lit("dropped"))
@@ -50,14 +44,10 @@ def build(
         .then(pl.lit("kept"))
         .otherwise(pl.lit("pooled"))
     )
-    readable = (
-        look_up(rows, ["shard", "position"], splits)
-        .with_columns(outcome=outcome, reason=pl.col("verdict"))
-        .select(name for name in COLUMNS if name != "path")
-    )
+    readable = look_up(rows, ["shard", "position"], splits).select(*_READ, outcome=outcome, reason=pl.col("verdict"))
     ledger = pl.concat([readable, _lost(run, store, pool, files), _failed(generated)], how="diagonal_relaxed")
-    ledger = look_up(ledger, ["source", "file"], _paths(run, pool))
-    ledger = ledger.select(COLUMNS).sort("source", "file", "row", nulls_last=True)
+    ledger = declared(look_up(ledger, ["source", "file"], _paths(run, pool)), LEDGER)
+    ledger = ledger.sort("source", "file", "row", nulls_last=True)
     _balance(run, pool, files, ledger, generated)
     return ledger
 
@@ -101,8 +91,8 @@ def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
 def _lost(run: Run, store: Store, pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
     lost = [pl.DataFrame(schema={"source": pl.String, "file": pl.String, "row": pl.Int64, "detail": pl.String})]
     for record in pool.read_as(run.readings):
-        for file in record.files[record.report["shards"] :]:
-            rows = frame_of(read_table(store, file)).with_columns(source=pl.lit(record.report["source"]))
+        for file in record.beside:
+            rows = frame_of(read_table(store, file)).with_columns(source=pl.lit(record.report.source))
             lost.append(rows.select("source", "file", "row", detail="reason"))
     present = pl.DataFrame([(f.source, f.sha256) for f in files], schema=["source", "file"], orient="row")
     rows = pl.concat(lost).join(present, on=["source", "file"], how="semi", maintain_order="left")
@@ -112,7 +102,7 @@ def _lost(run: Run, store: Store, pool: Pool, files: Sequence[SourceFile]) -> pl
 def _paths(run: Run, pool: Pool) -> pl.DataFrame:
     """Name each file by its id; of several paths with one content the one that was read."""
     records = pool.read_as(run.readings)
-    names = [(r.report["source"], file["sha256"], file["id"]) for r in records for file in r.report["files"]]
+    names = [(r.report.source, file.sha256, file.id) for r in records for file in r.report.files]
     frame = pl.DataFrame(names, schema=dict.fromkeys(["source", "file", "path"], pl.String), orient="row")
     return frame.unique(["source", "file"], keep="first", maintain_order=True)
 
@@ -133,9 +123,9 @@ def _balance(
     expected = {source.name: 0 for source in run.recipe.sources}
     present = {(file.source, file.sha256) for file in files}
     for record in pool.read_as(run.readings):
-        source = record.report["source"]
-        for file in record.report["files"]:
-            expected[source] += file["rows"] + file["unreadable"] * ((source, file["sha256"]) in present)
+        source = record.report.source
+        for file in record.report.files:
+            expected[source] += file.rows + file.unreadable * ((source, file.sha256) in present)
     expected |= {g.name: len(g.planned) for g in generated}
     found = dict(ledger.group_by("source").len().iter_rows())
     for name in sorted(expected.keys() | found.keys()):

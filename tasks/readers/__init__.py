@@ -1,7 +1,8 @@
 """Readers: source files in, batches of rows out; one module a format, found by its presence here.
 
-A reader module gives `SUFFIXES`, `COMPRESSIBLE` (may .gz or .zst follow?) and `read`. What is wrong with one record
-is a `BadRow` with its row, line and reason, and the rest is read; what is wrong with the whole file is an InputError.
+A reader module gives SUFFIXES, COMPRESSIBLE (may .gz or .zst follow?), MEDIA_TYPES (what the web declares such a file
+as), ONE_DOCUMENT (is a file one document, whose id is the file's path?) and `read`. What is wrong with one record is a
+`BadRow` with its row, line and reason, and the rest is read; what is wrong with the whole file is an InputError.
 Memory is bounded by the size of a batch and of the longest record, never by the size of the file.
 """
 
@@ -16,7 +17,18 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.readers._batch import FIELDS, MAX_RECORD_BYTES, SCHEMA, BadRow, Batch, complete_fields
 from cuvee.tasks.readers._bytes import COMPRESSIONS
 
-__all__ = ["FIELDS", "FORMATS", "MAX_RECORD_BYTES", "SCHEMA", "BadRow", "Batch", "detect", "read"]
+__all__ = [
+    "FIELDS",
+    "FORMATS",
+    "MAX_RECORD_BYTES",
+    "SCHEMA",
+    "BadRow",
+    "Batch",
+    "compression_of",
+    "detect",
+    "is_one_document",
+    "read",
+]
 
 _MODULES = {
     module.name: import_module(f"{__name__}.{module.name}")
@@ -25,27 +37,43 @@ _MODULES = {
 }
 FORMATS = tuple(_MODULES)
 _BY_SUFFIX = {suffix: name for name, module in _MODULES.items() for suffix in module.SUFFIXES}
+_BY_MEDIA_TYPE = {kind: name for name, module in _MODULES.items() for kind in module.MEDIA_TYPES}
 
 
-def detect(path: str) -> tuple[str, str | None]:
+def detect(path: str, media_type: str = "") -> tuple[str, str | None]:
     """Tell the format and the compression (gzip, zstd or None) of a path or address from its suffixes.
 
-    Raises RecipeError when they are not known.
+    media_type: as the web declares it, for addresses whose path has no suffix that is known.
+    Raises RecipeError when neither is known.
     """
+    suffixes, compression = _suffixes(path), compression_of(path)
+    found = _BY_SUFFIX.get(suffixes[-2 if compression else -1]) if len(suffixes) > bool(compression) else None
+    if found and not (compression and not _MODULES[found].COMPRESSIBLE):
+        return found, compression
+    if media_type in _BY_MEDIA_TYPE:
+        return _BY_MEDIA_TYPE[media_type], None
+    plain = sorted(suffix for suffix in _BY_SUFFIX if not _MODULES[_BY_SUFFIX[suffix]].COMPRESSIBLE)
+    others = sorted(set(_BY_SUFFIX) - set(plain))
+    raise RecipeError(
+        f"{shown(path)}: the format cannot be told from the name; name it with `format:`, or use one of the "
+        f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
+    )
+
+
+def compression_of(path: str) -> str | None:
+    """Tell the compression (gzip, zstd or None) of a path or address from its last suffix."""
+    suffixes = _suffixes(path)
+    return COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+
+
+def is_one_document(format: str) -> bool:
+    """Tell whether a file of a format is one document, whose id is the path and follows the file when it is renamed."""
+    return bool(_MODULES[format].ONE_DOCUMENT)
+
+
+def _suffixes(path: str) -> list[str]:
     name = path.split("?")[0].split("#")[0] if path.startswith(("http://", "https://")) else path
-    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
-    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-    if compression:
-        suffixes.pop()
-    found = _BY_SUFFIX.get(suffixes[-1]) if suffixes else None
-    if found is None or (compression and not _MODULES[found].COMPRESSIBLE):
-        plain = sorted(suffix for suffix in _BY_SUFFIX if not _MODULES[_BY_SUFFIX[suffix]].COMPRESSIBLE)
-        others = sorted(set(_BY_SUFFIX) - set(plain))
-        raise RecipeError(
-            f"{shown(path)}: the format cannot be told from the name; name it with `format:`, or use one of the "
-            f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
-        )
-    return found, compression
+    return [suffix.lower() for suffix in PurePosixPath(name).suffixes]
 
 
 def read(

@@ -18,6 +18,8 @@ from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines, too_long
 
 SUFFIXES = (".csv", ".tsv")
 COMPRESSIBLE = True
+MEDIA_TYPES = ("text/csv",)
+ONE_DOCUMENT = False
 
 
 class _Lines:

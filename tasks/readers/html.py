@@ -16,6 +16,8 @@ from cuvee.tasks.readers._page import read_page
 
 SUFFIXES = (".html", ".htm", ".xhtml")
 COMPRESSIBLE = True
+MEDIA_TYPES = ("application/xhtml+xml", "text/html")
+ONE_DOCUMENT = True
 
 
 def read(

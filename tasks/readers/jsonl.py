@@ -16,6 +16,8 @@ from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines, too_long
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 COMPRESSIBLE = True
+MEDIA_TYPES = ("application/jsonl", "application/x-ndjson")
+ONE_DOCUMENT = False
 
 _KEYS_SHOWN = 10
 _JSON_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array",

@@ -20,6 +20,8 @@ from cuvee.tasks.readers._bytes import is_of_arrow, too_long
 
 SUFFIXES = (".parquet",)
 COMPRESSIBLE = False
+MEDIA_TYPES = ("application/vnd.apache.parquet",)
+ONE_DOCUMENT = False
 
 _FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError)
 

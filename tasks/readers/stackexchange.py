@@ -18,6 +18,8 @@ from cuvee.tasks.readers._page import plain_text
 
 SUFFIXES = (".xml",)
 COMPRESSIBLE = True
+MEDIA_TYPES: tuple[str, ...] = ()
+ONE_DOCUMENT = False
 
 _COLUMNS = ("text", "id", "url", "title", "created", "license")
 _QUESTION, _ANSWER = "1", "2"

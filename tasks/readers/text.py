@@ -9,6 +9,8 @@ from cuvee.tasks.readers._bytes import decode, whole
 
 SUFFIXES = (".txt", ".md", ".text")
 COMPRESSIBLE = True
+MEDIA_TYPES = ("text/plain",)
+ONE_DOCUMENT = True
 
 
 def read(

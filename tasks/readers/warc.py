@@ -20,6 +20,8 @@ from cuvee.tasks.readers._records import Broken, Record, records
 
 SUFFIXES = (".warc", ".wet", ".arc")
 COMPRESSIBLE = True
+MEDIA_TYPES = ("application/warc",)
+ONE_DOCUMENT = False
 
 _COLUMNS = ("text", "id", "url", "title", "created", *SEEN)
 _HTML = ("text/html", "application/xhtml+xml")

@@ -1,17 +1,23 @@
 """Card: tell people what is in a version, in the form of a dataset card."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cuvee.schemas.manifest import Manifest, Totals
-from cuvee.schemas.report import StepReport
-from cuvee.tasks.guard import Guarded
+from cuvee.schemas.report import Guarded, StepReport
+from cuvee.storage.copies import CARD
+from cuvee.tasks.guard.provenance import Provenance
+from cuvee.tasks.provenance.prevalence import Estimate
+from cuvee.tasks.provenance.sources import SourceFigures
+from cuvee.tasks.publish.documents import Told
 
 
-def card(manifest: Manifest, steps: dict[str, StepReport], guarded: Guarded) -> str:
-    """Write the card of a version in Markdown, with the YAML head that dataset hubs read; all figures are counted."""
-    unit = manifest.mixture["unit"]
-    bounds = manifest.mixture["bounds"]
+def write(told: Told) -> Mapping[str, bytes]:
+    """Return README.md: Markdown, with the YAML head that dataset hubs read; all figures are counted."""
+    return {CARD: _card(told.manifest, told.steps, told.guarded).encode()}
+
+
+def _card(manifest: Manifest, steps: Mapping[str, StepReport], guarded: Guarded) -> str:
+    unit, bounds = manifest.mixture.unit, manifest.mixture.bounds
     share = manifest.totals.human_share
     lines = [
         *_head(manifest),
@@ -19,7 +25,7 @@ def card(manifest: Manifest, steps: dict[str, StepReport], guarded: Guarded) -> 
         "",
         f"{manifest.totals.documents:,} documents, {manifest.totals.amount:,} {unit}, published {manifest.created}.",
         f"Human share: {'none counted' if share is None else f'{share:.4f}'}; the recipe's bounds are "
-        f"{bounds['min']:g} to {bounds['max']:g}, recounted from the published files.",
+        f"{bounds.min:g} to {bounds.max:g}, recounted from the published files.",
         "",
         "Synthetic text is marked in every row: `provenance`, `origin`, `generator`, `model`, `depth`, `seed_ids`.",
         "",
@@ -43,7 +49,7 @@ def card(manifest: Manifest, steps: dict[str, StepReport], guarded: Guarded) -> 
         "",
         *_table(
             ["source", "declared", "concluded", "suspects", "wrongly suspected", "machine-written", "calibrated on it"],
-            _provenance(guarded.figures["provenance"]["sources"]),
+            _provenance(guarded.of(Provenance).sources),
         ),
         "",
         "## Findings",
@@ -104,29 +110,29 @@ def _strata(manifest: Manifest) -> list[list[object]]:
     ]
 
 
-def _steps(steps: dict[str, StepReport]) -> list[list[object]]:
+def _steps(steps: Mapping[str, StepReport]) -> list[list[object]]:
     return [
         [name, step.into, step.out, ", ".join(f"{reason} {count:,}" for reason, count in step.dropped.items()) or "-"]
         for name, step in steps.items()
     ]
 
 
-def _provenance(sources: Mapping[str, Any]) -> list[list[object]]:
+def _provenance(sources: Mapping[str, SourceFigures]) -> list[list[object]]:
     def counts(found: Mapping[str, int]) -> str:
         return ", ".join(f"{name} {count:,}" for name, count in found.items()) or "-"
 
-    def share(best: Mapping[str, float] | None) -> str:
-        return f"{best['share']:.1%} ({best['low']:.1%} to {best['high']:.1%})" if best else "not judged"
+    def share(best: Estimate | None) -> str:
+        return f"{best.share:.1%} ({best.low:.1%} to {best.high:.1%})" if best else "not judged"
 
     return [
         [
             name,
-            counts(found["declared"]),
-            counts(found["concluded"]),
-            found["suspects"],
-            found["expected_wrong"],
-            share(found["prevalence"]["best"]),
-            "yes" if found["calibrated"] else "no",
+            counts(found.declared),
+            counts(found.concluded),
+            found.suspects,
+            found.expected_wrong,
+            share(found.prevalence.best),
+            "yes" if found.calibrated else "no",
         ]
         for name, found in sources.items()
     ]

@@ -1,0 +1,174 @@
+"""Tables: the columns of every table that steps exchange, and the types of references to them.
+
+A table always has all columns of its schema, in this order. A shard and a published file, whose Arrow types readers
+outside rely on, are in `document`. A filter declares its signal columns in its own file; they travel in a table of that
+kind, beside doc_id.
+
+The decided table stands in four parts, row by row the same rows in the same order: what is declared of a row, what the
+evidence concludes, how it ended, and how much it is.
+"""
+
+from collections.abc import Iterable
+from typing import NewType
+
+import polars as pl
+
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.document import SHARD, THIN
+from cuvee.schemas.records import FileRef
+
+# The thin columns of a shard's rows, with the row's address and what is known of its shard.
+ROWS = pl.Schema(
+    {
+        "shard": pl.Int32(),  # place of the shard in the pool's order, from 0
+        "position": pl.Int64(),  # of the row in its shard, from 0
+        "source": pl.String(),  # the recipe's name; for drafts the generator's
+        "accepted": pl.Int32(),  # number of the pool state that first held the shard, from 1
+        "generated": pl.Boolean(),  # whether the row is a draft of ours
+        "reading": pl.String(),  # hash of how its file was read, or its answer kept (`Run.readings`)
+        **pl.Schema(pl.DataFrame(SHARD.empty_table().select(THIN)).schema),
+    }
+)
+
+# Part one of the decided table: what the row, its source and its recipe declare. One row a current row.
+DECLARED = pl.Schema(
+    {
+        "shard": pl.Int32(),
+        "position": pl.Int64(),
+        "doc_id": pl.String(),
+        "source": pl.String(),
+        "file": pl.String(),  # SHA-256 of the source file; for drafts the generator's name
+        "row": pl.Int64(),  # 0-based in the file; for drafts the position in the plan
+        "source_id": pl.String(),  # the declared id, or the path of a file that is one document; null possible
+        "generated": pl.Boolean(),
+        "origin": pl.String(),  # human | synthetic | unknown
+        "license": pl.String(),  # SPDX, or unknown
+        "domain": pl.String(),
+        "language": pl.String(),  # as declared, else as found
+        "created": pl.Date(),  # null possible
+        "trusted_date": pl.Boolean(),  # whether `created` is evidence
+        "accepted": pl.Int32(),  # number of the pool state that first held the row's text
+        "row_accepted": pl.Int32(),  # and of the one that first held the row
+        "text_key": pl.UInt64(),  # equal for texts of equal shingles; 0 without words
+        "generator": pl.String(),
+        "model": pl.String(),
+        "kind": pl.String(),  # drafts only
+        "seed_ids": pl.List(pl.String()),  # drafts only
+        "grade": pl.Float32(),  # drafts only: the judge's, 1 to 5
+        "groundedness": pl.Float32(),  # drafts only: 0 to 1
+    }
+)
+
+# Part two: what the evidence says of who wrote it.
+CONCLUDED = pl.Schema(
+    {
+        "provenance": pl.String(),  # human | synthetic | unknown
+        "p_synthetic": pl.Float32(),  # probability from text and date, 0 to 1; null: not judged
+        "evidence": pl.String(),  # comma-joined slugs, the weightiest first
+        "suspect": pl.Boolean(),  # declared human, found synthetic
+        "depth": pl.Int8(),  # 0 human, 1 synthetic of unknown ancestry, 1 + the largest depth of the seeds
+        "p_model": pl.Float64(),  # the classifier's own probability; null in a language that it does not judge
+        "threshold": pl.Float64(),  # p_synthetic from which a row of this source is called synthetic
+        "calibrated": pl.Boolean(),  # whether that threshold is the source's own
+        "own_copy": pl.Boolean(),  # whether it (nearly) equals a draft of ours that was accepted before it
+    }
+)
+
+# Part three: how the row ended.
+VERDICTS = pl.Schema(
+    {
+        "step": pl.String(),  # the step that objected; null: none did
+        "verdict": pl.String(),  # its reason, a slug; null: the row survives
+        "keeper": pl.String(),  # doc_id of the row that stands for this one; null possible
+        "jaccard": pl.Float64(),  # with its keeper, 0 to 1; null possible
+        "detail": pl.String(),  # what else explains the reason; null possible
+    }
+)
+
+# Part four: how much one copy of it is.
+AMOUNTS = pl.Schema({"words": pl.Int64(), "chars": pl.Int64(), "bytes": pl.Int64()})
+
+# The mixture's choice: one row a survivor, in sampling order.
+PLANNED = pl.Schema(
+    {
+        "shard": pl.Int32(),
+        "position": pl.Int64(),
+        "split": pl.String(),  # train | validation; null: pooled
+        "amount": pl.Int64(),  # of one copy, in the recipe's unit
+        "priority": pl.UInt64(),  # hash that orders the sample, the smallest first
+        "epochs": pl.Int8(),  # copies that training sees
+    }
+)
+
+# Where each row ended; one row a row of a source, readable or not, and a request of a generator.
+LEDGER = pl.Schema(
+    {
+        "source": pl.String(),
+        "path": pl.String(),  # the file's id; null for drafts
+        "file": pl.String(),
+        "row": pl.Int64(),
+        "source_id": pl.String(),
+        "doc_id": pl.String(),  # null for an unreadable row and a request without a draft
+        "outcome": pl.String(),  # kept | pooled | dropped | unreadable | failed
+        "step": pl.String(),
+        "reason": pl.String(),
+        "keeper": pl.String(),
+        "jaccard": pl.Float64(),
+        "detail": pl.String(),
+        "provenance": pl.String(),
+        "p_synthetic": pl.Float32(),
+        "evidence": pl.String(),
+    }
+)
+
+# Rows that could not be read, beside the shards of their batch.
+UNREADABLE = pl.Schema(
+    {
+        "file": pl.String(),  # SHA-256
+        "row": pl.Int64(),
+        "line": pl.Int64(),  # 1-based; null where a format has no lines
+        "reason": pl.String(),
+    }
+)
+
+# What is measured of every row of a shard beside the signals of filters, in the shard's order.
+SCORES = pl.Schema({"doc_id": pl.String(), "p_model": pl.Float64(), "phrase": pl.String()})
+TEXT_KEYS = pl.Schema({"doc_id": pl.String(), "text_key": pl.UInt64()})
+OVERLAPS = pl.Schema({"doc_id": pl.String(), "overlap": pl.Float32(), "benchmark": pl.String()})
+
+# Verified near-duplicates by text key, each pair once, a < b.
+PAIRS = pl.Schema({"a": pl.UInt64(), "b": pl.UInt64(), "jaccard": pl.Float64()})
+
+DeclaredRef = NewType("DeclaredRef", FileRef)
+ConcludedRef = NewType("ConcludedRef", FileRef)
+VerdictsRef = NewType("VerdictsRef", FileRef)
+AmountsRef = NewType("AmountsRef", FileRef)
+PlannedRef = NewType("PlannedRef", FileRef)
+
+
+class DecidedRef(Frozen):
+    """Where the four parts of the decided table lie."""
+
+    declared: DeclaredRef
+    concluded: ConcludedRef
+    verdicts: VerdictsRef
+    amounts: AmountsRef
+
+    def parts(self, columns: Iterable[str]) -> list[tuple[FileRef, list[str]]]:
+        """Return which columns to read of which part; raises ValueError for one that no part declares."""
+        schemas = [(self.declared, DECLARED), (self.concluded, CONCLUDED), (self.verdicts, VERDICTS)]
+        wanted = list(dict.fromkeys(columns))
+        found = [
+            (ref, [name for name in wanted if name in schema]) for ref, schema in [*schemas, (self.amounts, AMOUNTS)]
+        ]
+        missing = set(wanted).difference(*(names for _, names in found))
+        if missing:
+            raise ValueError(f"the decided table declares no column {', '.join(sorted(missing))}")
+        return [(ref, names) for ref, names in found if names]
+
+
+def declared(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return the frame with exactly the columns of a schema, in its order and types; raises polars' ColumnNotFoundError
+    for one that is missing, and InvalidOperationError for a value that its type cannot hold.
+    """
+    return frame.select(schema.names()).cast(schema)

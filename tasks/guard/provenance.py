@@ -1,0 +1,66 @@
+"""Provenance: what the evidence says of each source, and sources with more suspects than the classifier explains."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.report import Figures, Finding
+from cuvee.tasks.guard import Candidate
+from cuvee.tasks.measure.signals import provenance_model
+from cuvee.tasks.provenance.prevalence import Estimate
+from cuvee.tasks.provenance.sources import SourceFigures, overall
+from cuvee.tasks.provenance.sources import figures as source_figures
+
+_TREATED = {"relabel": "they count as synthetic", "drop": "they are dropped", "keep": "they count as human"}
+
+
+class Classifier(Frozen):
+    """The model that scored the documents."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Provenance(Figures):
+    """share: of machine-written text over all sources, null where it cannot be estimated."""
+
+    model: Classifier
+    share: Estimate | None
+    sources: dict[str, SourceFigures]
+
+
+def figures(candidate: Candidate) -> Provenance:
+    """Return what the evidence says of each source, of all, and by which model."""
+    model = provenance_model(candidate.run)
+    # What ingest or a filter drops may be in no language, or no text at all: the classifier was not made for it.
+    reached = candidate.rows.filter(pl.col("step").is_null() | ~pl.col("step").is_in(["ingest", "filter"]))
+    rate = candidate.run.recipe.provenance.max_false_positive_rate
+    sources = source_figures(reached.with_columns(own_draft="generated"), model, rate)
+    classifier = Classifier(name=model.name, version=model.version, sha256=model.sha256)
+    return Provenance(model=classifier, share=overall(sources), sources=sources)
+
+
+def findings(candidate: Candidate, figures: Provenance) -> Sequence[Finding]:
+    """Name the sources with more suspects than the classifier's rate explains, and more than one."""
+    options, found = candidate.run.recipe.provenance, []
+    for source, seen in figures.sources.items():
+        explained = seen.judged * options.max_false_positive_rate
+        if seen.suspects <= max(1, explained):
+            continue
+        best = seen.prevalence.best
+        estimate = f"; about {best.share:.1%} of it may be ({best.low:.1%} to {best.high:.1%})" if best else ""
+        trust = (
+            "the classifier was calibrated on its dated human text"
+            if seen.calibrated
+            else "the classifier is not calibrated for this source, and it may be a kind of text that it does not know"
+        )
+        message = (
+            f"source {source}: {seen.suspects} of {seen.judged} documents look machine-written though declared human, "
+            f"where the classifier's rate explains {explained:.0f}{estimate}; {_TREATED[options.suspects]} "
+            f"(provenance.suspects); look at some (cuvee explain): {trust}"
+        )
+        counted = {"suspects": seen.suspects, "documents": seen.judged, "expected_wrong": seen.expected_wrong}
+        found.append(Finding(kind="suspects", subject=source, message=message, figures=counted))
+    return found

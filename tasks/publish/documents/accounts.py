@@ -1,0 +1,22 @@
+"""Accounts: the proof of the mixture, what each step let through, and what the guard found, as JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cuvee.tasks.publish.documents import Told
+
+
+def write(told: Told) -> Mapping[str, bytes]:
+    """Return mixture.json, steps.json and findings.json."""
+    steps = {name: step.model_dump(mode="json", by_alias=True) for name, step in told.steps.items()}
+    return {
+        "mixture.json": as_json(told.manifest.mixture.model_dump(mode="json")),
+        "steps.json": as_json(steps),
+        "findings.json": as_json(told.guarded.model_dump(mode="json")),
+    }
+
+
+def as_json(tree: Any) -> bytes:
+    """Render a JSON tree for people and programs: sorted keys, a line each."""
+    return json.dumps(tree, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
