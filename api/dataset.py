@@ -75,6 +75,20 @@ class Dataset:
         except FileNotFoundError:
             raise IntegrityError(f"{self.store.location(ref.path)} is missing; restore it from a backup") from None
 
+    def ledger(self) -> "pl.DataFrame":
+        """Read where each row of the sources and each draft ended, and why; no text. Raises IntegrityError."""
+        from io import BytesIO
+
+        import polars as pl
+
+        from cuvee.storage.tables import read_tables
+
+        if self.manifest.ledger:
+            return pl.concat([pl.DataFrame(table) for table in read_tables(self.store, self.manifest.ledger)])
+        rows = pl.read_parquet(BytesIO(self.read_report("ledger.parquet")))
+        # A ledger need not have it: what is published is never written again.
+        return rows if "path" in rows.columns else rows.with_columns(path=pl.lit(None, pl.String))
+
     def pull(self, folder: str | Path) -> list[Path]:
         """Copy the version into a folder: data/<split>/…, manifest.json, README.md; return the data files, sorted.
 

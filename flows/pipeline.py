@@ -1,6 +1,7 @@
 """The pipeline: a document's way from source to published version, as one function that knows no engine.
 
-find → ingest → measure → pairs → decide → generate → the same over the drafts → mixture → guard → assemble → publish.
+find → ingest → measure → pairs → decide → generate → the same over the drafts → mixture → guard → assemble →
+account → publish.
 What a step does stands in the room of cuvee.tasks that bears its name. What was done before is not done again.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from cuvee.flows.hands import Hands
-from cuvee.schemas.errors import ConflictError
+from cuvee.schemas.errors import ConflictError, GateError
 from cuvee.schemas.manifest import version_name
 from cuvee.schemas.records import PairsRecord, PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport
@@ -24,7 +25,7 @@ from cuvee.tasks.ingest import bad_rows, fetch, reading, sources
 from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.publish import assemble, commit, foresee
+from cuvee.tasks.publish import assemble, commit, foresee, ledger
 from cuvee.tasks.steps import clear
 
 # Each attempt is lost to a version that somebody else published: after this many, a person should look.
@@ -79,26 +80,20 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
         planned = [(entry.name, key) for entry in drafts for key in entry.planned]
         decided = hands.one("decide", verdicts.run, run, store, pool, files, planned, state.dates)
 
-    plan = hands.one("mixture", selection.run, run, store, decided)
-    if plan_only:
-        return foresee.run(run, store, pool, files, decided, plan, drafts, warnings)
-    guarded = hands.one("guard", guard.run, run, store, pool, decided, plan)
+    try:
+        plan = hands.one("mixture", selection.run, run, store, decided)
+        if plan_only:
+            return foresee.run(run, store, pool, files, decided, plan, drafts, warnings)
+        guarded = hands.one("guard", guard.run, run, store, pool, decided, plan)
+    except GateError as gate:
+        if not plan_only:
+            accounts = hands.one("account", ledger.run, run, store, pool, files, decided, None, drafts)
+            commit.stopped(run, store, accounts, str(gate))
+        raise
     written = hands.one("assemble", assemble.run, run, store, pool, decided, plan)
-    return hands.one(
-        "publish",
-        commit.run,
-        run,
-        store,
-        pool,
-        files,
-        state.dates,
-        decided,
-        plan,
-        drafts,
-        guarded,
-        written,
-        warnings,
-    )
+    accounts = hands.one("account", ledger.run, run, store, pool, files, decided, plan, drafts)
+    told = (drafts, guarded, written, accounts, warnings)
+    return hands.one("publish", commit.run, run, store, pool, state.dates, decided, *told)
 
 
 def take_in(run: Run, store: Store, pool: Pool, hands: Hands) -> tuple[list[SourceFile], Pool, list[str]]:

@@ -94,6 +94,7 @@ class Manifest(Frozen):
     mixture: Proof
     review: dict[str, Any] | None = None
     reports: tuple[FileRef, ...]
+    ledger: tuple[FileRef, ...] = ()
 
     @property
     def ref(self) -> str:

@@ -1,19 +1,25 @@
 """What a run tells: the figures of each step, and how it ended."""
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SerializeAsAny
+from pydantic import ConfigDict, Field, SerializeAsAny
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.generation import Outlook
+from cuvee.schemas.records import FileRef
+
+# The steps that look at a row, in their order; the first that objects names the reason.
+STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
 
 
 class StepReport(Frozen):
     """Rows in and out of a step, and what it dropped, by reason; into = out + Σ dropped."""
 
-    into: int = Field(serialization_alias="in")
+    into: int = Field(alias="in")
     out: int
     dropped: dict[str, int] = Field({})
+
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class Finding(Frozen):
@@ -27,6 +33,28 @@ class Finding(Frozen):
     message: str
     figures: dict[str, float | None] = Field({})
     note: bool = False
+
+
+class Accounts(Frozen):
+    """Where all rows of a run ended. ledger: files with the columns of LEDGER; example: a document whose story is worth
+    a look.
+    """
+
+    ledger: tuple[FileRef, ...]
+    steps: dict[str, StepReport]
+    example: str | None
+
+
+class RunEnd(Frozen):
+    """How a run ended, as the store keeps it. version: the one that stands, 0 for none; message: what stopped it."""
+
+    run_id: str
+    corpus: str
+    outcome: Literal["published", "nothing_new", "stopped"]
+    version: int
+    message: str = ""
+    steps: dict[str, StepReport]
+    ledger: tuple[FileRef, ...]
 
 
 class Figures(Frozen):

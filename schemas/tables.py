@@ -8,7 +8,6 @@ The decided table stands in four parts, row by row the same rows in the same ord
 evidence concludes, how it ended, and how much it is.
 """
 
-from collections.abc import Iterable
 from typing import NewType
 
 import polars as pl
@@ -153,18 +152,6 @@ class DecidedRef(Frozen):
     concluded: ConcludedRef
     verdicts: VerdictsRef
     amounts: AmountsRef
-
-    def parts(self, columns: Iterable[str]) -> list[tuple[FileRef, list[str]]]:
-        """Return which columns to read of which part; raises ValueError for one that no part declares."""
-        schemas = [(self.declared, DECLARED), (self.concluded, CONCLUDED), (self.verdicts, VERDICTS)]
-        wanted = list(dict.fromkeys(columns))
-        found = [
-            (ref, [name for name in wanted if name in schema]) for ref, schema in [*schemas, (self.amounts, AMOUNTS)]
-        ]
-        missing = set(wanted).difference(*(names for _, names in found))
-        if missing:
-            raise ValueError(f"the decided table declares no column {', '.join(sorted(missing))}")
-        return [(ref, names) for ref, names in found if names]
 
 
 def declared(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

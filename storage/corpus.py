@@ -4,6 +4,8 @@ corpora/<corpus>/manifests/v0007.json      the commit: one create-only put, writ
 corpora/<corpus>/tags/<name>/000012.json   a create-only series, the highest wins
 corpora/<corpus>/data/<aa>/<sha256>.parquet
 corpora/<corpus>/reports/v0007/…
+corpora/<corpus>/ledger/<aa>/<sha256>.parquet shared by runs and versions
+corpora/<corpus>/runs/<run id>/run.json       how one of the last 30 runs ended, and its ledger
 corpora/<corpus>/pool/<step>/<aa>/<sha256>.parquet
 corpora/<corpus>/probes/<random>              made and removed before the first version
 work/<step>/<key>.json
@@ -21,10 +23,13 @@ from uuid import uuid4
 from cuvee.schemas.errors import ConflictError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, read_manifest, version_name
 from cuvee.schemas.records import FileRef, PoolState, StepRecord
+from cuvee.schemas.report import RunEnd
 from cuvee.storage.store import Store
 
 R = TypeVar("R", bound=StepRecord)
 
+# Runs whose ends are kept: a month of nights.
+RUNS_KEPT = 30
 # Requests wait for answers; more at a time than this gain little against one server.
 _REQUESTS_AT_ONCE = 16
 # Up to so many files are asked for by name; a listing costs a request a thousand files of the whole folder.
@@ -39,6 +44,11 @@ def data_folder(corpus: str) -> str:
 def pool_folder(corpus: str, step: str) -> str:
     """Return the folder of one step's files in a corpus's pool."""
     return f"corpora/{corpus}/pool/{step}"
+
+
+def ledger_folder(corpus: str) -> str:
+    """Return the folder of a corpus's ledgers."""
+    return f"corpora/{corpus}/ledger"
 
 
 def reports_folder(corpus: str, version: int) -> str:
@@ -152,6 +162,32 @@ def read_state(store: Store, corpus: str) -> PoolState:
     if not numbers:
         return PoolState()
     return PoolState.model_validate_json(store.get(load_manifest(store, corpus, numbers[-1]).pool.path))
+
+
+def write_run(store: Store, end: RunEnd) -> None:
+    """Keep how a run ended, and forget the runs before the last RUNS_KEPT, with ledgers that nothing names any more."""
+    folder = f"corpora/{end.corpus}/runs/"
+    store.put(f"{folder}{end.run_id}/run.json", _pretty(end.model_dump(mode="json", by_alias=True)))
+    keys = store.keys(folder)
+    forgotten, kept = keys[:-RUNS_KEPT], keys[-RUNS_KEPT:]
+    if not forgotten:
+        return
+    lost = {file.path for key in forgotten for file in _run_end(store, key).ledger}
+    lost -= {file.path for key in kept for file in _run_end(store, key).ledger}
+    for number in versions(store, end.corpus) if lost else ():
+        lost -= {file.path for file in load_manifest(store, end.corpus, number).ledger}
+    for key in (*forgotten, *sorted(lost)):
+        store.delete(key)
+
+
+def newest_run(store: Store, corpus: str) -> RunEnd | None:
+    """Return how the last run of a corpus ended, None where none is kept."""
+    keys = store.keys(f"corpora/{corpus}/runs/")
+    return _run_end(store, keys[-1]) if keys else None
+
+
+def _run_end(store: Store, key: str) -> RunEnd:
+    return RunEnd.model_validate_json(store.get(key))
 
 
 def read_record(store: Store, kind: type[R], step: str, key: str) -> R | None:

@@ -16,11 +16,11 @@ from cuvee.storage.tables import read_table
 def faults(store: Store, manifest: Manifest) -> Iterator[str]:
     """Yield one line for each fault of a version; a whole version yields none.
 
-    Published files, reports and the pool state are read whole and hashed, and the amounts of each file are counted
-    again from its columns. Totals and splits are added up from the manifest's files. The pool's files are not hashed,
-    only looked for with their recorded sizes: they hold every row ever ingested, and readers do without them.
+    Published files, reports, the ledger and the pool state are read whole and hashed, and the amounts of each file are
+    counted again from its columns. Totals and splits are added up from the manifest's files. The pool's files are not
+    hashed, only looked for with their recorded sizes: they hold every row ever ingested, and readers do without them.
     """
-    for ref in [*manifest.files, *manifest.reports]:
+    for ref in [*manifest.files, *manifest.reports, *manifest.ledger]:
         fault = _changed(store, ref)
         if fault:
             yield fault

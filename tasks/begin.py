@@ -92,7 +92,8 @@ def _check_parts(run: Run, name: str) -> None:
             raise RecipeError(
                 f"{name}: generate.{position}.generator: no generator is called {entry.generator!r}; {hint}"
             )
-    rounds.check(recipe, run.folder)
+    if recipe.generate:
+        rounds.check(recipe, run.folder)
     model = signals.provenance_model(run)
     model.threshold(recipe.provenance.max_false_positive_rate)
     for path in signals.benchmark_paths(run):

@@ -172,7 +172,7 @@ def signal_rows(store: Store, pool: Pool, kind: str, schema: pl.Schema) -> pl.Da
 class Texts:
     """Random access to the text of a pool's rows, while the block of `with` lasts.
 
-    The pages of a shard that hold wanted rows are read, until as many texts were taken from it as it has pages. From
+    The pages of a shard that hold wanted rows are read, until as many texts are taken from it as it has pages. From
     then on it lies decompressed in a memory-mapped file beside the store. So memory is bounded by what is asked for at
     a time, and a shard is decompressed two or three times over at the most.
     """
@@ -205,8 +205,8 @@ class Texts:
     def _rows(self, number: int, position: Int64s) -> pa.Table:
         """Return rows of a shard, by ascending position."""
         file = self._shards[number].file
-        before, self._taken[number] = self._taken[number], self._taken[number] + len(position)
-        if before > file.bytes // PAGE_BYTES:
+        self._taken[number] += len(position)
+        if self._taken[number] > file.bytes // PAGE_BYTES:
             return self._table(number).take(pa.array(position))
         return take_rows(self._store, file, self._columns, position)
 

@@ -5,17 +5,19 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import polars as pl
 
 from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
-from cuvee.schemas.tables import DecidedRef, PlannedRef, declared
+from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef, declared
 from cuvee.storage.corpus import read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 
 STALE_S = 24 * 3600
+STALE_DAYS = 7
 TABLES = "work/tables"
 
 R = TypeVar("R", bound=StepRecord)
@@ -44,9 +46,15 @@ def load(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pl
 
 
 def load_decided(store: Store, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
-    """Read columns of the decided table, whichever part they stand in."""
-    parts = [load(store, ref, names) for ref, names in decided.parts(columns)]
-    return pl.concat(parts, how="horizontal").select(list(columns))
+    """Read columns of the decided table, whichever part they stand in; raises ValueError for one that none declares."""
+    wanted = list(dict.fromkeys(columns))
+    parts: list[tuple[FileRef, pl.Schema]] = [(decided.declared, DECLARED), (decided.concluded, CONCLUDED)]
+    parts += [(decided.verdicts, VERDICTS), (decided.amounts, AMOUNTS)]
+    found = [(ref, [name for name in wanted if name in schema]) for ref, schema in parts]
+    missing = set(wanted).difference(*(names for _, names in found))
+    if missing:
+        raise ValueError(f"the decided table declares no column {', '.join(sorted(missing))}")
+    return pl.concat([load(store, ref, names) for ref, names in found if names], how="horizontal").select(wanted)
 
 
 def load_planned(store: Store, planned: PlannedRef, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
@@ -78,7 +86,14 @@ def progress(step: str, done: int, total: int) -> None:
 
 
 def sweep(store: Store) -> None:
-    """Remove what killed runs left under construction, a day after they last touched it."""
+    """Remove what killed runs left: files under construction a day after they last touched them, tables by the day on
+    which the run began, a week after it.
+    """
+    oldest = f"{datetime.now(UTC) - timedelta(days=STALE_DAYS):%Y%m%d}"
+    for key in store.keys(f"{TABLES}/"):
+        began = key.removeprefix(f"{TABLES}/")[:8]
+        if began.isdigit() and began < oldest:
+            store.delete(key)
     for path in store.scratch().iterdir():
         with suppress(FileNotFoundError):  # another run has finished with it, or sweeps too
             if time.time() - path.stat().st_mtime > STALE_S:

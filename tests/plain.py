@@ -107,8 +107,9 @@ class Candidate(NamedTuple):
         run, store, state, pool, files, warnings = self.begun
         guarded = guard.run(run, store, pool, self.decided, self.planned)
         written = assemble.run(run, store, pool, self.decided, self.planned)
-        parts = (self.decided, self.planned, self.drafts, guarded, written, warnings)
-        return commit.run(run, store, pool, files, state.dates, *parts)
+        accounts = ledger.run(run, store, pool, files, self.decided, self.planned, self.drafts)
+        told = (self.drafts, guarded, written, accounts, warnings)
+        return commit.run(run, store, pool, state.dates, self.decided, *told)
 
     def ledger(self) -> pl.DataFrame:
         run, store, _, pool, files, _ = self.begun

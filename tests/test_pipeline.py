@@ -82,8 +82,7 @@ def shas(folder: Path, store: str = "store", ref: str = "words") -> list[str]:
 
 
 def ledger(folder: Path, store: str = "store") -> pl.DataFrame:
-    dataset = cuvee.open("words", store=where(folder, store))
-    return pl.read_parquet(dataset.read_report("ledger.parquet"))
+    return cuvee.open("words", store=where(folder, store)).ledger()
 
 
 def share(frame: pl.DataFrame) -> float:

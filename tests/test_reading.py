@@ -95,7 +95,7 @@ def altered(dataset: Dataset, **changes: object) -> Dataset:
 def without_reports(place: Path) -> Manifest:
     """Commit words@v0003, the same as v0002 without any report."""
     store = open_store(str(place))
-    manifest = opened(place).manifest.model_copy(update={"version": 3, "parent": 2, "reports": ()})
+    manifest = opened(place).manifest.model_copy(update={"version": 3, "parent": 2, "reports": (), "ledger": ()})
     commit(store, manifest)
     move_tag(store, "words", "latest", TagEntry(version=3, by="tag", created="2026-01-01T00:00:00+00:00"))
     return manifest
@@ -310,7 +310,7 @@ def test_a_version_without_reports_can_be_read(place: Path, ask: Ask, tmp_path: 
     assert ask("pull", "words@v0002", tmp_path / "pulled", "--store", place).code == 0
     assert ask("pull", "words@v0003", tmp_path / "pulled", "--store", place).code == 0
     assert not (tmp_path / "pulled/README.md").exists(), "the card of another version would mislead"
-    answer = ask("explain", "words", "torn", "--store", place)
+    answer = ask("explain", "words@v0003", "torn", "--store", place)
     assert answer.code == 1
     assert "no report ledger.parquet" in answer.err
 
@@ -328,13 +328,13 @@ def test_a_card_that_is_lost_is_named(place: Path, ask: Ask) -> None:
 
 
 def test_an_unreadable_row_is_found_by_its_file(published: Path, ask: Ask) -> None:
-    rows = pl.read_parquet(published / opened(published).report("ledger.parquet").path)
+    rows = opened(published).ledger()
     torn = rows.filter(pl.col("outcome") == "unreadable").row(0, named=True)
     for name in ("part-1.jsonl", torn["file"], torn["file"][:6]):
         found = json.loads(ask("explain", "words", name, "--json", "--store", published).out)["rows"]
         assert len(found) == 31
         assert torn in found
-    lines = list(story.tell(opened(published), [torn]))
+    lines = list(story.tell(story.ledger_of("words", str(published)), [torn]))
     assert "row 30 of part-1.jsonl" in lines[0]
     assert "None" not in lines[0]
     assert torn["detail"] in lines[-1]
@@ -345,9 +345,11 @@ def test_an_exact_copy_is_not_said_to_go_in_favour_of_itself(published: Path) ->
     row = {"doc_id": "ab12", "source": "a", "path": "x.jsonl", "file": "f", "row": 3, "source_id": None, "detail": None}
     row |= {"provenance": "human", "p_synthetic": None, "evidence": None, "outcome": "dropped", "step": "dedup_exact"}
     row |= {"reason": "duplicate_exact", "keeper": "ab12", "jaccard": 1.0}
-    *_, last = story.tell(opened(published), [row])
+    *_, last = story.tell(story.ledger_of("words", str(published)), [row])
     assert "the same text stands in a row that comes before this one" in last
-    *_, last = story.tell(opened(published), [row | {"keeper": "cd34", "reason": "duplicate_near"}])
+    *_, last = story.tell(
+        story.ledger_of("words", str(published)), [row | {"keeper": "cd34", "reason": "duplicate_near"}]
+    )
     assert "in favour of cd34 (Jaccard 1.000)" in last
 
 
@@ -361,16 +363,17 @@ def test_many_rows_are_told_in_part_and_counted(published: Path, ask: Ask) -> No
 
 def test_a_ledger_without_paths_is_still_told(place: Path) -> None:
     dataset = opened(place)
-    rows = pl.read_parquet(place / dataset.report("ledger.parquet").path)
+    rows = dataset.ledger()
     sink = BytesIO()
     rows.drop("path", strict=False).write_parquet(sink)
     ledger = write_report(dataset.store, "words", 2, "ledger.parquet", sink.getvalue(), rows.height)
-    older = altered(dataset, reports=(ledger,))
+    older = altered(dataset, reports=(ledger,), ledger=())
+    told = story.Ledger(older.ledger(), "words@v0002")
     row = rows.filter(pl.col("outcome") == "kept").row(0, named=True)
-    (found,) = story.rows_of(older, row["doc_id"])
-    assert row["file"][:12] in next(story.tell(older, [found]))
+    (found,) = story.rows_of(told, row["doc_id"])
+    assert row["file"][:12] in next(story.tell(told, [found]))
     with pytest.raises(RecipeError, match="is in no row"):
-        story.rows_of(older, "part-1.jsonl")
+        story.rows_of(told, "part-1.jsonl")
 
 
 def test_the_story_knows_the_steps_of_the_pipeline() -> None:

@@ -559,7 +559,7 @@ def test_no_machine_path_and_no_text_is_in_manifests_states_records_and_reports(
         assert str(Path.home()) + "/" not in content, key
         assert os.uname().nodename not in content, key
         assert not [start for start in words if start in content], key
-    ledger = read_table(store, published.dataset.report("ledger.parquet")).to_pylist()
+    ledger = published.dataset.ledger().to_dicts()
     assert len(ledger) == 25
     assert not [row for row in ledger if any(start in str(row) for start in words)]
     assert str(published.folder) not in str(ledger)

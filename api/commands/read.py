@@ -213,17 +213,20 @@ def rollback(corpus: str, version: str, name: str, store: str | None) -> None:
 def explain(corpus: str, name: str, store: str | None, as_json: bool) -> None:
     """Tell what became of rows of CORPUS (or of a REF): kept, pooled, dropped or unreadable, at which step, and why.
 
+    Of CORPUS the last run is told, also one that published nothing; of a REF with a tag or version that version.
+
     DOC_ID may also be a source's own id, the name of a source file, which finds its unreadable rows too, or the SHA-256
     of a source file; of a doc_id and a SHA-256 the first 6 digits do. At most 20 rows are told; --json gives all.
     """
-    from cuvee.commands.story import rows_of, tell
+    from cuvee.commands.story import ledger_of, rows_of, tell
 
-    dataset = open_dataset(corpus, store)
-    rows = rows_of(dataset, name)
+    ledger = ledger_of(corpus, store)
+    rows = rows_of(ledger, name)
     if as_json:
-        answer({"version": dataset.manifest.ref, "rows": rows})
+        run = {"run_id": ledger.end.run_id, "outcome": ledger.end.outcome} if ledger.end else None
+        answer({"version": ledger.ref, "run": run, "rows": rows})
     else:
-        for line in tell(dataset, rows):
+        for line in tell(ledger, rows):
             click.echo(line)
 
 

@@ -1,53 +1,81 @@
-"""The story of a document, from the ledger of a version."""
+"""The story of a document, from the ledger of a version or of a run."""
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from cuvee.dataset import Dataset
+from cuvee.dataset import open_dataset
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.manifest import parse_ref, version_name
+from cuvee.schemas.report import STEPS, RunEnd
+from cuvee.storage.corpus import newest_run
+from cuvee.storage.store import open_store, store_uri
+from cuvee.storage.tables import read_tables
 
-STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
 # Fewer digits of an id could name many documents.
 _FEWEST_DIGITS = 6
 # A screen or two; a name of a file may find millions.
 MOST_ROWS_TOLD = 20
+_ENDED = {"nothing_new": "found nothing new", "stopped": "was stopped, and published nothing"}
 
 
-def rows_of(dataset: Dataset, name: str) -> list[dict[str, Any]]:
+class Ledger(NamedTuple):
+    """Where rows ended. ref: the version in which kept rows are published; end: how the run ended whose ledger it is,
+    null for the ledger of a version.
+    """
+
+    rows: pl.DataFrame
+    ref: str
+    end: RunEnd | None = None
+
+
+def ledger_of(ref: str, store: str | None) -> Ledger:
+    """Read the ledger of a version, or, for a corpus without a tag or version, of its last run, published or not.
+
+    Raises RecipeError when there is neither, IntegrityError when a file of the ledger is missing or damaged.
+    """
+    place = open_store(store_uri(store))
+    corpus, _ = parse_ref(ref)
+    end = newest_run(place, corpus) if ref == corpus else None
+    if end is None:
+        dataset = open_dataset(ref, store)
+        return Ledger(dataset.ledger(), dataset.manifest.ref)
+    standing = f"{corpus}@{version_name(end.version)}" if end.version else corpus
+    rows = pl.concat([pl.DataFrame(table) for table in read_tables(place, end.ledger)])
+    return Ledger(rows, standing, None if end.outcome == "published" else end)
+
+
+def rows_of(ledger: Ledger, name: str) -> list[dict[str, Any]]:
     """Return the ledger's rows that a name finds, in the ledger's order; raises RecipeError when there are none.
 
     name: a source's own id, the name of a source file, or the first digits (6 or more) of a doc_id or of the SHA-256
     of a source file.
     """
-    ledger = pl.read_parquet(BytesIO(dataset.read_report("ledger.parquet")))
-    if "path" not in ledger.columns:
-        # A ledger need not have it: what is published is never written again.
-        ledger = ledger.with_columns(path=pl.lit(None, pl.String))
     named = (pl.col("source_id") == name) | (pl.col("path") == name)
     if len(name) >= _FEWEST_DIGITS:
         named |= pl.col("doc_id").str.starts_with(name) | pl.col("file").str.starts_with(name)
-    rows = ledger.filter(named)
+    rows = ledger.rows.filter(named)
     if rows.is_empty():
         raise RecipeError(
-            f"{name!r} is in no row of {dataset.manifest.ref}; give a doc_id or the SHA-256 of a source file (the "
+            f"{name!r} is in no row of {ledger.ref}; give a doc_id or the SHA-256 of a source file (the "
             f"first {_FEWEST_DIGITS} digits do), a source's own id, or a file below the recipe's pattern, such as "
-            "part-1.jsonl; all rows are in the report ledger.parquet, named by: cuvee show --json"
+            "part-1.jsonl; all rows are in the ledger, whose files are named by: cuvee show --json"
         )
     return rows.to_dicts()
 
 
-def tell(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+def tell(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of the story of each row, of 20 rows at most, then how many more there are."""
+    if ledger.end:
+        yield f"as of run {ledger.end.run_id}, which {_ENDED[ledger.end.outcome]}"
     for row in rows[:MOST_ROWS_TOLD]:
-        yield from _story(dataset, row)
+        yield from _story(ledger.ref, row)
     if len(rows) > MOST_ROWS_TOLD:
         yield f"{len(rows) - MOST_ROWS_TOLD:,} more rows; all of them: --json"
 
 
-def _story(dataset: Dataset, row: dict[str, Any]) -> Iterator[str]:
+def _story(ref: str, row: dict[str, Any]) -> Iterator[str]:
     yield f"{row['doc_id'] or 'no document'} from source {row['source']}{_place(row)}"
     if row["provenance"]:
         p = row["p_synthetic"]
@@ -56,7 +84,7 @@ def _story(dataset: Dataset, row: dict[str, Any]) -> Iterator[str]:
     last = "mixture" if row["outcome"] in ("kept", "pooled") else row["step"]
     for step in STEPS[: STEPS.index(last)] if last in STEPS else ():
         yield f"  {step:<14} passed"
-    yield f"  {row['step'] or 'mixture':<14} {_end(dataset, row)}"
+    yield f"  {row['step'] or 'mixture':<14} {_end(ref, row)}"
 
 
 def _place(row: dict[str, Any]) -> str:
@@ -66,9 +94,9 @@ def _place(row: dict[str, Any]) -> str:
     return stood + (f", id {row['source_id']}" if row["source_id"] else "")
 
 
-def _end(dataset: Dataset, row: dict[str, Any]) -> str:
+def _end(ref: str, row: dict[str, Any]) -> str:
     if row["outcome"] == "kept":
-        return f"kept: published in {dataset.manifest.ref}"
+        return f"kept: published in {ref}"
     if row["outcome"] == "pooled":
         return "pooled: it survived, and the mixture did not take it (its hash priority came after the amount was full)"
     if row["outcome"] in ("unreadable", "failed"):

@@ -40,9 +40,6 @@ from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.sources import thresholds as source_thresholds
 from cuvee.tasks.steps import look_up, save
 
-# The order in which steps look at a row; the first that objects names the reason.
-STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
-
 
 class Decided(NamedTuple):
     """The four parts of the decided table."""

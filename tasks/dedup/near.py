@@ -111,7 +111,7 @@ def near_pairs(
         packed = _distinct(np.concatenate((packed, _pack(*in_a_bucket(buckets, len(new), a, b)))))
     report(n_bands + 1, n_bands + 2)
     a, b = _unpack(packed)
-    jaccard = verify(a, b, comparison)
+    jaccard = verify(a, b, comparison) if len(a) else np.empty(0, np.float64)
     near = jaccard >= comparison.floor
     report(n_bands + 2, n_bands + 2)
     aside = np.zeros(len(new), np.bool_)

@@ -20,8 +20,8 @@ _GENERATED = (b"trainedAlgorithmicMedia", b"compositeWithTrainedAlgorithmicMedia
 _TABLE = {**{0xFE00 + byte: byte for byte in range(16)}, **{0xE0100 + byte - 16: byte for byte in range(16, 256)}}
 _SELECTORS = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]*"
 # Every byte of the magic but the last is 16 or more.
-_PREFIX = _MARKER + "".join(chr(0xE0100 + byte - 16) if byte >= 16 else chr(0xFE00 + byte) for byte in _MAGIC)
-_WRAPPER = re.compile(_MARKER + "(" + _PREFIX[1:] + _SELECTORS + ")")
+PREFIX = _MARKER + "".join(chr(0xE0100 + byte - 16) if byte >= 16 else chr(0xFE00 + byte) for byte in _MAGIC)
+_WRAPPER = re.compile(_MARKER + "(" + PREFIX[1:] + _SELECTORS + ")")
 
 
 def _is_jumbf(store: bytes) -> bool:
@@ -55,7 +55,7 @@ def note(text: pl.Series) -> pl.Series:
     manifest) or damaged (cut off, changed, of an unknown version, or no JUMBF box). Only rows with the magic are
     decoded.
     """
-    places = text.str.contains(_PREFIX, literal=True).arg_true()
+    places = text.str.contains(PREFIX, literal=True).arg_true()
     notes: list[str | None] = [None] * len(text)
     for place in places:
         notes[place] = _judge_text(text[place])
@@ -65,6 +65,6 @@ def note(text: pl.Series) -> pl.Series:
 def strip(text: pl.Series) -> pl.Series:
     """Take the wrappers, sound or damaged, out of each text; they are invisible, so nothing readable changes."""
     # Taking out an inner wrapper may join the halves of an outer one.
-    while text.str.contains(_PREFIX, literal=True).any():
-        text = text.str.replace_all(_PREFIX + _SELECTORS, "")
+    while text.str.contains(PREFIX, literal=True).any():
+        text = text.str.replace_all(PREFIX + _SELECTORS, "")
     return text

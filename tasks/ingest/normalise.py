@@ -57,9 +57,11 @@ def normalise(text: pl.Series) -> pl.DataFrame:
 
     Gives a row for each text, in the same order, also where nothing is left of it (an empty text).
     """
-    notes = c2pa.note(text)
+    is_marked = text.str.contains(c2pa.PREFIX, literal=True).any()
+    notes = c2pa.note(text) if is_marked else pl.Series([None], dtype=pl.String).new_from_index(0, len(text))
     text = _change(text, text.str.contains(_TO_CLEAN), _clean)
-    text = c2pa.strip(text)
+    # Cleaning may join the halves of a wrapper.
+    text = c2pa.strip(text) if is_marked or text.str.contains(c2pa.PREFIX, literal=True).any() else text
     text = _change(text, text.str.contains(_PERHAPS_NOT_NFC), lambda rows: rows.str.normalize("NFC"))
     text = _change(text, text.str.contains(_TRAILING), lambda rows: rows.str.replace_all(_TRAILING, "\n"))
     text = text.str.strip_chars_end()

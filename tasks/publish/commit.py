@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from io import BytesIO
-
-import polars as pl
+from typing import cast
 
 from cuvee.schemas.errors import ConflictError
 from cuvee.schemas.manifest import DataFile, Manifest, TagEntry, version_name
-from cuvee.schemas.records import FileRef, Run, SourceFile
-from cuvee.schemas.report import Guarded, RunReport
-from cuvee.schemas.tables import DecidedRef, PlannedRef
-from cuvee.storage.corpus import commit, load_manifest, move_tag, newest_tag, write_report, write_state
+from cuvee.schemas.records import FileRef, Run
+from cuvee.schemas.report import Accounts, Guarded, RunEnd, RunReport
+from cuvee.schemas.tables import DecidedRef
+from cuvee.storage.corpus import commit, load_manifest, move_tag, newest_tag, write_report, write_run, write_state
 from cuvee.storage.store import Store
+from cuvee.tasks import shelf
 from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
@@ -21,38 +20,44 @@ from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture.proof import prove
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.publish import assemble, documents
-from cuvee.tasks.publish.ledger import build, step_reports
-
-LEDGER = "ledger.parquet"
+from cuvee.tasks.publish.documents import Document, Told
 
 
 def run(
     run: Run,
     store: Store,
     pool: Pool,
-    sources: Sequence[SourceFile],
     dates: dict[int, str],
     decided: DecidedRef,
-    planned: PlannedRef,
     generated: Sequence[Generated],
     guarded: Guarded,
     files: Sequence[DataFile],
+    accounts: Accounts,
     warnings: Sequence[str],
 ) -> RunReport:
-    """Commit the candidate, or find that the standing version says the same already.
+    """Commit the candidate, or find that the standing version says the same already; keep the run's ledger.
 
-    Raises IntegrityError when accounts or bounds do not hold, ConflictError when another run published first.
+    Raises IntegrityError when bounds do not hold, ConflictError when another run published first.
     """
-    ledger = build(run, store, pool, sources, decided, planned, generated)
-    steps = step_reports(run.recipe, ledger)
     parent = standing(store, run, files)
     manifest = parent
     if manifest is None:
-        candidate = _manifest(run, store, pool, dates, files)
-        told = documents.Told(run, store, pool, decided, generated, candidate, steps, guarded)
-        manifest = candidate.model_copy(update={"reports": (*documents.write(told), _ledger(store, run, ledger))})
+        candidate = _manifest(run, store, pool, dates, files, accounts)
+        told = Told(run, store, pool, decided, generated, candidate, accounts.steps, guarded)
+        manifest = candidate.model_copy(update={"reports": _documents(told)})
         commit(store, manifest)
     held = move_publishing_tag(store, run, manifest.version)
+    write_run(
+        store,
+        RunEnd(
+            run_id=run.run_id,
+            corpus=run.corpus,
+            outcome="nothing_new" if parent else "published",
+            version=manifest.version,
+            steps=accounts.steps,
+            ledger=accounts.ledger,
+        ),
+    )
     return RunReport(
         corpus=run.corpus,
         version=manifest.version,
@@ -62,21 +67,31 @@ def run(
         unit=run.recipe.mixture.unit,
         human_share=manifest.totals.human_share,
         floor=run.recipe.mixture.human.min,
-        steps=steps,
+        steps=accounts.steps,
         findings=guarded.findings,
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning), *([held] if held else [])),
         store=store.uri,
-        example=_example(ledger),
+        example=accounts.example,
     )
 
 
-def _example(ledger: pl.DataFrame) -> str | None:
-    """Choose a document to explain: a near-duplicate where there is one, for its keeper."""
-    ended = ledger.drop_nulls("doc_id").sort(pl.col("reason") == "duplicate_near", descending=True, nulls_last=True)
-    return ended["doc_id"].head(1).to_list()[0] if ended.height else None
+def stopped(run: Run, store: Store, accounts: Accounts, gate: str) -> None:
+    """Keep the ledger of a run that a gate stopped; gate: what it said."""
+    end = RunEnd(
+        run_id=run.run_id,
+        corpus=run.corpus,
+        outcome="stopped",
+        version=run.parent,
+        message=gate,
+        steps=accounts.steps,
+        ledger=accounts.ledger,
+    )
+    write_run(store, end)
 
 
-def _manifest(run: Run, store: Store, pool: Pool, dates: dict[int, str], files: Sequence[DataFile]) -> Manifest:
+def _manifest(
+    run: Run, store: Store, pool: Pool, dates: dict[int, str], files: Sequence[DataFile], accounts: Accounts
+) -> Manifest:
     """Return what the candidate is, its mixture proven, without the documents about it."""
     everything, splits, proof = prove(run.recipe, files)
     versions = {"ingest": READING_VERSION, "pairs": PAIRS_VERSION}
@@ -96,6 +111,16 @@ def _manifest(run: Run, store: Store, pool: Pool, dates: dict[int, str], files: 
         splits=splits,
         mixture=proof,
         reports=(),
+        ledger=accounts.ledger,
+    )
+
+
+def _documents(told: Told) -> tuple[FileRef, ...]:
+    """Write all documents of a version into its folder of reports."""
+    return tuple(
+        write_report(told.store, told.run.corpus, told.run.version, name, content)
+        for module in shelf.modules(documents.__name__).values()
+        for name, content in cast(Document, module).write(told).items()
     )
 
 
@@ -133,12 +158,6 @@ def move_publishing_tag(store: Store, run: Run, version: int) -> str | None:
         except ConflictError:  # somebody moved it at the same moment: see whereto
             continue
         return None
-
-
-def _ledger(store: Store, run: Run, ledger: pl.DataFrame) -> FileRef:
-    sink = BytesIO()
-    ledger.write_parquet(sink, compression="zstd")
-    return write_report(store, run.corpus, run.version, LEDGER, sink.getvalue(), rows=ledger.height)
 
 
 def _now() -> str:

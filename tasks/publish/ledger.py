@@ -7,11 +7,11 @@ import polars as pl
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, SourceFile
-from cuvee.schemas.report import StepReport
-from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, VERDICTS, DecidedRef, PlannedRef, declared
+from cuvee.schemas.report import STEPS, Accounts, StepReport
+from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, VERDICTS, DecidedRef, PlannedRef, declared
+from cuvee.storage.corpus import ledger_folder
 from cuvee.storage.store import Store
-from cuvee.storage.tables import read_table
-from cuvee.tasks.decide.verdicts import STEPS
+from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks.generate.rounds import NOT_SENT, Generated
 from cuvee.tasks.pool import Pool, frame_of
 from cuvee.tasks.steps import load, load_decided, look_up
@@ -20,23 +20,40 @@ from cuvee.tasks.steps import load, load_decided, look_up
 _READ = tuple(name for name in LEDGER if name in DECLARED or name in CONCLUDED or name in VERDICTS)
 
 
+def run(
+    run: Run,
+    store: Store,
+    pool: Pool,
+    files: Sequence[SourceFile],
+    decided: DecidedRef,
+    planned: PlannedRef | None,
+    generated: Sequence[Generated],
+) -> Accounts:
+    """Write the ledger of a run, and add up what became of its rows; the arguments and errors are those of `build`."""
+    ledger = build(run, store, pool, files, decided, planned, generated)
+    ref = write_table(store, ledger_folder(run.corpus), ledger.to_arrow(), level=3)
+    return Accounts(ledger=(ref,), steps=step_reports(run.recipe, ledger), example=_example(ledger))
+
+
 def build(
     run: Run,
     store: Store,
     pool: Pool,
     files: Sequence[SourceFile],
     decided: DecidedRef,
-    planned: PlannedRef,
+    planned: PlannedRef | None,
     generated: Sequence[Generated],
 ) -> pl.DataFrame:
     """Write down every row's end, sorted by source, file and row.
 
     files: the source files that exist now; what was unreadable in a file that is gone is no row of anything.
-    decided: all current rows with verdicts; planned: the survivors with their split.
+    decided: all current rows with verdicts; planned: the survivors with their split, null where nothing can be
+    published: then all of them are pooled.
     Raises IntegrityError when the accounts do not balance: that is a fault of cuvee, and nothing is published.
     """
     rows = load_decided(store, decided, ["shard", "position", "verdict", *_READ])
-    splits = load(store, planned, ["shard", "position", "split"]).with_columns(kept=pl.col("split").is_not_null())
+    chosen = load(store, planned, ["shard", "position", "split"]) if planned else PLANNED.to_frame()
+    splits = chosen.select("shard", "position", kept=pl.col("split").is_not_null())
     outcome = (
         pl.when(pl.col("verdict").is_not_null())
         .then(pl.lit("dropped"))
@@ -70,6 +87,12 @@ def step_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, StepReport]:
         reports[step] = StepReport(into=left, out=left - sum(dropped.values()), dropped=dropped)
         left = reports[step].out
     return reports
+
+
+def _example(ledger: pl.DataFrame) -> str | None:
+    """Choose a document to explain: a near-duplicate where there is one, for its keeper."""
+    ended = ledger.drop_nulls("doc_id").sort(pl.col("reason") == "duplicate_near", descending=True, nulls_last=True)
+    return ended["doc_id"].head(1).to_list()[0] if ended.height else None
 
 
 def _report(rows: pl.DataFrame, step: str) -> StepReport:
