@@ -1,6 +1,6 @@
 """What a run tells: the figures of each step, and how it ended."""
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, SerializeAsAny
 
@@ -61,9 +61,6 @@ class Figures(Frozen):
     """What a metric of the guard measured; each has a type of its own."""
 
 
-F = TypeVar("F", bound=Figures)
-
-
 class Guarded(Frozen):
     """What the guard says of a candidate. figures: by metric; earlier: duplicates and diversity of the version that
     guard.compare_with names, null where there is none.
@@ -72,10 +69,6 @@ class Guarded(Frozen):
     findings: tuple[Finding, ...]
     figures: dict[str, SerializeAsAny[Figures]]
     earlier: dict[str, Any] | None = None
-
-    def of(self, kind: type[F]) -> F:
-        """Return the figures of one metric, by their type."""
-        return next(figures for figures in self.figures.values() if isinstance(figures, kind))
 
 
 class RunReport(Frozen):

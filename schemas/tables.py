@@ -152,10 +152,3 @@ class DecidedRef(Frozen):
     concluded: ConcludedRef
     verdicts: VerdictsRef
     amounts: AmountsRef
-
-
-def declared(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Return the frame with exactly the columns of a schema, in its order and types; raises polars' ColumnNotFoundError
-    for one that is missing, and InvalidOperationError for a value that its type cannot hold.
-    """
-    return frame.select(schema.names()).cast(schema)

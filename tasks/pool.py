@@ -25,7 +25,7 @@ from cuvee.schemas.records import (
     ShardsRecord,
     StepRecord,
 )
-from cuvee.schemas.tables import ROWS, declared
+from cuvee.schemas.tables import ROWS
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, read_each, read_tables, take_rows
 
@@ -172,7 +172,7 @@ def signal_rows(store: Store, pool: Pool, kind: str, schema: pl.Schema) -> pl.Da
 class Texts:
     """Random access to the text of a pool's rows, while the block of `with` lasts.
 
-    The pages of a shard that hold wanted rows are read, until as many texts are taken from it as it has pages. From
+    The pages of a shard that hold wanted rows are read, until as many texts were taken from it as it has pages. From
     then on it lies decompressed in a memory-mapped file beside the store. So memory is bounded by what is asked for at
     a time, and a shard is decompressed two or three times over at the most.
     """
@@ -205,8 +205,8 @@ class Texts:
     def _rows(self, number: int, position: Int64s) -> pa.Table:
         """Return rows of a shard, by ascending position."""
         file = self._shards[number].file
-        self._taken[number] += len(position)
-        if self._taken[number] > file.bytes // PAGE_BYTES:
+        before, self._taken[number] = self._taken[number], self._taken[number] + len(position)
+        if before > file.bytes // PAGE_BYTES:
             return self._table(number).take(pa.array(position))
         return take_rows(self._store, file, self._columns, position)
 
@@ -230,3 +230,10 @@ def frame_of(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def declared(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return the frame with exactly the columns of a schema, in its order and types; raises polars' ColumnNotFoundError
+    for one that is missing, and InvalidOperationError for a value that its type cannot hold.
+    """
+    return frame.select(schema.names()).cast(schema)

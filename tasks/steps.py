@@ -11,10 +11,11 @@ from typing import TypeVar
 import polars as pl
 
 from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
-from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef, declared
+from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef
 from cuvee.storage.corpus import read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
+from cuvee.tasks.pool import declared
 
 STALE_S = 24 * 3600
 STALE_DAYS = 7

@@ -19,9 +19,9 @@ from texts import documents, write_jsonl
 from cuvee.schemas.errors import GateError
 from cuvee.tasks.dedup import crowd, final, near
 from cuvee.tasks.dedup import pairs as pool_pairs
-from cuvee.tasks.dedup.candidates import candidates
 from cuvee.tasks.dedup.files import dedup_files
 from cuvee.tasks.dedup.final import keepers
+from cuvee.tasks.dedup.index import candidates
 from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution
 from cuvee.tasks.dedup.verify import Comparison

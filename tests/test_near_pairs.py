@@ -19,9 +19,9 @@ from cuvee.schemas.records import PairsReport
 from cuvee.schemas.report import Finding
 from cuvee.storage import pages, tables
 from cuvee.storage.store import open_store
-from cuvee.tasks.dedup import band_index, pairs
+from cuvee.tasks.dedup import index, pairs
 from cuvee.tasks.dedup import verify as engine
-from cuvee.tasks.dedup.candidates import BandKeys, first_of_each
+from cuvee.tasks.dedup.index import BandKeys, first_of_each
 from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR
 from cuvee.tasks.dedup.resolve import resolve as keepers_of
@@ -289,8 +289,8 @@ def test_band_keys_are_read_alike_few_or_many_at_a_time(tmp_path: Path, monkeypa
         texts = documents(8, seed=ord(name))
         write_jsonl(tmp_path / f"a/{name}.jsonl", [*texts, texts[0], altered(texts[1], random.Random(1))])
     expected, _ = table_of(recipe, store)
-    monkeypatch.setattr(band_index, "BAND_BYTES", 500)
-    monkeypatch.setattr(band_index, "ROWS_AT_A_TIME", 12)
+    monkeypatch.setattr(index, "BAND_BYTES", 500)
+    monkeypatch.setattr(index, "ROWS_AT_A_TIME", 12)
     found, _ = table_of(recipe, f"memory://near-pairs-{next(_stores)}")
     assert found.height == 3
     assert found.equals(expected)

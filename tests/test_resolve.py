@@ -19,6 +19,7 @@ from cuvee.flows.hands import PlainHands
 from cuvee.flows.pipeline import describe
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import DraftRecord, DraftReport
+from cuvee.schemas.report import STEPS
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import open_store
 from cuvee.storage.tables import read_table
@@ -467,11 +468,11 @@ def test_every_row_of_every_source_ends_in_exactly_one_account(accounted: Candid
 def test_the_steps_pass_on_what_they_do_not_drop_and_end_with_what_is_published(accounted: Candidate) -> None:
     ledger = accounted.ledger()
     reports = step_reports(accounted.begun.run.recipe, ledger)
-    assert list(reports) == ["ingest", "generate", *verdicts.STEPS[1:]]
+    assert list(reports) == ["ingest", "generate", *STEPS[1:]]
     for report in reports.values():
         assert report.into == report.out + sum(report.dropped.values())
     assert reports["ingest"].into == 31
-    steps = [reports[name] for name in verdicts.STEPS[1:]]
+    steps = [reports[name] for name in STEPS[1:]]
     assert steps[0].into == reports["ingest"].out + reports["generate"].out
     assert [step.out for step in steps[:-1]] == [step.into for step in steps[1:]]
     assert steps[-1].out == ledger.filter(outcome="kept").height

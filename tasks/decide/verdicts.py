@@ -26,7 +26,6 @@ from cuvee.schemas.tables import (
     DecidedRef,
     DeclaredRef,
     VerdictsRef,
-    declared,
 )
 from cuvee.storage.store import Store
 from cuvee.tasks import filters
@@ -35,7 +34,7 @@ from cuvee.tasks.decide.current import Drafts, declare, gone, own_copies, spoken
 from cuvee.tasks.dedup.pairs import read_pairs
 from cuvee.tasks.filters import synthetic
 from cuvee.tasks.measure.signals import filter_kinds, filter_step, provenance_model
-from cuvee.tasks.pool import Pool, signal_rows, thin_rows
+from cuvee.tasks.pool import Pool, declared, signal_rows, thin_rows
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
 from cuvee.tasks.provenance.sources import thresholds as source_thresholds
 from cuvee.tasks.steps import look_up, save

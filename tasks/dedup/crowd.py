@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from cuvee.tasks.dedup.candidates import Bools
+from cuvee.tasks.dedup.index import Bools
 from cuvee.tasks.dedup.join import NO_LIMIT, join
 from cuvee.tasks.dedup.verify import Comparison, Floats, verify
 from cuvee.tasks.words.kernel import Int64s

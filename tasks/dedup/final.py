@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cuvee.tasks.dedup.candidates import BandKeys
+from cuvee.tasks.dedup.index import BandKeys
 from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, resolve
 from cuvee.tasks.dedup.verify import Comparison

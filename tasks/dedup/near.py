@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cuvee.tasks.dedup.candidates import BandKeys, Bools, candidates
 from cuvee.tasks.dedup.crowd import NOBODY, compare_crowd, in_a_bucket
+from cuvee.tasks.dedup.index import BandKeys, Bools, candidates
 from cuvee.tasks.dedup.join import NO_LIMIT, join
 from cuvee.tasks.dedup.verify import Comparison, Floats, verify
 from cuvee.tasks.words.kernel import Int64s, Uint64s

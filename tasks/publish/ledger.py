@@ -8,12 +8,12 @@ from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import STEPS, Accounts, StepReport
-from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, VERDICTS, DecidedRef, PlannedRef, declared
+from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, VERDICTS, DecidedRef, PlannedRef
 from cuvee.storage.corpus import ledger_folder
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks.generate.rounds import NOT_SENT, Generated
-from cuvee.tasks.pool import Pool, frame_of
+from cuvee.tasks.pool import Pool, declared, frame_of
 from cuvee.tasks.steps import load, load_decided, look_up
 
 # What is read of the decided rows.

@@ -7,7 +7,6 @@ from cuvee.schemas.report import Guarded, StepReport
 from cuvee.storage.copies import CARD
 from cuvee.tasks.guard.provenance import Provenance
 from cuvee.tasks.provenance.prevalence import Estimate
-from cuvee.tasks.provenance.sources import SourceFigures
 from cuvee.tasks.publish.documents import Told
 
 
@@ -49,7 +48,7 @@ def _card(manifest: Manifest, steps: Mapping[str, StepReport], guarded: Guarded)
         "",
         *_table(
             ["source", "declared", "concluded", "suspects", "wrongly suspected", "machine-written", "calibrated on it"],
-            _provenance(guarded.of(Provenance).sources),
+            _provenance(guarded),
         ),
         "",
         "## Findings",
@@ -117,7 +116,9 @@ def _steps(steps: Mapping[str, StepReport]) -> list[list[object]]:
     ]
 
 
-def _provenance(sources: Mapping[str, SourceFigures]) -> list[list[object]]:
+def _provenance(guarded: Guarded) -> list[list[object]]:
+    """Tell what the evidence says, a row a source."""
+
     def counts(found: Mapping[str, int]) -> str:
         return ", ".join(f"{name} {count:,}" for name, count in found.items()) or "-"
 
@@ -134,7 +135,9 @@ def _provenance(sources: Mapping[str, SourceFigures]) -> list[list[object]]:
             share(found.prevalence.best),
             "yes" if found.calibrated else "no",
         ]
-        for name, found in sources.items()
+        for figures in guarded.figures.values()
+        if isinstance(figures, Provenance)
+        for name, found in figures.sources.items()
     ]
 
 
