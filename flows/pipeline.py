@@ -58,8 +58,10 @@ def carry_out(
             standing = f"{run.corpus}@{version_name(run.version)}"
             _logger.warning("%s was published by another run meanwhile: taking its pool, and planning again", standing)
             continue
-        finally:
+        except GateError:
             clear(run, place)
+            raise
+        clear(run, place)
         seconds = round(time.monotonic() - started, 1)
         return report.model_copy(update={"seconds": seconds, "warnings": (*lost, *report.warnings)})
 
