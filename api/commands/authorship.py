@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cuvee.tasks.provenance.conclude import Thresholds
     from cuvee.tasks.provenance.model import Model
+    from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 _MODEL_HELP = "builtin, the folder of a trained model, or name@v0001 of the store."
 
@@ -158,7 +159,7 @@ def _load(model: str, store: str | None) -> "Model":
     return load_named(store_uri(store), model) if is_ref(model) else load(model)
 
 
-def _thresholds(model: "Model", rate: float) -> "Thresholds":
+def _thresholds(model: "ProvenanceModel", rate: float) -> "Thresholds":
     from cuvee.tasks.provenance.conclude import Thresholds
 
     return Thresholds(synthetic=model.threshold(rate), human=model.human_threshold(), suspects="relabel")
@@ -170,7 +171,7 @@ def _language(text: "pl.Series") -> "pl.Series":
     return language.signals(text.alias("text").to_frame())["language"]
 
 
-def _summary(documents: "pl.DataFrame", model: "Model", labels: "pl.DataFrame | None") -> list[str]:
+def _summary(documents: "pl.DataFrame", model: "ProvenanceModel", labels: "pl.DataFrame | None") -> list[str]:
     from cuvee.tasks.provenance.classify import prevalence_of
     from cuvee.tasks.provenance.prevalence import Estimate
 

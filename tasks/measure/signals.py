@@ -29,7 +29,8 @@ from cuvee.tasks import filters
 from cuvee.tasks.measure import decontaminate
 from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import classify
-from cuvee.tasks.provenance.model import Model, load
+from cuvee.tasks.provenance.model import load
+from cuvee.tasks.provenance.protocol import ProvenanceModel
 from cuvee.tasks.provenance.store import is_ref, load_named
 from cuvee.tasks.words import SIGN_VERSION
 from cuvee.tasks.words.kernel import sketch
@@ -131,7 +132,7 @@ def filter_step(kind: str) -> str:
     return f"filter-{kind}"
 
 
-def provenance_model(run: Run) -> Model:
+def provenance_model(run: Run) -> ProvenanceModel:
     """Load the recipe's classifier: builtin, name@v0001 of the run's store, or a folder relative to the recipe's."""
     where = run.recipe.provenance.model
     if is_ref(where):

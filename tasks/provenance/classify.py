@@ -14,8 +14,8 @@ from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks import phrases, readers
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
-from cuvee.tasks.provenance.model import Model
 from cuvee.tasks.provenance.prevalence import Prevalence, prevalence
+from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 # Changes whenever a text can get another score from the same model, or another phrase.
 VERSION = 2
@@ -28,7 +28,7 @@ BATCH_CHARACTERS = 8 << 20
 Language = Callable[[pl.Series], pl.Series]
 
 
-def score_shard(text: pl.Series, language: pl.Series | None, model: Model) -> pl.DataFrame:
+def score_shard(text: pl.Series, language: pl.Series | None, model: ProvenanceModel) -> pl.DataFrame:
     """Return p_model and phrase of each text, in order.
 
     language: ISO 639-1 codes; a null code gives no p_model, no column at all means the model's languages.
@@ -39,7 +39,7 @@ def score_shard(text: pl.Series, language: pl.Series | None, model: Model) -> pl
 
 def classify_files(
     paths: Iterable[str | Path],
-    model: Model,
+    model: ProvenanceModel,
     thresholds: Thresholds,
     text_field: str = "text",
     language: Language | None = None,
@@ -98,7 +98,7 @@ def read_audit(path: Path) -> pl.DataFrame:
     return audit
 
 
-def prevalence_of(documents: pl.DataFrame, model: Model, audit: pl.DataFrame | None = None) -> Prevalence:
+def prevalence_of(documents: pl.DataFrame, model: ProvenanceModel, audit: pl.DataFrame | None = None) -> Prevalence:
     """Estimate the machine-written share of documents (columns id, p_model), with an audit where there is one.
 
     Raises RecipeError for an audited id that no document has, or that several have.
@@ -146,7 +146,9 @@ def _row_name(path: str) -> pl.Expr:
     return pl.concat_str(pl.lit(f"{path}:"), pl.col("row").cast(pl.String))
 
 
-def _classified(rows: pl.DataFrame, model: Model, thresholds: Thresholds, language: Language | None) -> pl.DataFrame:
+def _classified(
+    rows: pl.DataFrame, model: ProvenanceModel, thresholds: Thresholds, language: Language | None
+) -> pl.DataFrame:
     scores = score_shard(rows["text"], language(rows["text"]) if language else None, model)
     evidence = rows.select("id", words=layout.word_count(pl.col("text"))).hstack(scores)
     undeclared = evidence.with_columns(

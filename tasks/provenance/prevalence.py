@@ -20,7 +20,8 @@ from pydantic import Field
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance.kernel import Floats
-from cuvee.tasks.provenance.model import BINS, Model, binned
+from cuvee.tasks.provenance.model import BINS, binned
+from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 RESAMPLES = 400
 # Fewer documents say nothing of a share.
@@ -70,7 +71,7 @@ class Prevalence(Frozen):
 
 def prevalence(
     p_model: pl.Series,
-    model: Model,
+    model: ProvenanceModel,
     known_human: pl.Series | None = None,
     label: pl.Series | None = None,
 ) -> Prevalence:
@@ -148,7 +149,7 @@ def difference(p_model: pl.Series, label: pl.Series) -> tuple[Estimate | None, i
     return _estimate(share, share - half, share + half), size
 
 
-def _modelled(observed: Floats, anchors: Floats, model: Model) -> tuple[Estimate, Estimate, float | None]:
+def _modelled(observed: Floats, anchors: Floats, model: ProvenanceModel) -> tuple[Estimate, Estimate, float | None]:
     """Return both estimates over observed and known-human documents together, and the distance of the fit."""
     held_human, held_synthetic = model.bins()
     random = np.random.default_rng(_SEED)

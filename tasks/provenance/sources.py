@@ -12,8 +12,8 @@ from pydantic import Field
 from cuvee.schemas.base import Frozen
 from cuvee.tasks.provenance.conclude import FIRST_DAY
 from cuvee.tasks.provenance.layout import MIN_WORDS
-from cuvee.tasks.provenance.model import Model
 from cuvee.tasks.provenance.prevalence import Estimate, Prevalence, prevalence
+from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 # A text that is rather human than not is never called synthetic, however human the rest of its source looks.
 LOWEST_THRESHOLD = 0.5
@@ -76,7 +76,7 @@ def thresholds(rows: pl.DataFrame, default: float, max_false_positive_rate: floa
     )
 
 
-def figures(rows: pl.DataFrame, model: Model, max_false_positive_rate: float) -> dict[str, SourceFigures]:
+def figures(rows: pl.DataFrame, model: ProvenanceModel, max_false_positive_rate: float) -> dict[str, SourceFigures]:
     """Return the figures of each source and generator, by name.
 
     rows: one a document and source, with source, doc_id, origin, provenance, suspect, p_model, p_synthetic,
@@ -103,7 +103,7 @@ def overall(sources: Mapping[str, SourceFigures]) -> Estimate | None:
     return Estimate(share=share, low=low, high=high)
 
 
-def _figures(rows: pl.DataFrame, model: Model, rate: float) -> SourceFigures:
+def _figures(rows: pl.DataFrame, model: ProvenanceModel, rate: float) -> SourceFigures:
     rows = rows.sort("doc_id").unique("doc_id", keep="first", maintain_order=True)
     own = (pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
     asked = rows.filter(pl.col("origin") != "synthetic", ~own)
