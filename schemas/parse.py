@@ -202,11 +202,6 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
                 raise RecipeError(f"{name}: sources.{position}.uri: {address.shown(uri)!r}: {reason}")
     for position, entry in enumerate(recipe.generate):
         where = f"{name}: generate.{position}"
-        if entry.generator == "ngram" and not entry.allow_baseline:
-            raise RecipeError(
-                f"{where}.generator: the ngram baseline writes nonsense and is for trying the pipeline out, "
-                "not for training; set allow_baseline: true if that is meant"
-            )
         if "@" in (entry.base_url or "").split("://")[-1].split("/")[0]:
             raise RecipeError(
                 f"{where}.base_url: a name or password in an address would be stored with every version; "

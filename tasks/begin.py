@@ -7,12 +7,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.parse import nearest, parse_recipe
+from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import read_state, versions
 from cuvee.storage.store import Store, open_store, store_uri
-from cuvee.tasks import filters, generators
+from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
 from cuvee.tasks.generate import grade, rounds
 from cuvee.tasks.keys import drafting_key, reading_key
@@ -47,10 +47,11 @@ def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
     """Read the recipe and the store's standing state, and write nothing.
 
     store: overrides the recipe's; a relative path in the recipe is below the recipe's folder.
-    Raises RecipeError for anything wrong in the recipe or its filters, generators, bands, model and benchmarks.
+    Raises RecipeError for anything wrong in the recipe or its formats, filters, generators, bands, model, benchmarks.
     """
     recipe = load_recipe(path, overrides)
-    folder = Path(path).absolute().parent
+    folder, name = Path(path).absolute().parent, Path(path).name
+    _check_parts(recipe, folder, name)
     chosen = store or (_below(folder, recipe.store) if recipe.store else None)
     place = open_store(store_uri(chosen))
     published = versions(place, recipe.corpus)
@@ -67,14 +68,16 @@ def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
         bands=choose_bands(recipe, known_pairs(state)),
         readings=_readings(recipe),
     )
-    _check_parts(run, Path(path).name)
+    _check_files(run, name)
     return run, place, state
 
 
 def _readings(recipe: Recipe) -> dict[str, str]:
     found = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
-    graded = {entry.name: grade.VERSIONS if entry.is_graded else () for entry in recipe.generate}
-    return found | {entry.name: drafting_key(recipe, entry, graded[entry.name]) for entry in recipe.generate}
+    for entry in recipe.generate:
+        graded = generators.find(entry.generator).GRADED
+        found[entry.name] = drafting_key(recipe, entry, grade.VERSIONS if graded else ())
+    return found
 
 
 def new_run_id(name: str = "") -> str:
@@ -82,20 +85,22 @@ def new_run_id(name: str = "") -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name or uuid4().hex}"
 
 
-def _check_parts(run: Run, name: str) -> None:
-    recipe = run.recipe
+def _check_parts(recipe: Recipe, folder: Path, name: str) -> None:
+    """Check what a recipe names of the readers, filters and generators that there are."""
+    for position, source in enumerate(recipe.sources):
+        readers.check(source.format, f"{name}: sources.{position}.format")
     for position, spec in enumerate(recipe.filters):
-        filters.parse(spec.model_dump(), f"{name}: filters.{position}", Path(run.folder))
+        filters.parse(spec.model_dump(), f"{name}: filters.{position}", folder)
     for position, entry in enumerate(recipe.generate):
-        if entry.generator not in generators.names():
-            hint = nearest(entry.generator, generators.names())
-            raise RecipeError(
-                f"{name}: generate.{position}.generator: no generator is called {entry.generator!r}; {hint}"
-            )
+        generators.check(entry, f"{name}: generate.{position}")
     if recipe.generate:
-        rounds.check(recipe, run.folder)
+        rounds.check(recipe, str(folder))
+
+
+def _check_files(run: Run, name: str) -> None:
+    """Check the model and the benchmarks, which a recipe brings."""
     model = signals.provenance_model(run)
-    model.threshold(recipe.provenance.max_false_positive_rate)
+    model.threshold(run.recipe.provenance.max_false_positive_rate)
     for path in signals.benchmark_paths(run):
         if not path.is_file():
             raise RecipeError(f"{name}: decontaminate.benchmarks: {path} is not a file; correct the path")

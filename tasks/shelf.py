@@ -3,8 +3,11 @@
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.parse import nearest
 
 
 @functools.cache
@@ -17,3 +20,23 @@ def names(package: str) -> list[str]:
     """List the names of a package's modules without importing them, sorted."""
     folders = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+
+
+def find(package: str, name: str, where: str) -> ModuleType:
+    """Import one module of a package, and no other.
+
+    where: the key of the recipe that names it, for messages. Raises RecipeError with the nearest known name.
+    """
+    check(package, name, where)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def check(package: str, name: str, where: str, also: Sequence[str] = ()) -> None:
+    """Raise RecipeError, with the nearest known name, for a name that no module of a package has; import none.
+
+    also: what else may stand there.
+    """
+    known = [*also, *names(package)]
+    if name not in known:
+        kind = package.rpartition(".")[2].removesuffix("s")
+        raise RecipeError(f"{where}: no {kind} is called {name!r}; {nearest(name, known)}")

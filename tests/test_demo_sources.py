@@ -20,7 +20,7 @@ from cuvee.schemas import recipe as recipe_schema
 from cuvee.schemas.document import PUBLISHED
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
-from cuvee.tasks import filters, readers
+from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.demo.python_text import MIN_WORDS, declared_license, module_rows, packages, prose
 from cuvee.tasks.demo.texts import Gathered, gather, recipe
 
@@ -191,7 +191,11 @@ class Small:
 
 
 def check(parsed: recipe_schema.Recipe) -> recipe_schema.Recipe:
-    """Check the options of the filters too: the recipe leaves them to each filter."""
+    """Check what the recipe leaves to its readers, filters and generators."""
+    for source in parsed.sources:
+        readers.check(source.format, source.name)
+    for draft in parsed.generate:
+        generators.check(draft, draft.name)
     for place, entry in enumerate(parsed.filters):
         filters.parse(entry.model_dump(), f"filters.{place}")
     return parsed
@@ -326,6 +330,6 @@ def test_the_guide_to_reading_lists_the_published_columns() -> None:
 
 def test_the_reference_lists_the_suffixes_of_every_format() -> None:
     listed = re.findall(r"^\| `(\w+)` \| ((?:`\.\w+` ?)+) \|", REFERENCE, flags=re.MULTILINE)
-    assert {name for name, _ in listed} == set(readers.FORMATS)
+    assert {name for name, _ in listed} == set(readers.names())
     for name, suffixes in listed:
         assert all(readers.detect(f"file{suffix}") == (name, None) for suffix in re.findall(r"\.\w+", suffixes))

@@ -50,7 +50,7 @@ def parquet_bytes(table, **options):
 
 
 def test_the_formats_are_those_that_stand_in_the_folder():
-    assert set(readers.FORMATS) == {"jsonl", "parquet", "csv", "text", "html", "warc", "stackexchange"}
+    assert set(readers.names()) == {"jsonl", "parquet", "csv", "text", "html", "warc", "stackexchange"}
 
 
 @pytest.mark.parametrize(
@@ -576,7 +576,7 @@ SEEDS = {
 @st.composite
 def damaged(draw):
     """A format, a compression, and bytes: random, or a good file with random bytes written over it or cut off."""
-    format = draw(st.sampled_from(readers.FORMATS))
+    format = draw(st.sampled_from(readers.names()))
     compression = None if format == "parquet" else draw(st.sampled_from([None, "gzip", "zstd"]))
     if draw(st.booleans()):
         content = draw(st.binary(max_size=200))

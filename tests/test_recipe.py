@@ -204,10 +204,6 @@ def test_a_key_that_is_like_none_lists_what_is_known() -> None:
         ("generate: [{name: gov, generator: openai, budget: {amount: 1}}]", "the name 'gov' is used twice"),
         ("generate: [{name: w, generator: openai}]", "generate.0.budget.amount: auto needs mixture.human.min"),
         (
-            "generate: [{name: w, generator: ngram, budget: {amount: 1}}]",
-            "generate.0.generator: the ngram baseline writes nonsense",
-        ),
-        (
             "generate: [{name: w, generator: openai, budget: {amount: 1}, seeds: {sources: [gvo]}}]",
             "generate.0.seeds.sources: no source is named 'gvo'; did you mean 'gov'?",
         ),
@@ -222,10 +218,6 @@ def test_a_key_that_is_like_none_lists_what_is_known() -> None:
         (
             "generate: [{name: w, generator: openai, budget: {amount: 1}, gates: {length_ratio: [2, 1]}}]",
             "length_ratio: [2.0, 1.0] is no range",
-        ),
-        (
-            "generate: [{name: w, generator: ngram, allow_baseline: true, budget: {amount: 1}, grade: {judge_model: j}}]",  # noqa: E501
-            "grade.judge_model: the ngram baseline has no endpoint to ask",
         ),
         ("corpus: other", "line 3, column 1: not YAML: found duplicate key"),
         ("ingest: {mask: [email}", "line 3, column 22: not YAML: "),
@@ -245,9 +237,8 @@ def test_what_is_not_a_mapping_is_no_recipe() -> None:
 
 
 def test_one_faulty_source_is_one_error() -> None:
-    assert refused("corpus: library\nsources: [{name: gov, uri: a, format: pdf}]\n").splitlines() == [
-        "library.yaml: sources.0.format: 'pdf': input should be 'auto', 'jsonl', 'parquet', 'csv', 'text', 'html', "
-        "'warc' or 'stackexchange'"
+    assert refused("corpus: library\nsources: [{name: gov, uri: a, dates: sure}]\n").splitlines() == [
+        "library.yaml: sources.0.dates: 'sure': input should be 'claimed' or 'trusted'"
     ]
     assert "sources: " in refused("corpus: library\nsources: []\n")
 

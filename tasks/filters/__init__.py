@@ -8,9 +8,6 @@ Signals are kept for all documents: a changed threshold needs no text.
 """
 
 import difflib
-import functools
-import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -21,6 +18,7 @@ import polars.selectors as cs
 from pydantic import ValidationError
 
 from cuvee.schemas.errors import RecipeError
+from cuvee.tasks import shelf
 from cuvee.tasks.filters._rules import FilterOptions, coalesce
 
 Options = FilterOptions
@@ -71,20 +69,20 @@ class Gathering(Protocol):
         """Name the column that `gather` makes for these options."""
 
 
-@functools.cache
-def _found() -> Mapping[str, Kind]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    return {name: cast(Kind, importlib.import_module(f"{__name__}.{name}")) for name in names}
-
-
 def kinds() -> dict[str, Kind]:
     """Return the filter modules by name, sorted."""
-    return dict(_found())
+    return {name: cast(Kind, module) for name, module in shelf.modules(__name__).items()}
 
 
 def table(name: str) -> pl.Schema:
     """Return the columns of a kind's table of signals: doc_id, then its own."""
     return pl.Schema({"doc_id": pl.String(), **_kind(name, "filters").SIGNALS})
+
+
+def is_measured(name: str) -> bool:
+    """Tell whether a kind looks at text; one without signals and parts judges by what is declared of a row."""
+    kind = _kind(name, "filters")
+    return bool(kind.SIGNALS) or isinstance(kind, Gathering)
 
 
 def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> Options:
@@ -96,7 +94,7 @@ def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> Opti
     if not isinstance(spec, Mapping):
         raise RecipeError(f"{where}: {spec!r} is not a filter; write for example {{kind: language, keep: [en]}}")
     if "kind" not in spec:
-        raise RecipeError(f"{where}.kind: missing; give one of {', '.join(_found())}")
+        raise RecipeError(f"{where}.kind: missing; give one of {', '.join(kinds())}")
     kind = _kind(str(spec["kind"]), f"{where}.kind")
     try:
         return kind.Options.model_validate({str(key): value for key, value in spec.items()}, context={"folder": folder})
@@ -137,7 +135,7 @@ def judge(frame: pl.DataFrame, options: Sequence[Options]) -> pl.Series:
 
     frame columns: the signals of all kinds in `options`, and what their verdicts read beside.
     """
-    reasons = [_found()[entry.kind].verdict(entry) for entry in options]
+    reasons = [kinds()[entry.kind].verdict(entry) for entry in options]
     # A literal alone has one row, whatever the frame's height: hence with_columns.
     return frame.with_columns(coalesce(reasons).alias("verdict"))["verdict"]
 
@@ -154,11 +152,10 @@ def _batches(shard: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _kind(name: str, where: str) -> Kind:
-    if name not in _found():
-        raise RecipeError(
-            f"{where}: no filter is called {name!r};{_nearest(name, _found())} kinds: {', '.join(_found())}"
-        )
-    return _found()[name]
+    known = kinds()
+    if name not in known:
+        raise RecipeError(f"{where}: no filter is called {name!r};{_nearest(name, known)} kinds: {', '.join(known)}")
+    return known[name]
 
 
 def _explain(error: ValidationError, kind: Kind, where: str) -> str:

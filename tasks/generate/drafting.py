@@ -22,7 +22,6 @@ from cuvee.tasks.generate import grade, judge
 from cuvee.tasks.generate.seeds import Seeds
 from cuvee.tasks.generators._ask import desk
 from cuvee.tasks.generators._journal import Journal, journal_of
-from cuvee.tasks.generators.openai import shown
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.shards import MB, draft_shards
@@ -110,9 +109,8 @@ def _graded(
     """Pass the answers through gates and judge; return all rounds, and drafts that must wait for another run."""
     gate = partial(_gate, run, entry, seeds)
     drafts = asked.drop("text").hstack(gate(asked))
-    if not entry.is_graded:
-        rounds = judge.choose(judge.first(drafts))
-        return rounds, {}
+    if not entry.grade.judge_model:
+        return judge.choose(judge.first(drafts)), {}
     told = partial(progress, f"grade {entry.name}")
     rounds, faults = judge.assess(entry, desk(entry, journal), seeds.fetch, drafts, gate, told)
     return rounds, {fault.request_key: fault.reason for fault in faults}
@@ -136,14 +134,23 @@ def _gate(run: Run, entry: Generate, seeds: Seeds, rows: pl.DataFrame) -> pl.Dat
 
 
 def _measured(entry: Generate, seeds: Seeds, clean: pl.DataFrame) -> pl.DataFrame:
-    if not entry.is_graded:
+    if not generators.find(entry.generator).GRADED:
         absent = [pl.lit(None, kind).alias(name) for name, kind in {"gate": pl.String(), **grade.MEASURES}.items()]
         return clean.select("text", *absent).with_columns(clean["words"])
-    seed = pl.Series("seed", shown(clean, seeds.fetch), dtype=pl.String)
+    seed = pl.Series("seed", _shown(entry, clean, seeds), dtype=pl.String)
     seen = clean.with_columns(pl.when(pl.col("brief").is_null()).then(seed).alias("seed"))
     measures = grade.measure(seen)
     reason = measures.with_columns(seed_language=clean["seed_language"]).select(gate=grade.gate(entry.gates))
     return clean.select("text").hstack(reason).hstack(measures)
+
+
+def _shown(entry: Generate, rows: pl.DataFrame, seeds: Seeds) -> pl.Series | list[str]:
+    """Return what each draft was made of: what its request showed of its seed, or the whole of that; null for none."""
+    generator = generators.find(entry.generator)
+    if isinstance(generator, generators.Asking):
+        return generator.shown(rows, seeds.fetch)
+    found = seeds.fetch(rows["doc_id"].drop_nulls().unique().to_list())
+    return rows.join(found.select("doc_id", seed="text"), on="doc_id", how="left", maintain_order="left")["seed"]
 
 
 def _null_where(absent: pl.Series) -> Iterator[pl.Expr]:

@@ -5,25 +5,27 @@ import polars as pl
 from cuvee.schemas.generation import Outlook, SamplePrompt
 from cuvee.schemas.recipe import Generate
 from cuvee.storage.store import Store
+from cuvee.tasks import generators
 from cuvee.tasks.generate import budget, drafting
 from cuvee.tasks.generate.seeds import Seeds
-from cuvee.tasks.generators import openai
 from cuvee.tasks.generators._journal import answered
 from cuvee.tasks.pool import Pool
 
 
 def outlook(store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo: pl.DataFrame) -> Outlook:
-    """Say what would be sent for these requests, with a sample prompt a kind."""
-    if not entry.is_graded:
-        return Outlook(requests=todo.height)
+    """Say what would be sent for these requests, with a sample prompt a kind where an endpoint is asked."""
+    generator = generators.find(entry.generator)
+    judgements = todo.height if entry.grade.judge_model else 0
+    if not isinstance(generator, generators.Asking):
+        return Outlook(requests=todo.height, judgements=judgements)
     ended = answered(store, drafting.place(entry), todo["request_key"])
     sent, received = budget.expected_tokens(entry, todo)
     samples = todo.unique("kind", keep="first", maintain_order=True)
     with Seeds(store, pool, seeds) as texts:
-        shown = openai.messages(entry, samples, texts.fetch)
+        shown = generator.messages(entry, samples, texts.fetch)
     return Outlook(
         requests=todo.height - ended,
-        judgements=todo.height if entry.grade.judge_model else 0,
+        judgements=judgements,
         prompt_tokens=sent,
         completion_tokens=received,
         cost_usd=budget.cost_of(entry, sent, received),

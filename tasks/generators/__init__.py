@@ -4,27 +4,45 @@ A generator turns human documents (seeds) into drafts in two steps that never mi
 before anything is sent, `run` carries the plan out and returns one draft or one failure a request.
 """
 
-import importlib
-import pkgutil
 from typing import cast
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.parse import nearest
-from cuvee.tasks.generators._types import Drafts, Generator, Progress, Settings, Texts
+from cuvee.schemas.recipe import Generate
+from cuvee.tasks import shelf
+from cuvee.tasks.generators._ask import place_of
+from cuvee.tasks.generators._types import Asking, Drafts, Generator, Progress, Settings, Texts
 
-__all__ = ["Drafts", "Generator", "Progress", "Settings", "Texts", "find", "names"]
+__all__ = ["Asking", "Drafts", "Generator", "Progress", "Settings", "Texts", "check", "find", "names"]
 
 
 def names() -> list[str]:
     """List the generators in this folder, sorted; modules whose name starts with an underscore are their parts."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return shelf.names(__name__)
 
 
-def find(name: str) -> Generator:
+def find(name: str, where: str = "generate.generator") -> Generator:
     """Load one generator by the name a recipe gives it; only then is its engine library imported.
 
-    Raises RecipeError for an unknown name, with the nearest known one.
+    where: the key of the recipe, for messages. Raises RecipeError for an unknown name, with the nearest known one.
     """
-    if name not in names():
-        raise RecipeError(f"generate.generator: {name!r} is not known; {nearest(name, names())}")
-    return cast(Generator, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Generator, shelf.find(__name__, name, where))
+
+
+def check(entry: Generate, where: str) -> None:
+    """Raise RecipeError for an unknown generator, and for what does not fit what it says of itself.
+
+    where: the entry's place in the recipe, for messages.
+    """
+    generator = find(entry.generator, f"{where}.generator")
+    if generator.BASELINE and not entry.allow_baseline:
+        raise RecipeError(
+            f"{where}.generator: the {entry.generator} baseline writes nonsense and is for trying the pipeline out, "
+            "not for training; set allow_baseline: true if that is meant"
+        )
+    if entry.grade.judge_model and not generator.GRADED:
+        kind = "baseline" if generator.BASELINE else "generator"
+        raise RecipeError(
+            f"{where}.grade.judge_model: the {entry.generator} {kind} has no endpoint to ask; leave it null"
+        )
+    if entry.grade.judge_model:
+        place_of(entry)

@@ -7,7 +7,7 @@ seed and template. Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -166,9 +166,16 @@ class Drafts:
 
 
 class Generator(Protocol):
-    """A generator module. `VERSION` rises when the same plan would give other drafts; it is part of every key."""
+    """A generator module.
+
+    VERSION rises when the same plan would give other drafts; it is part of every key. GRADED: whether drafts pass the
+    gates, and the judge where there is one. BASELINE: whether a recipe must allow what it writes, which nobody should
+    train on. One that asks an endpoint is an `Asking` too.
+    """
 
     VERSION: int
+    GRADED: bool
+    BASELINE: bool
 
     def plan(self, settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
         """Decide every request, reading no text and sending nothing; PLAN_SCHEMA.
@@ -194,6 +201,22 @@ class Generator(Protocol):
         journal: where answers that cost something are kept; a second run with it pays for nothing twice.
         The rows do not depend on the clock, on attempts, or on how often the run was interrupted.
         """
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """What a generator module holds whose drafts are answers of an endpoint, beside what a `Generator` does.
+
+    Of another one a plan has no prompts, tokens or cost to show, and a draft is compared with the whole of its seed.
+    """
+
+    def messages(self, settings: Settings, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
+        """Return the messages (role, content) of each row of a plan, as they are sent, in plan order."""
+        ...
+
+    def shown(self, rows: pl.DataFrame, texts: Texts) -> list[str]:
+        """Return what each row's request shows of its seed, or its brief; rows: seed_ids, brief."""
         ...
 
 
@@ -234,11 +257,12 @@ def draft_rows(
 ) -> pl.DataFrame:
     """Join a plan with its answers and its seeds to DRAFT_SCHEMA, in plan order; requests without answer have no row.
 
-    answers: ANSWER_SCHEMA, in any order.
+    answers: in any order; request_key, text, and what else of ANSWER_SCHEMA an answer holds.
     Domain, license and language are those of the first seed, or of `free` and null where there is none.
     constants: `model` and `endpoint`.
     """
     labels = seeds.unique("doc_id", keep="any").select("doc_id", "domain", "license", "language")
+    answers = pl.concat([ANSWER_SCHEMA.to_frame(), answers], how="diagonal")
     return (
         plan.with_columns(pl.col("seed_ids").list.first().alias("doc_id"))
         .join(answers, on="request_key", how="inner")

@@ -42,6 +42,8 @@ from cuvee.tasks.generators._types import (
 )
 
 VERSION = 1
+GRADED = True
+BASELINE = False
 
 # English prose: about 100 tokens for 75 words, so an answer cannot hold more words than this of its token limit.
 WORDS_A_TOKEN = 0.75

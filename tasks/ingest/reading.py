@@ -144,7 +144,7 @@ class _Reading:
         self.bad.extend({"file": file.sha256, **dict(zip(names, fault, strict=True))} for fault in faults)
 
     def _format(self, file: SourceFile) -> tuple[str, str | None]:
-        if self.source.format != "auto":
+        if self.source.format != readers.AUTO:
             return self.source.format, readers.compression_of(file.path)
         return readers.detect(file.path, file.media_type)
 

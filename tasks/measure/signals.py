@@ -55,7 +55,8 @@ class Kind(NamedTuple):
 def kinds(run: Run) -> dict[str, Kind]:
     """Return the kinds of signal that a run's recipe asks for, by name."""
     dedup = run.recipe.dedup
-    found = {filter_step(name): _of_filter(name) for name in filter_kinds(run.recipe) if filters.kinds()[name].SIGNALS}
+    measured = (name for name in filter_kinds(run.recipe) if filters.is_measured(name))
+    found = {filter_step(name): _of_filter(name) for name in measured}
     found["classify"] = Kind(classify.VERSION, provenance_model(run).sha256, SCORES, (), lambda: _scores(run))
     cut = [dedup.ngram, dedup.permutations, dedup.seed, run.bands]
     found["sign"] = Kind(SIGN_VERSION, cut, TEXT_KEYS, (), lambda: _band_keys(run))

@@ -1,43 +1,70 @@
 """Readers: source files in, batches of rows out; one module a format, found by its presence here.
 
-A reader module gives SUFFIXES, COMPRESSIBLE (may .gz or .zst follow?), MEDIA_TYPES (what the web declares such a file
-as), ONE_DOCUMENT (is a file one document, whose id is the file's path?) and `read`. What is wrong with one record is a
-`BadRow` with its row, line and reason, and the rest is read; what is wrong with the whole file is an InputError.
+What a module holds is a `Reader`. What is wrong with one record is a `BadRow` with its row, line and reason, and the
+rest is read; what is wrong with the whole file is an InputError.
 Memory is bounded by the size of a batch and of the longest record, never by the size of the file.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path, PurePosixPath
-from pkgutil import iter_modules
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, cast
 
 from cuvee.schemas.address import shown
 from cuvee.schemas.errors import RecipeError
+from cuvee.tasks import shelf
 from cuvee.tasks.readers._batch import FIELDS, MAX_RECORD_BYTES, SCHEMA, BadRow, Batch, complete_fields
 from cuvee.tasks.readers._bytes import COMPRESSIONS
 
 __all__ = [
+    "AUTO",
     "FIELDS",
-    "FORMATS",
     "MAX_RECORD_BYTES",
     "SCHEMA",
     "BadRow",
     "Batch",
+    "Reader",
+    "check",
     "compression_of",
     "detect",
     "is_one_document",
+    "names",
     "read",
 ]
 
-_MODULES = {
-    module.name: import_module(f"{__name__}.{module.name}")
-    for module in iter_modules(__path__)
-    if not module.name.startswith("_")
-}
-FORMATS = tuple(_MODULES)
-_BY_SUFFIX = {suffix: name for name, module in _MODULES.items() for suffix in module.SUFFIXES}
-_BY_MEDIA_TYPE = {kind: name for name, module in _MODULES.items() for kind in module.MEDIA_TYPES}
+# The format of a source whose files tell theirs by their names.
+AUTO = "auto"
+
+
+class Reader(Protocol):
+    """What a module of this package holds.
+
+    SUFFIXES: of its files, with the dot. COMPRESSIBLE: whether .gz or .zst may follow. MEDIA_TYPES: what the web
+    declares such a file as. ONE_DOCUMENT: whether a file is one document, whose id is the file's path.
+    """
+
+    SUFFIXES: tuple[str, ...]
+    COMPRESSIBLE: bool
+    MEDIA_TYPES: tuple[str, ...]
+    ONE_DOCUMENT: bool
+
+    def read(
+        self, path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    ) -> Iterator[Batch]:
+        """Read a file; the arguments are those of `cuvee.tasks.readers.read`, `fields` complete."""
+
+
+def names() -> list[str]:
+    """List the formats, sorted: a format is called as its file in this folder."""
+    return shelf.names(__name__)
+
+
+def check(format: str, where: str) -> None:
+    """Raise RecipeError, with the nearest known name, for a format that is neither AUTO nor a reader's name.
+
+    where: the key of the recipe that holds it.
+    """
+    shelf.check(__name__, format, where, also=(AUTO,))
 
 
 def detect(path: str, media_type: str = "") -> tuple[str, str | None]:
@@ -47,13 +74,14 @@ def detect(path: str, media_type: str = "") -> tuple[str, str | None]:
     Raises RecipeError when neither is known.
     """
     suffixes, compression = _suffixes(path), compression_of(path)
-    found = _BY_SUFFIX.get(suffixes[-2 if compression else -1]) if len(suffixes) > bool(compression) else None
-    if found and not (compression and not _MODULES[found].COMPRESSIBLE):
+    readers, by_suffix, by_media_type = _found()
+    found = by_suffix.get(suffixes[-2 if compression else -1]) if len(suffixes) > bool(compression) else None
+    if found and not (compression and not readers[found].COMPRESSIBLE):
         return found, compression
-    if media_type in _BY_MEDIA_TYPE:
-        return _BY_MEDIA_TYPE[media_type], None
-    plain = sorted(suffix for suffix in _BY_SUFFIX if not _MODULES[_BY_SUFFIX[suffix]].COMPRESSIBLE)
-    others = sorted(set(_BY_SUFFIX) - set(plain))
+    if media_type in by_media_type:
+        return by_media_type[media_type], None
+    plain = sorted(suffix for suffix, name in by_suffix.items() if not readers[name].COMPRESSIBLE)
+    others = sorted(set(by_suffix) - set(plain))
     raise RecipeError(
         f"{shown(path)}: the format cannot be told from the name; name it with `format:`, or use one of the "
         f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
@@ -68,7 +96,7 @@ def compression_of(path: str) -> str | None:
 
 def is_one_document(format: str) -> bool:
     """Tell whether a file of a format is one document, whose id is the path and follows the file when it is renamed."""
-    return bool(_MODULES[format].ONE_DOCUMENT)
+    return _found()[0][format].ONE_DOCUMENT
 
 
 def _suffixes(path: str) -> list[str]:
@@ -95,10 +123,17 @@ def read(
     Raises RecipeError for an unknown format, compression or column at once, and InputError, at the first batch, when
     the file as a whole cannot be read.
     """
-    if format not in _MODULES:
-        raise RecipeError(f"format: {format!r} is not known; the formats are {', '.join(FORMATS)}")
-    module = _MODULES[format]
-    if compression not in (None, *COMPRESSIONS.values()) or (compression and not module.COMPRESSIBLE):
+    shelf.check(__name__, format, "format")
+    reader = _found()[0][format]
+    if compression not in (None, *COMPRESSIONS.values()) or (compression and not reader.COMPRESSIBLE):
         raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")
-    batches: Iterator[Batch] = module.read(path, stream, compression, complete_fields(fields), batch_bytes)
-    return batches
+    return reader.read(path, stream, compression, complete_fields(fields), batch_bytes)
+
+
+@functools.cache
+def _found() -> tuple[Mapping[str, Reader], Mapping[str, str], Mapping[str, str]]:
+    """Return the readers by name, and their names by suffix and by media type."""
+    readers = {name: cast(Reader, module) for name, module in shelf.modules(__name__).items()}
+    by_suffix = {suffix: name for name, reader in readers.items() for suffix in reader.SUFFIXES}
+    by_media_type = {kind: name for name, reader in readers.items() for kind in reader.MEDIA_TYPES}
+    return readers, by_suffix, by_media_type
