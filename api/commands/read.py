@@ -15,7 +15,6 @@ from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version,
 from cuvee.storage.copies import CARD
 from cuvee.storage.corpus import load_manifest, move_tag, read_tag, resolve, tags
 from cuvee.storage.corpus import versions as list_versions
-from cuvee.storage.integrity import pool_files
 from cuvee.storage.store import Store, open_store, store_uri
 
 # A tag is a folder's name in the store, and a word in commands.
@@ -134,6 +133,8 @@ def verify(ref: str, store: str | None, as_json: bool) -> None:
     Published files and reports are read whole, hashed and counted again. The pool, which readers do without, is not
     hashed: its files must stand with their recorded sizes. Exit 1 when anything is wrong, with a line for each fault.
     """
+    from cuvee.storage.integrity import pool_files
+
     dataset = open_dataset(ref, store)
     faults = list(dataset.verify())
     manifest = dataset.manifest
