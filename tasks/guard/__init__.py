@@ -36,6 +36,11 @@ class Candidate(NamedTuple):
     rows: pl.DataFrame
     trained: pl.DataFrame
 
+    def named(self, name: str) -> str:
+        """Say whether a generator or a source bears a name: it may be called human, and is no person for that."""
+        made = any(entry.name == name for entry in self.run.recipe.generate)
+        return f"{'generator' if made else 'source'} {name}"
+
 
 class Metric(Protocol):
     """What a module of this package holds."""

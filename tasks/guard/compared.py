@@ -37,7 +37,8 @@ def findings(candidate: Candidate, figures: Compared) -> Sequence[Finding]:
     if work and work.most_copies.copies >= MOST_NEAR_COPIES:
         key = pl.lit(work.most_copies.text_key, pl.UInt64)
         text = candidate.rows.filter(pl.col("text_key") == key).sort("doc_id").head(1)
-        named = "".join(f" ({doc_id} of source {source})" for doc_id, source in text.select("doc_id", "source").rows())
+        places = text.select("doc_id", "source").rows()
+        named = "".join(f" ({doc_id} of {candidate.named(source)})" for doc_id, source in places)
         message = (
             f"one text{named} has {work.most_copies.copies:,} near copies that are near copies of each other: "
             f"comparing them and keeping their pairs ({work.pairs:,} in this run) grows with the square of their "

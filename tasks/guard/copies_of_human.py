@@ -46,9 +46,9 @@ def findings(candidate: Candidate, figures: CopiesOfHuman) -> Sequence[Finding]:
         Finding(
             kind="copies_of_human",
             subject=source,
-            message=f"{source}: {found.copies} of {found.rows} documents are copies or near-copies of human text, "
-            f"{found.of_seeds} of them of their own seeds; they were dropped; raise the temperature, ask for another "
-            "kind, or use another model",
+            message=f"{candidate.named(source)}: {found.copies} of {found.rows} documents are copies or near-copies of "
+            f"human text, {found.of_seeds} of them of their own seeds; they were dropped; raise the temperature, ask "
+            "for another kind, or use another model",
             figures={"documents": found.rows, "copies": found.copies, "of_seeds": found.of_seeds},
         )
         for source, found in figures.sources.items()

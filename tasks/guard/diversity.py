@@ -13,7 +13,8 @@ import polars as pl
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.report import Figures, Finding
 from cuvee.tasks.guard import Candidate
-from cuvee.tasks.pool import Texts, frame_of
+from cuvee.tasks.pool import Texts
+from cuvee.tasks.words.kernel import Uint64s, word_hashes
 
 # Blocks of fewer words are dominated by chance; at least 20 human blocks make a reference.
 BLOCK_WORDS = 10_000
@@ -44,37 +45,34 @@ def figures(candidate: Candidate) -> Diversity:
     synthetic = trained.filter(~is_human & (pl.col("origin") == "synthetic"))
     people = trained.filter(is_human)
     with Texts(candidate.store, candidate.pool.shards) as texts:
-        sources = {
-            str(name): _group(texts, rows)
-            for (name,), rows in sorted(synthetic.group_by("source"), key=lambda part: str(part[0][0]))
-        }
+        sources = {str(name): _group(texts, rows) for (name,), rows in sorted(synthetic.group_by("source"))}
         return Diversity(human=_group(texts, people) if people.height else None, sources=sources)
 
 
 def findings(candidate: Candidate, figures: Diversity) -> Sequence[Finding]:
     """Name what lies below every block of human text, and note what cannot be judged."""
     human, found = figures.human, []
+    lowest = human.entropy_lowest if human and human.blocks >= REFERENCE_BLOCKS else None
     for name, own in figures.sources.items():
-        lowest = human.entropy_lowest if human else None
         compared: dict[str, float | None] = {"entropy_mean": own.entropy_mean, "human_lowest": lowest}
-        if own.entropy_mean is None or human is None or lowest is None or human.blocks < REFERENCE_BLOCKS:
+        if own.entropy_mean is None or lowest is None:
             message = (
-                f"{name}: its diversity was not judged; that takes {BLOCK_WORDS:,} words of it, and "
+                f"{candidate.named(name)}: its diversity was not judged; that takes {BLOCK_WORDS:,} words of it, and "
                 f"{BLOCK_WORDS * REFERENCE_BLOCKS:,} words of human text to compare with"
             )
             found.append(Finding(kind="not_judged", subject=name, message=message, figures=compared, note=True))
         elif own.entropy_mean < lowest:
             message = (
-                f"{name}: trigram entropy {own.entropy_mean:.2f} bits, below all {human.blocks} blocks of human "
-                f"text (lowest {lowest:.2f}); it repeats itself: raise the temperature, use more seeds"
+                f"{candidate.named(name)}: trigram entropy {own.entropy_mean:.2f} bits, below all {REFERENCE_BLOCKS} "
+                f"blocks of human text (lowest {lowest:.2f}); it repeats itself: raise the temperature, use more seeds"
             )
             found.append(Finding(kind="low_entropy", subject=name, message=message, figures=compared))
     return found
 
 
-def trigram_entropy(words: pl.Series) -> float:
-    """Return the Shannon entropy, bits, of the word trigrams of a sequence of at least three words."""
-    _, ids = np.unique(words.to_numpy(), return_inverse=True)
+def trigram_entropy(words: Uint64s) -> float:
+    """Return the Shannon entropy, bits, of the trigrams of at least three words, given by their hashes."""
+    _, ids = np.unique(words, return_inverse=True)
     size = int(ids.max()) + 1
     # Below 2^21 distinct words three ids fit one integer; a block has 10,000.
     trigrams = (ids[:-2] * size + ids[1:-1]) * size + ids[2:]
@@ -94,11 +92,16 @@ def _group(texts: Texts, rows: pl.DataFrame) -> Group:
     )
 
 
-def _blocks(texts: Texts, rows: pl.DataFrame) -> list[pl.Series]:
+def _blocks(texts: Texts, rows: pl.DataFrame) -> list[Uint64s]:
     """Cut the first documents, in sampling order, into at most REFERENCE_BLOCKS blocks of BLOCK_WORDS words."""
-    before = pl.col("words").cum_sum() - pl.col("words")
-    rows = rows.filter(before < BLOCK_WORDS * REFERENCE_BLOCKS)
-    taken = frame_of(texts.take(rows["shard"].to_numpy(), rows["position"].to_numpy()))
-    words = taken["text"].str.to_lowercase().str.extract_all(r"\w+").explode(empty_as_null=False)
+    wanted, before = BLOCK_WORDS * REFERENCE_BLOCKS, rows["words"].cum_sum() - rows["words"]
+    words = np.empty(0, np.uint64)
+    # The bars of a table count in `words` and are none to compare: more documents are read until the blocks are full.
+    for start in range(0, int(rows["words"].sum()), wanted):
+        part = rows.filter(before.is_between(start, start + wanted, closed="left"))
+        taken = texts.take(part["shard"].to_numpy(), part["position"].to_numpy())
+        words = np.append(words, word_hashes(taken["text"]).hashes)
+        if len(words) >= wanted:
+            break
     count = min(len(words) // BLOCK_WORDS, REFERENCE_BLOCKS)
     return [words[i * BLOCK_WORDS : (i + 1) * BLOCK_WORDS] for i in range(count)]

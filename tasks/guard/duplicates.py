@@ -45,8 +45,8 @@ def findings(candidate: Candidate, figures: Duplicates) -> Sequence[Finding]:
         Finding(
             kind="duplicates",
             subject=source,
-            message=f"source {source} lost {lost.share:.0%} of its {lost.rows:,} rows to duplicates; look at a few of "
-            "the pairs (cuvee explain), or raise dedup.threshold",
+            message=f"{candidate.named(source)} lost {lost.share:.0%} of its {lost.rows:,} rows to duplicates; look at "
+            "a few of the pairs (cuvee explain), or raise dedup.threshold",
             figures={"share": lost.share, "rows": lost.rows},
         )
         for source, lost in figures.sources.items()
