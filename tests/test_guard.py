@@ -23,7 +23,7 @@ from texts import documents, write_jsonl
 
 import cuvee
 from cuvee.schemas.document import SHARD
-from cuvee.schemas.errors import GateError
+from cuvee.schemas.errors import GateError, RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.records import (
     Estimate,
@@ -533,12 +533,14 @@ def test_only_what_is_trained_on_is_compared_in_sampling_order() -> None:
 def test_the_figures_of_the_version_that_is_compared_with_stand_beside_the_candidates() -> None:
     made, report = misnamed()
     assert report.version == 1
-    for name in ("latest",):
+    for name in ("latest", "v0001"):
         found = guard.run(*under(made, compare_with=name))
         figures = {of: found.figures[of].model_dump(mode="json") for of in ("duplicates", "diversity")}
         assert found.earlier == {"version": 1, **figures}
     assert guard.run(*under(made, compare_with="approved")).earlier is None
     assert guard.run(*under(made, compare_with=None)).earlier is None
+    with pytest.raises(RecipeError, match=r"c has no version v0007 in .*; it has: v0001"):
+        guard.run(*under(made, compare_with="v0007"))
 
 
 def test_a_generator_called_human_and_a_source_called_synthetic_are_what_their_rows_say() -> None:

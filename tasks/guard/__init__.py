@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import polars as pl
 
 from cuvee.schemas.errors import GateError
+from cuvee.schemas.manifest import parse_version
 from cuvee.schemas.records import Run
 from cuvee.schemas.report import Figures, Finding, Guarded
 from cuvee.schemas.tables import CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef
@@ -55,7 +56,8 @@ class Metric(Protocol):
 def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: PlannedRef) -> Guarded:
     """Judge a candidate. decided: every current row with its verdict; planned: the survivors with their split.
 
-    Raises GateError when there are findings and guard.action is block; nothing is published then.
+    Raises GateError when there are findings and guard.action is block, RecipeError when there is no version that
+    guard.compare_with names; nothing is published then.
     """
     rows = load_decided(store, decided, _ROWS)
     trained = load_planned(store, planned, decided, _TRAINED).filter(pl.col("split") == "train")
@@ -76,12 +78,18 @@ def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: Planne
 
 
 def _earlier(run: Run, store: Store) -> dict[str, Any] | None:
-    """Return the figures of the version that guard.compare_with names, to stand beside the candidate's."""
-    tag = run.recipe.guard.compare_with
-    entry = read_tag(store, run.corpus, tag) if tag else None
-    if entry is None:
+    """Return the figures of the version or tag that guard.compare_with names, to stand beside the candidate's.
+
+    None where there is no such tag, as in a first run. Raises RecipeError where there is no such version.
+    """
+    name = run.recipe.guard.compare_with
+    if name is None:
         return None
-    reports = load_manifest(store, run.corpus, entry.version).reports
+    tagged = read_tag(store, run.corpus, name)
+    version = tagged.version if tagged else parse_version(name)
+    if version is None:
+        return None
+    reports = load_manifest(store, run.corpus, version).reports
     report = next(ref for ref in reports if ref.path.endswith("/findings.json"))
     figures = json.loads(store.get(report.path))["figures"]
-    return {"version": entry.version, "duplicates": figures["duplicates"], "diversity": figures["diversity"]}
+    return {"version": version, "duplicates": figures["duplicates"], "diversity": figures["diversity"]}
