@@ -467,6 +467,13 @@ generate:
 mixture: {human: {min: 0.5}}
 """
 
+SWAPPED = """
+corpus: c
+sources: [{{name: {source}, uri: people.jsonl, license: CC0-1.0, language: en}}]
+generate: [{{name: {generator}, generator: ngram, allow_baseline: true}}]
+mixture: {{human: {{min: 0.5}}}}
+"""
+
 
 @cache
 def misnamed() -> tuple[plain.Candidate, RunReport]:
@@ -577,3 +584,16 @@ def test_a_generator_called_human_and_a_source_called_synthetic_are_what_their_r
     card = reports["README.md"].decode()
     assert "| human | synthetic | unknown | en | 1 |" in card
     assert "| synthetic | human | unknown | en | 0 |" in card
+
+
+def test_a_generator_that_takes_a_sources_name_takes_none_of_its_rows() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_jsonl(Path(folder, "people.jsonl"), documents(16))
+        for version, (source, generator) in enumerate([("human", "rephrased"), ("rephrased", "human")], 1):
+            recipe = SWAPPED.format(source=source, generator=generator)
+            report = plain.publish_plainly(plain.recipe_file(Path(folder), recipe), "memory://guard-swapped")
+            assert (report.version, report.steps["ingest"].into) == (version, 16)
+            manifest = cuvee.open("c", store="memory://guard-swapped").manifest
+            sources = {(file.stratum.source, file.stratum.provenance, file.stratum.depth) for file in manifest.files}
+            assert sources == {(source, "human", 0), (generator, "synthetic", 1)}
+            assert sum(file.rows for file in manifest.files if file.stratum.source == source) == 16
