@@ -104,7 +104,7 @@ def test_a_fault_at_any_write_leaves_whole_versions_and_the_repetition_gives_the
         numbers = corpus.versions(store, "library")
         assert numbers in ([1], [1, 2])
         assert faults(store) == []
-        # The tag is moved after the manifest: until then readers stay with the old version. Last, the run's end is kept.
+        # The tag is moved after the manifest: until then readers stay with the old version. The run's end comes last.
         assert corpus.resolve(store, "library").version == (2 if fails_at == after.writes else 1)
         assert {key: store.content[key] for key in before.content} == before.content
 
