@@ -61,6 +61,9 @@ class Source(Frozen):
     domain: str = Field("unknown", min_length=1)
     language: str = Field("auto", description="auto, or the ISO 639 code of all rows")
     dates: Literal["claimed", "trusted"] = Field("claimed", description="whether `created` is evidence")
+    robots: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        (), description="robots.txt and tdmrep.json of its sites, as files or captures, for the filter opt_out"
+    )
     vanished: Literal["keep", "drop"] = Field("keep", description="rows whose source file is gone")
     fetch: Fetch = Fetch()
 

@@ -15,6 +15,7 @@ from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
 from cuvee.tasks.generate import grade, rounds
+from cuvee.tasks.ingest import captures
 from cuvee.tasks.keys import drafting_key, reading_key
 from cuvee.tasks.measure import signals
 from cuvee.tasks.steps import restore, sweep
@@ -98,7 +99,9 @@ def _check_parts(recipe: Recipe, folder: Path, name: str) -> None:
 
 
 def _check_files(run: Run, name: str) -> None:
-    """Check the model and the benchmarks, which a recipe brings."""
+    """Check the captures of sites, the model and the benchmarks, which a recipe brings."""
+    for position in range(len(run.recipe.sources)):
+        captures.paths(run, position)
     model = signals.provenance_model(run)
     model.threshold(run.recipe.provenance.max_false_positive_rate)
     for path in signals.benchmark_paths(run):

@@ -39,6 +39,7 @@ sources:
     domain: unknown
     language: auto
     dates: claimed
+    robots: []
     vanished: keep
     fetch: {max_mb: 10000, timeout_s: 3600, private_addresses: false}
 ingest: {mask: [email, ip, phone, card, iban], shard_mb: 64, max_bad_rows: 0.01, min_date: null}

@@ -504,6 +504,26 @@ def test_the_opt_outs_of_headers_and_page_are_kept_raw_and_in_one_order() -> Non
     ]
 
 
+def test_links_to_licences_are_kept_raw_and_other_links_are_not() -> None:
+    links = '<link rel="License" type="application/rsl+xml" href="/l.xml"><link rel="license" href="/other.html">'
+    block = response(
+        page(1, links),
+        'Link: <https://a.example/l.xml>; rel="license"; type="application/rsl+xml"',
+        "Link: </style.css>; rel=preload",
+        "Content-Usage: train-ai=n",
+        kind="text/html",
+    )
+    (said,) = Read(record(block), "x.warc").rows["opt_out"].to_list()
+    assert json.loads(said) == {
+        "header": {
+            "content-usage": ["train-ai=n"],
+            "link": ['<https://a.example/l.xml>; rel="license"; type="application/rsl+xml"'],
+        },
+        "meta": {"rsl-license": ["/l.xml"]},
+    }
+    assert reservations(said) == {"ai_train", "rsl"}
+
+
 @pytest.mark.parametrize(
     ("said", "found"),
     [
@@ -529,7 +549,7 @@ def test_a_reservation_is_told_from_an_invitation(said: dict[str, object], found
 
 def test_the_filter_drops_what_speaks_of_training_and_on_demand_what_does_not() -> None:
     said = ['{"meta":{"robots":["noai"]}}', '{"meta":{"robots":["noindex"]}}', None]
-    shard = pl.DataFrame({"opt_out": said, "doc_id": ["a", "b", "c"], "bytes": [1, 1, 1]})
+    shard = pl.DataFrame({"opt_out": said, "url": None, "doc_id": ["a", "b", "c"], "bytes": [1, 1, 1]})
     measured = filters.compute(shard, ["opt_out"]).with_columns(shard["doc_id"])
 
     def verdicts(**options: object) -> list[str | None]:

@@ -29,10 +29,10 @@ from cuvee.schemas.tables import (
 )
 from cuvee.storage.store import Store
 from cuvee.tasks import filters
-from cuvee.tasks.decide import copies, gather
+from cuvee.tasks.decide import copies, gather, rights
 from cuvee.tasks.decide.current import Drafts, declare, gone, own_copies, spoken_of, with_files
 from cuvee.tasks.dedup.pairs import read_pairs
-from cuvee.tasks.filters import synthetic
+from cuvee.tasks.filters import opt_out, synthetic
 from cuvee.tasks.measure.signals import filter_kinds, filter_step, provenance_model
 from cuvee.tasks.pool import Pool, declared, signal_rows, thin_rows
 from cuvee.tasks.provenance.conclude import Thresholds, conclude
@@ -174,7 +174,11 @@ def _filter(
         if isinstance(kind, filters.Gathering):
             first = gather.representatives(rows.filter(counted), near)
             frame = frame.with_columns(gather.gather(store, pool.signals[step], kind, entry, rows, first))
-        verdicts.object("filter", filters.judge(frame, [entry]))
+        told = {}
+        if isinstance(entry, opt_out.Options):
+            frame = frame.hstack(rights.sites(run, frame, entry))
+            told = {"detail": frame["opt_out_told"]}
+        verdicts.object("filter", filters.judge(frame, [entry]), **told)
 
 
 def _conclude(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, alive: pl.Series) -> pl.DataFrame:

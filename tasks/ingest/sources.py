@@ -134,10 +134,10 @@ def _matches(run: Run, source: Source, pattern: str) -> list[Place]:
     if is_bucket(pattern):
         with fetch.named(run.recipe, source.name):
             return _objects(source.name, pattern)
-    return [Place(source=source.name, path=path, id=name) for path, name in _expand(pattern, Path(run.folder)).items()]
+    return [Place(source=source.name, path=path, id=name) for path, name in expand(pattern, Path(run.folder)).items()]
 
 
-def _expand(pattern: str, folder: Path) -> dict[str, str]:
+def expand(pattern: str, folder: Path) -> dict[str, str]:
     """Return absolute path → id, the path below the last folder that has no wildcard."""
     written = Path(os.path.normpath(os.path.expanduser(pattern)))
     if (folder / written).is_dir():

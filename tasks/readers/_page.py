@@ -35,7 +35,7 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 class Page:
     """What a page holds. text: empty where it has no main text; date: YYYY-MM-DD; date and url as the page claims.
 
-    metas: its meta tags, as (name, content).
+    metas: its meta tags, as (name, content), and its links to licences of RSL, under the name rsl-license.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Page:
 def read_page(html: str) -> Page:
     """Take a page apart; raises InvalidRowError for one that is built to stall its reader."""
     tree = _parse(html)
-    metas = tuple(_metas(tree))
+    metas = (*_metas(tree), *_licenses(tree, html))
     named = {name.lower(): content for name, content in reversed(metas)}
     title = named.get("og:title") or tree.title
     dates = (named[name] for name in sorted(_DATES & named.keys()))
@@ -86,6 +86,15 @@ def _metas(tree: "HTMLTree") -> list[tuple[str, str]]:
         if name and content:
             found.append((name, content))
     return found
+
+
+def _licenses(tree: "HTMLTree", html: str) -> list[tuple[str, str]]:
+    """Return the page's links to licences of RSL as metas are."""
+    # Compiling the selector takes 0.2 ms, and few pages have such a link.
+    if not tree.document or "rsl+xml" not in html.lower():
+        return []
+    links = tree.document.query_selector_all("link[rel='license' i][type='application/rsl+xml' i]")[0:_MOST_METAS]
+    return [("rsl-license", href) for link in links if (href := link.getattr("href"))]
 
 
 def _canonical(tree: "HTMLTree") -> str | None:
