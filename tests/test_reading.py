@@ -376,12 +376,6 @@ def test_a_ledger_without_paths_is_still_told(place: Path) -> None:
         story.rows_of(told, "part-1.jsonl")
 
 
-def test_the_story_knows_the_steps_of_the_pipeline() -> None:
-    from cuvee.tasks.decide.verdicts import STEPS
-
-    assert story.STEPS == STEPS
-
-
 # Classify and dedup
 
 
