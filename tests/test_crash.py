@@ -98,14 +98,14 @@ def test_a_fault_at_any_write_leaves_whole_versions_and_the_repetition_gives_the
     for fails_at in range(1, after.writes + 1):
         store = new_store(before.content)
         store.fails_at = fails_at
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError) as fault:
             publish_plainly(recipe, store.uri)
         assert list(store.scratch().iterdir()) == []
         numbers = corpus.versions(store, "library")
         assert numbers in ([1], [1, 2])
         assert faults(store) == []
         # The tag is moved after the manifest: until then readers stay with the old version. The run's end comes last.
-        assert corpus.resolve(store, "library").version == (2 if fails_at == after.writes else 1)
+        assert corpus.resolve(store, "library").version == (2 if "/runs/" in str(fault.value) else 1)
         assert {key: store.content[key] for key in before.content} == before.content
 
         report = publish_plainly(recipe, store.uri)
