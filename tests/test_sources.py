@@ -417,7 +417,7 @@ def test_objects_match_a_pattern_as_local_files_do(
     if (folder / "/".join(pattern)).is_dir():
         return
     present = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    expected = {Path(path).relative_to(folder).as_posix() for path in sources._expand("/".join(pattern), folder)}
+    expected = {Path(path).relative_to(folder).as_posix() for path in sources.expand("/".join(pattern), folder)}
     if "/".join(pattern) not in present:
         assert {name for name in present if sources._is_match(name.split("/"), pattern)} == expected
     assert all(fnmatch(name, "*") for name in expected)
