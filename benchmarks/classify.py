@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import polars as pl
 
-from cuvee.tasks.provenance import layout, phrases
-from cuvee.tasks.provenance.classify import score_shard
+from cuvee.tasks import phrases
+from cuvee.tasks.provenance import layout
+from cuvee.tasks.provenance.conclude import score
 from cuvee.tasks.provenance.model import load
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     texts = pl.concat([texts] * (options.documents // len(texts) + 1)).head(options.documents).rechunk()
     model.score(texts.head(1))
     steps: dict[str, Callable[[], object]] = {
-        "whole step (score_shard)": lambda: score_shard(texts, None, model),
+        "whole step (score)": lambda: score(texts, None, model),
         "model": lambda: model.score(texts),
         "phrases": lambda: phrases.phrase(texts),
         "layout by regular expressions, for comparison": lambda: texts.to_frame().select(
@@ -38,7 +39,7 @@ def main() -> None:
         best = min(_seconds(step) for _ in range(3))
         print(f"{len(texts) / best:10,.0f} documents/s  {name}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = _seconds(lambda: score_shard(pl.Series(["word " * 20_000_000]), None, model))
+    seconds = _seconds(lambda: score(pl.Series(["word " * 20_000_000]), None, model))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"one line of 100 MB: {seconds:.2f} s, {grown:.0f} MB more")
 

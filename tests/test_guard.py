@@ -45,7 +45,6 @@ from cuvee.tasks import guard
 from cuvee.tasks.guard import compared, copies_of_human, diversity, duplicates, provenance
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.provenance import prevalence
-from cuvee.tasks.provenance.sources import SourceFigures
 
 ROWS = pl.Schema({**DECLARED, **CONCLUDED, **VERDICTS})
 TRAINED = pl.Schema({**PLANNED, **{name: ROWS[name] for name in ("source", "doc_id", "origin", "provenance")}})
@@ -401,7 +400,7 @@ def judged(documents: int, suspects: int, calibrated: bool = False, best: preval
         distance=None,
         warning=None,
     )
-    return SourceFigures(
+    return prevalence.SourceFigures(
         documents=documents + 5,
         judged=documents,
         known_human=0,

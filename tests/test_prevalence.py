@@ -16,11 +16,11 @@ from cuvee.flows.train_provenance import train_provenance
 from cuvee.schemas.errors import RecipeError
 from cuvee.storage.store import open_store
 from cuvee.tasks.provenance.classify import prevalence_of, read_audit
-from cuvee.tasks.provenance.model import BINS, BUILTIN, Model, binned, load
-from cuvee.tasks.provenance.prevalence import adjusted_count, difference, emq, prevalence
+from cuvee.tasks.provenance.conclude import LOWEST_THRESHOLD, of_sources
+from cuvee.tasks.provenance.model import BINS, BUILTIN, Model, binned, is_ref, load
+from cuvee.tasks.provenance.prevalence import adjusted_count, by_source, difference, emq, overall, prevalence
 from cuvee.tasks.provenance.product import make
-from cuvee.tasks.provenance.sources import LOWEST_THRESHOLD, figures, overall, thresholds
-from cuvee.tasks.provenance.store import is_ref, keep, load_named, versions
+from cuvee.tasks.provenance.store import keep, load_named, versions
 from cuvee.tasks.provenance.train import prepare
 
 DEVELOPMENT = Path(__file__).parents[2] / "shared" / "provenance" / "provenance_dev.parquet"
@@ -180,14 +180,14 @@ def test_a_source_is_calibrated_on_its_own_dated_text_when_there_is_enough(built
             _rows(builtin, "plain", pl.Series(np.linspace(0.0, 0.01, 400)), OLD),
         ]
     )
-    found = {row["source"]: row for row in thresholds(rows, 0.97, 0.005).iter_rows(named=True)}
+    found = {row["source"]: row for row in of_sources(rows, 0.97, 0.005).iter_rows(named=True)}
     assert [found[name]["calibrated"] for name in ("enough", "few", "new", "plain")] == [True, False, False, True]
     assert [found[name]["known_human"] for name in ("enough", "few", "new", "plain")] == [400, 198, 0, 400]
     assert (found["few"]["threshold"], found["new"]["threshold"]) == (0.97, 0.97)
     assert found["plain"]["threshold"] == LOWEST_THRESHOLD
     assert (high >= found["enough"]["threshold"]).mean() <= 0.005
-    shuffled = thresholds(rows.sample(fraction=1, shuffle=True, seed=1), 0.97, 0.005)
-    assert shuffled.equals(thresholds(rows, 0.97, 0.005))
+    shuffled = of_sources(rows.sample(fraction=1, shuffle=True, seed=1), 0.97, 0.005)
+    assert shuffled.equals(of_sources(rows, 0.97, 0.005))
 
 
 def test_figures_tell_declared_from_concluded_and_expect_errors_among_the_human(builtin: Model) -> None:
@@ -205,7 +205,7 @@ def test_figures_tell_declared_from_concluded_and_expect_errors_among_the_human(
         suspect=found,
         provenance=pl.when(found).then(pl.lit("synthetic")).otherwise("provenance"),
     )
-    told = figures(rows.sample(fraction=1, shuffle=True, seed=2), builtin, 0.005)
+    told = by_source(rows.sample(fraction=1, shuffle=True, seed=2), builtin, 0.005)
     crawl = told["crawl"]
     assert crawl.declared == {"human": 600}
     assert crawl.moved == {"human > synthetic": crawl.suspects}
@@ -217,7 +217,7 @@ def test_figures_tell_declared_from_concluded_and_expect_errors_among_the_human(
     share = overall(told)
     assert share is not None
     assert share.share == pytest.approx(crawl.prevalence.best.share, abs=1e-6)
-    assert told == figures(rows, builtin, 0.005)
+    assert told == by_source(rows, builtin, 0.005)
 
 
 # Models in a store

@@ -16,16 +16,15 @@ from cuvee.tasks.phrases import PATTERNS, phrase
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.calibrate import platt
 from cuvee.tasks.provenance.card import card
-from cuvee.tasks.provenance.classify import classify_files, score_shard
-from cuvee.tasks.provenance.conclude import Thresholds, conclude
+from cuvee.tasks.provenance.classify import classify_files
+from cuvee.tasks.provenance.conclude import Thresholds, conclude, score
 from cuvee.tasks.provenance.evaluate import auroc, calibration_error, evaluate, true_positive_rate
 from cuvee.tasks.provenance.fit import TrainingOptions
 from cuvee.tasks.provenance.kernel import LENGTH_POWER
-from cuvee.tasks.provenance.model import BUILTIN, Model, load
-from cuvee.tasks.provenance.reading import tokenize, word_hash
+from cuvee.tasks.provenance.model import BUILTIN, Model, Weights, load
+from cuvee.tasks.provenance.tokens import tokenize, word_hash
 from cuvee.tasks.provenance.train import prepare, train
 from cuvee.tasks.provenance.unseen import unseen
-from cuvee.tasks.provenance.weights import Weights
 
 SHARED = Path(__file__).parents[2] / "shared"
 DEVELOPMENT = SHARED / "provenance" / "provenance_dev.parquet"
@@ -289,28 +288,28 @@ ODD_TEXTS = {
 
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
 def test_odd_texts_get_a_probability_or_none_and_never_an_error(builtin: Model, text: str) -> None:
-    (p,) = score_shard(pl.Series([text]), None, builtin)["p_model"]
+    (p,) = score(pl.Series([text]), None, builtin)["p_model"]
     assert p is None or 0 <= p <= 1
 
 
 @pytest.mark.parametrize("name", ["empty", "one word", "one long word", "right to left", "punctuation", "numbers"])
 def test_texts_the_model_cannot_read_get_no_probability(builtin: Model, name: str) -> None:
-    assert score_shard(pl.Series([ODD_TEXTS[name]]), None, builtin)["p_model"].to_list() == [None]
+    assert score(pl.Series([ODD_TEXTS[name]]), None, builtin)["p_model"].to_list() == [None]
 
 
 def test_the_model_is_silent_under_80_words_outside_its_languages_and_on_null(builtin: Model) -> None:
     text = pl.Series(["the cat sat on a mat with it " * 10, "the cat sat on a mat with it " * 9 + "the cat", None] * 2)
     language = pl.Series(["en", "en", "en", "fr", None, "en"])
-    scored = score_shard(text, language, builtin)["p_model"].is_not_null().to_list()
+    scored = score(text, language, builtin)["p_model"].is_not_null().to_list()
     assert scored == [True, False, False, False, False, False]
-    assert score_shard(text.head(0), None, builtin).schema == {"p_model": pl.Float64, "phrase": pl.String}
-    nothing = score_shard(pl.Series([None, None], dtype=pl.String), None, builtin)
+    assert score(text.head(0), None, builtin).schema == {"p_model": pl.Float64, "phrase": pl.String}
+    nothing = score(pl.Series([None, None], dtype=pl.String), None, builtin)
     assert nothing["p_model"].null_count() == 2
 
 
 def test_other_languages_are_recognised_by_their_words(builtin: Model) -> None:
     french = "Les habitants du village se sont réunis hier soir pour discuter du nouveau projet de route qui doit "
-    assert score_shard(pl.Series([french * 8]), None, builtin)["p_model"].to_list() == [None]
+    assert score(pl.Series([french * 8]), None, builtin)["p_model"].to_list() == [None]
 
 
 # Phrases

@@ -153,8 +153,8 @@ def evaluate(
 
 def _load(model: str, store: str | None) -> "Model":
     from cuvee.storage.store import store_uri
-    from cuvee.tasks.provenance.model import load
-    from cuvee.tasks.provenance.store import is_ref, load_named
+    from cuvee.tasks.provenance.model import is_ref, load
+    from cuvee.tasks.provenance.store import load_named
 
     return load_named(store_uri(store), model) if is_ref(model) else load(model)
 

@@ -35,8 +35,7 @@ from cuvee.tasks.dedup.pairs import read_pairs
 from cuvee.tasks.filters import opt_out, synthetic
 from cuvee.tasks.measure.signals import filter_kinds, filter_step, provenance_model
 from cuvee.tasks.pool import Pool, declared, signal_rows, thin_rows
-from cuvee.tasks.provenance.conclude import Thresholds, conclude
-from cuvee.tasks.provenance.sources import thresholds as source_thresholds
+from cuvee.tasks.provenance.conclude import Thresholds, conclude, of_sources
 from cuvee.tasks.steps import look_up, save
 
 
@@ -195,7 +194,7 @@ def _conclude(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, alive: pl.
         own_draft=pl.col("generated"), p_model=pl.when(speaks).then(pl.col("p_model"))
     )
     # A source that brings text known to be human is judged by how that text scores.
-    own = source_thresholds(rows.filter(alive), thresholds.synthetic, options.max_false_positive_rate)
+    own = of_sources(rows.filter(alive), thresholds.synthetic, options.max_false_positive_rate)
     rows = look_up(rows, ["source"], own.drop("known_human")).with_columns(
         threshold=pl.col("threshold").fill_null(thresholds.synthetic),
         calibrated=pl.col("calibrated").fill_null(value=False),

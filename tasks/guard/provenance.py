@@ -8,9 +8,7 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.report import Figures, Finding
 from cuvee.tasks.guard import Candidate
 from cuvee.tasks.measure.signals import provenance_model
-from cuvee.tasks.provenance.prevalence import Estimate
-from cuvee.tasks.provenance.sources import SourceFigures, overall
-from cuvee.tasks.provenance.sources import figures as source_figures
+from cuvee.tasks.provenance.prevalence import Estimate, SourceFigures, by_source, overall
 
 _TREATED = {"relabel": "they count as synthetic", "drop": "they are dropped", "keep": "they count as human"}
 
@@ -37,7 +35,7 @@ def figures(candidate: Candidate) -> Provenance:
     # What ingest or a filter drops may be in no language, or no text at all: the classifier was not made for it.
     reached = candidate.rows.filter(pl.col("step").is_null() | ~pl.col("step").is_in(["ingest", "filter"]))
     rate = candidate.run.recipe.provenance.max_false_positive_rate
-    sources = source_figures(reached.with_columns(own_draft="generated"), model, rate)
+    sources = by_source(reached.with_columns(own_draft="generated"), model, rate)
     classifier = Classifier(name=model.name, version=model.version, sha256=model.sha256)
     return Provenance(model=classifier, share=overall(sources), sources=sources)
 

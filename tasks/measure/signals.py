@@ -28,10 +28,10 @@ from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import filters
 from cuvee.tasks.measure import decontaminate
 from cuvee.tasks.pool import Shard, frame_of
-from cuvee.tasks.provenance import classify
-from cuvee.tasks.provenance.model import load
+from cuvee.tasks.provenance import conclude
+from cuvee.tasks.provenance.model import is_ref, load
 from cuvee.tasks.provenance.protocol import ProvenanceModel
-from cuvee.tasks.provenance.store import is_ref, load_named
+from cuvee.tasks.provenance.store import load_named
 from cuvee.tasks.words import SIGN_VERSION
 from cuvee.tasks.words.kernel import sketch
 
@@ -57,7 +57,7 @@ def kinds(run: Run) -> dict[str, Kind]:
     dedup = run.recipe.dedup
     measured = (name for name in filter_kinds(run.recipe) if filters.is_measured(name))
     found = {filter_step(name): _of_filter(name) for name in measured}
-    found["classify"] = Kind(classify.VERSION, provenance_model(run).sha256, SCORES, (), lambda: _scores(run))
+    found["classify"] = Kind(conclude.SCORE_VERSION, provenance_model(run).sha256, SCORES, (), lambda: _scores(run))
     cut = [dedup.ngram, dedup.permutations, dedup.seed, run.bands]
     found["sign"] = Kind(SIGN_VERSION, cut, TEXT_KEYS, (), lambda: _band_keys(run))
     if run.recipe.decontaminate.benchmarks:
@@ -167,7 +167,7 @@ def _signals_of(name: str) -> Measure:
 def _scores(run: Run) -> Measure:
     model = provenance_model(run)
     # The language is weighed later: it may be declared, and a changed declaration needs no text.
-    return lambda rows: [classify.score_shard(rows["text"], None, model)]
+    return lambda rows: [conclude.score(rows["text"], None, model)]
 
 
 def _band_keys(run: Run) -> Measure:

@@ -1,7 +1,6 @@
-"""Classify: score shards of a run, and classify files of any format on their own.
+"""Classify: tell of the documents of files, of any format that the readers know, who wrote them.
 
-Output columns of `score_shard`: p_model (Float64 in [0, 1], null: no evidence), phrase (String or null).
-Output columns of `classify_files`: id, p_synthetic (Float32 or null), provenance, evidence (list of slugs), p_model
+Output columns: id, p_synthetic (Float32 or null), provenance, evidence (list of slugs), p_model
 (Float64 or null).
 """
 
@@ -11,14 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from cuvee.schemas.errors import InputError, RecipeError
-from cuvee.tasks import phrases, readers
+from cuvee.tasks import readers
 from cuvee.tasks.provenance import layout
-from cuvee.tasks.provenance.conclude import Thresholds, conclude
+from cuvee.tasks.provenance.conclude import Thresholds, conclude, score
 from cuvee.tasks.provenance.prevalence import Prevalence, prevalence
 from cuvee.tasks.provenance.protocol import ProvenanceModel
-
-# Changes whenever a text can get another score from the same model, or another phrase.
-VERSION = 2
 
 # Rows scored together: enough to hide what a call costs, few enough to answer soon.
 BATCH_ROWS = 4_096
@@ -26,15 +22,6 @@ BATCH_CHARACTERS = 8 << 20
 
 # Language(text) → ISO 639-1 codes, null where none is certain.
 Language = Callable[[pl.Series], pl.Series]
-
-
-def score_shard(text: pl.Series, language: pl.Series | None, model: ProvenanceModel) -> pl.DataFrame:
-    """Return p_model and phrase of each text, in order.
-
-    language: ISO 639-1 codes; a null code gives no p_model, no column at all means the model's languages.
-    """
-    p_model = pl.Series("p_model", model.score(text, language), dtype=pl.Float64).fill_nan(None)
-    return pl.DataFrame([p_model, phrases.phrase(text).alias("phrase")])
 
 
 def classify_files(
@@ -149,7 +136,7 @@ def _row_name(path: str) -> pl.Expr:
 def _classified(
     rows: pl.DataFrame, model: ProvenanceModel, thresholds: Thresholds, language: Language | None
 ) -> pl.DataFrame:
-    scores = score_shard(rows["text"], language(rows["text"]) if language else None, model)
+    scores = score(rows["text"], language(rows["text"]) if language else None, model)
     evidence = rows.select("id", words=layout.word_count(pl.col("text"))).hstack(scores)
     undeclared = evidence.with_columns(
         origin=pl.lit("unknown"),

@@ -1,8 +1,9 @@
-"""Conclude: weigh the evidence on who wrote a document.
+"""Conclude: gather the evidence on who wrote a document, and weigh it.
 
-Output columns, beside the input's: provenance ("human" | "synthetic" | "unknown"), p_synthetic (Float32 or null),
-evidence (String, comma-joined slugs, the weightiest first), suspect (Boolean: declared human, found synthetic).
-Pure and row by row: neither order nor neighbours matter.
+`score` hears the text; `conclude` adds what is declared and known, row by row. Its output columns, beside the input's:
+provenance ("human" | "synthetic" | "unknown"), p_synthetic (Float32 or null), evidence (String, comma-joined slugs, the
+weightiest first), suspect (Boolean: declared human, found synthetic).
+Pure: neither order nor neighbours matter.
 """
 
 import datetime as dt
@@ -12,8 +13,12 @@ import polars as pl
 from pydantic import Field
 
 from cuvee.schemas.base import Frozen
+from cuvee.tasks import phrases
 from cuvee.tasks.provenance.layout import MIN_WORDS
+from cuvee.tasks.provenance.protocol import ProvenanceModel
 
+# Changes whenever a text can get another score from the same model, or another phrase.
+SCORE_VERSION = 2
 VERSION = 2
 
 # The day ChatGPT was released. Before it, machine-written prose in the wild was rare.
@@ -25,6 +30,10 @@ DATE_LOG_ODDS = -6.906755
 PHRASE_LOG_ODDS = 6.906755
 
 
+# A text that is rather human than not is never called synthetic, however human the rest of its source looks.
+LOWEST_THRESHOLD = 0.5
+
+
 class Thresholds(Frozen):
     """Where probability becomes a conclusion, and what becomes of a suspect."""
 
@@ -32,6 +41,52 @@ class Thresholds(Frozen):
     human: float = Field(ge=-1, le=0.5, description="p_synthetic up to which one of unknown origin is human")
     suspects: Literal["relabel", "drop", "keep"] = Field(
         "relabel", description="declared human, found synthetic: count as synthetic, drop, or leave human"
+    )
+
+
+def score(text: pl.Series, language: pl.Series | None, model: ProvenanceModel) -> pl.DataFrame:
+    """Return p_model (Float64 in [0, 1], null: no evidence) and phrase (String or null) of each text, in order.
+
+    language: ISO 639-1 codes; a null code gives no p_model, no column at all means the model's languages.
+    """
+    p_model = pl.Series("p_model", model.score(text, language), dtype=pl.Float64).fill_nan(None)
+    return pl.DataFrame([p_model, phrases.phrase(text).alias("phrase")])
+
+
+def dated_human() -> pl.Expr:
+    """Select the rows that a trusted date proves human: columns trusted_date, created, own_draft, own_copy."""
+    old = pl.col("trusted_date") & (pl.col("created") < FIRST_DAY)
+    return old.fill_null(value=False) & ~(pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
+
+
+def of_sources(rows: pl.DataFrame, default: float, max_false_positive_rate: float) -> pl.DataFrame:
+    """Return the threshold of each source.
+
+    Columns: source, known_human (UInt32: its texts known to be human that the model judged), threshold (Float64),
+    calibrated (Boolean: the threshold is the source's own).
+
+    rows: columns source, doc_id, words, p_model, and those of `dated_human`. A source with enough known-human texts
+    gets the probability that at most `max_false_positive_rate` of further ones reach (split conformal prediction, as
+    in training: 199 texts support .005), at least LOWEST_THRESHOLD; every other source gets `default`.
+    """
+    judged = rows.filter(dated_human(), pl.col("words") >= MIN_WORDS).unique(["source", "doc_id"])
+    p = pl.col("p_model").cast(pl.Float64).fill_nan(None).drop_nulls()
+    above = ((max_false_positive_rate * (p.len() + 1) + 1e-9).floor() - 1).cast(pl.Int64)
+    own = pl.when(above >= 0).then(p.sort(descending=True).get(above.clip(0), null_on_oob=True) + 1e-6).round(6)
+    counted = judged.group_by("source").agg(known_human=p.len(), own=own)
+    return (
+        rows.select("source")
+        .unique()
+        .join(counted, on="source", how="left")
+        .select(
+            "source",
+            known_human=pl.col("known_human").fill_null(0),
+            threshold=pl.when(pl.col("own").is_not_null())
+            .then(pl.max_horizontal(pl.col("own"), pl.lit(LOWEST_THRESHOLD)))
+            .otherwise(default),
+            calibrated=pl.col("own").is_not_null(),
+        )
+        .sort("source")
     )
 
 
@@ -45,7 +100,7 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
       phrase: String or null, a slug of `phrases`;
       created: Date or null; trusted_date: Boolean, whether the date is believed (a claimed one is no evidence);
       words: Int64; p_model: Float64 in [0, 1], null or NaN where the model gives no evidence;
-    and, where sources were calibrated (see `sources.thresholds`), threshold: Float64, the source's own in place of
+    and, where sources were calibrated (see `of_sources`), threshold: Float64, the source's own in place of
     `thresholds.synthetic`; calibrated: Boolean, false adds "uncalibrated" to the evidence that the model found.
 
     Own lineage and a synthetic declaration decide. Else a C2PA manifest, a phrase, or p_synthetic at or above

@@ -12,8 +12,8 @@ from pydantic import Field
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance.kernel import HASH, Tokens, descend
-from cuvee.tasks.provenance.reading import tokenize
-from cuvee.tasks.provenance.weights import Weights, places
+from cuvee.tasks.provenance.model import Weights, places
+from cuvee.tasks.provenance.tokens import tokenize
 
 
 class TrainingOptions(Frozen):

@@ -6,9 +6,13 @@ A model is a folder: `words.npy` (uint32 hashes, ascending), `word_weights.npy`,
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +22,16 @@ from pydantic import Field, ValidationError
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance import layout
-from cuvee.tasks.provenance.kernel import Floats
-from cuvee.tasks.provenance.weights import Weights
+from cuvee.tasks.provenance.kernel import Floats, Hashes, Singles, Tokens, fill, weigh_all
+from cuvee.tasks.provenance.tokens import classes, text_buffers
 
 BUILTIN = Path(__file__).parent / "builtin"
 FORMAT = 2
 CALIBRATION_FILE = "calibration.json"
 WEIGHT_FILES = ("words.npy", "word_weights.npy", "pair_weights.npy")
+
+# How a recipe names a model of the store, such as essays@v0002.
+_REF = re.compile(r"[a-z0-9][a-z0-9_-]*@v\d{4,}")
 
 # False-positive rates a threshold is stored for; a target between two of them gets the stricter.
 RATES = (0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -41,6 +48,48 @@ _RATE = "provenance.max_false_positive_rate"
 
 # Scores are counted by their log-odds, a bin for each unit from -14 to 14: six decimals reach no further.
 BINS = 28
+
+
+class Weighed(NamedTuple):
+    """What a pass over texts tells of each: its weight, the share of known words among those with a letter, words."""
+
+    weight: Floats
+    known: Floats
+    words: Tokens
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One weight for each word of a vocabulary (ascending hashes) and each bucket of pairs; positive: synthetic."""
+
+    hashes: Hashes
+    words: Singles
+    pairs: Singles
+
+    @cached_property
+    def table(self) -> Tokens:
+        """The places of the vocabulary's hashes; see `places`."""
+        return places(self.hashes)
+
+    @cached_property
+    def joined(self) -> Singles:
+        """The weights of all terms, by term number."""
+        return np.concatenate([self.words, self.pairs])
+
+    def weigh(self, text: pl.Series) -> Weighed:
+        """Return weight, known words and words of each text, in order; null counts as empty. Releases the GIL."""
+        weight, known, words = np.zeros(len(text)), np.zeros(len(text)), np.zeros(len(text), np.int64)
+        if len(text):
+            offsets, characters = text_buffers(text.cast(pl.String).fill_null(""))
+            kinds, terms = classes(), (self.table, self.hashes, self.joined)
+            weigh_all(offsets, characters, layout.MAX_CHARACTERS, kinds, *terms, weight, known, words)
+        return Weighed(weight, known, words)
+
+
+def places(hashes: Hashes) -> Tokens:
+    """Return an open-addressing table, at most half full: slot → index into `hashes`, -1 where empty."""
+    size = 2 << int(np.ceil(np.log2(max(2, hashes.size))))
+    return fill(hashes, np.full(size, -1, np.int64))
 
 
 class DomainTable(Frozen):
@@ -170,6 +219,11 @@ def binned(p: Floats) -> Floats:
     inside = np.clip(p, 1e-6, 1 - 1e-6)
     place = np.clip(np.floor(np.log(inside / (1 - inside)) + 1e-9).astype(np.int64) + BINS // 2, 0, BINS - 1)
     return np.bincount(place, minlength=BINS).astype(np.float64)
+
+
+def is_ref(where: str) -> bool:
+    """Tell whether a recipe's model names one of the store, as `name@v0001` does."""
+    return _REF.fullmatch(where) is not None
 
 
 def load(where: str = "builtin") -> Model:

@@ -21,7 +21,6 @@ FOLDER = "models/provenance"
 RECORD = "model.json"
 CARD = "CARD.md"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_REF = re.compile(rf"({_NAME.pattern})@(v\d{{4,}})")
 
 
 class StoredModel(Frozen):
@@ -36,11 +35,6 @@ class StoredModel(Frozen):
     def ref(self) -> str:
         """What a recipe says to use it, such as `essays@v0002`."""
         return f"{self.name}@{version_name(self.version)}"
-
-
-def is_ref(where: str) -> bool:
-    """Tell whether a recipe's model names one of the store, as `name@v0001` does."""
-    return _REF.fullmatch(where) is not None
 
 
 def keep(store: Store, folder: Path, name: str) -> StoredModel:

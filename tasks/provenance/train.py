@@ -17,8 +17,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.calibrate import calibrate, platt
 from cuvee.tasks.provenance.fit import TrainingOptions, fit
-from cuvee.tasks.provenance.model import probabilities, save
-from cuvee.tasks.provenance.weights import Weights
+from cuvee.tasks.provenance.model import Weights, probabilities, save
 
 DEFAULTS = TrainingOptions()
 
