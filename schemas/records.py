@@ -246,7 +246,7 @@ class Run(Frozen):
     store: its URI. folder: the recipe's, relative paths resolve against it. version: the number it would publish.
     parent: the standing version's number, 0 for none. day: the UTC day of its start, ISO. bands: how signatures are
     cut, as (bands, rows). readings: name of each source and generator → what decides the text that is kept of its files
-    or answers (`cuvee.tasks.keys`).
+    or answers (`reading_key` and `drafting_key`).
     """
 
     recipe: Recipe

@@ -33,6 +33,8 @@ SMALL_PAGES = {"data_page_size": 2**15, "write_batch_size": 16}
 # Where each read waits for an answer: thin columns of many files are a few small requests each, and a request takes as
 # long as half a mebibyte.
 _FILES_AT_ONCE = 8
+# Where under one row in so many is wanted of a row group, only the pages of its texts are read; others lie on most.
+FEW = 2
 _HOLE_BYTES = 2**19
 
 
@@ -159,18 +161,21 @@ def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterato
 def take_rows(store: Store, ref: FileRef, columns: Sequence[str], rows: npt.NDArray[np.int64]) -> pa.Table:
     """Read the columns of some rows, ascending row numbers of which one at least; raises as `read_table`.
 
-    Row groups without a wanted row are not read, and of texts only the pages that hold one are decompressed.
+    Row groups without a wanted row are not read; where few rows are wanted, only the pages that hold their texts are.
     """
     parts, start = [], 0
     with _opened(store, ref) as (file, parquet):
         counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
         if sum(counts) != ref.rows:
             raise IntegrityError(f"{store.location(ref.path)} has {sum(counts)} rows, recorded were {ref.rows}")
-        pages = _text_pages(store, file, parquet) if "text" in columns else None
+        pages = None
         for group, count in enumerate(counts):
             inside = rows[slice(*np.searchsorted(rows, [start, start + count]))] - start
+            few = "text" in columns and FEW * len(inside) < count
+            if few and pages is None:
+                pages = _text_pages(store, file, parquet)
             if len(inside):
-                parts.append(_take_group(parquet, pages, group, columns, inside))
+                parts.append(_take_group(parquet, pages if few else None, group, columns, inside))
             start += count
     return pa.concat_tables(parts)
 
@@ -189,7 +194,7 @@ def _take_group(
     columns: Sequence[str],
     rows: npt.NDArray[np.int64],
 ) -> pa.Table:
-    """Read the columns of some rows of a row group, texts by pages where that is possible."""
+    """Read the columns of some rows of a row group; of texts only their pages, where `pages` are given."""
     texts = pages.take(group, rows) if pages else None
     if texts is None:
         return parquet.read_row_group(group, columns=list(columns)).take(pa.array(rows))

@@ -16,7 +16,7 @@ from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
 from cuvee.tasks.generate import grade, rounds
 from cuvee.tasks.ingest import captures
-from cuvee.tasks.keys import drafting_key, reading_key
+from cuvee.tasks.ingest.reading import reading_key
 from cuvee.tasks.measure import signals
 from cuvee.tasks.steps import restore, sweep
 
@@ -76,8 +76,7 @@ def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
 def _readings(recipe: Recipe) -> dict[str, str]:
     found = {source.name: reading_key(source, recipe.ingest) for source in recipe.sources}
     for entry in recipe.generate:
-        graded = generators.find(entry.generator).GRADED
-        found[entry.name] = drafting_key(recipe, entry, grade.VERSIONS if graded else ())
+        found[entry.name] = grade.drafting_key(recipe, entry, generators.find(entry.generator).GRADED)
     return found
 
 
@@ -100,8 +99,9 @@ def _check_parts(recipe: Recipe, folder: Path, name: str) -> None:
 
 def _check_files(run: Run, name: str) -> None:
     """Check the captures of sites, the model and the benchmarks, which a recipe brings."""
-    for position in range(len(run.recipe.sources)):
-        captures.paths(run, position)
+    for position, source in enumerate(run.recipe.sources):
+        if source.robots:
+            captures.paths(run, position)
     model = signals.provenance_model(run)
     model.threshold(run.recipe.provenance.max_false_positive_rate)
     for path in signals.benchmark_paths(run):

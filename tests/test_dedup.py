@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks.dedup import files as dedup_of_files
 from cuvee.tasks.dedup import inputs
-from cuvee.tasks.dedup.bands import Bands, choose, curve, found
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
 from cuvee.tasks.dedup.files import dedup_files
-from cuvee.tasks.dedup.index import CROWD, BandKeys, candidates, key_filter, may_meet
+from cuvee.tasks.dedup.index import CROWD, BandKeys, Bands, candidates, choose, curve, found, key_filter, may_meet
 from cuvee.tasks.dedup.inputs import expand_paths
 from cuvee.tasks.dedup.near import Pairs, near_pairs, unique_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve

@@ -27,7 +27,7 @@ CONFINED = {"prefect": {"flows", "deployments"}, "boto": {"storage"}}
 # The rooms of tasks/, in the order of the pipeline; a room may import itself and those before it. Rooms in a row are of
 # one stage.
 ROOMS = [
-    {"pool", "steps", "shelf", "exchange", "keys", "priority", "phrases", "tombstones", "words"},
+    {"pool", "steps", "shelf", "exchange", "priority", "phrases", "tombstones", "words"},
     {"ingest", "readers"},
     {"measure", "filters", "provenance"},
     {"dedup"},

@@ -3,7 +3,7 @@
 import io
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +34,14 @@ def written(texts: Sequence[str | None], optional: bool = True, small_pages: boo
 
 def take(store: Store, ref: FileRef, rows: Sequence[int]) -> pa.Table:
     return tables.take_rows(store, ref, ["text", "row"], np.array(rows, np.int64))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def always() -> Iterator[None]:
+    """However many rows are wanted of a few, their texts are read by pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "FEW", 0)
+        yield
 
 
 @pytest.fixture
@@ -71,6 +79,15 @@ def test_rows_are_those_that_arrow_reads(
         table = take(store, ref, rows)
     assert table.to_pydict() == {"text": [texts[row] for row in rows], "row": rows}
     assert table.schema.field("text").type == pa.large_string()
+
+
+def test_a_group_of_which_most_rows_are_wanted_is_read_whole(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "FEW", 2)
+    store, ref = written([f"{row}" for row in range(9)])
+    assert take(store, ref, [0, 2, 3, 5, 8])["text"].to_pylist() == ["0", "2", "3", "5", "8"]
+    assert sizes == []
+    take(store, ref, [0, 2, 3, 8])
+    assert len(sizes) == 1
 
 
 def only_rows(read: Any) -> Any:

@@ -34,8 +34,8 @@ def cuvee(texts):
     import numpy as np
     import pyarrow as pa
 
-    from cuvee.tasks.dedup.bands import choose
     from cuvee.tasks.dedup.final import keepers
+    from cuvee.tasks.dedup.index import choose
     from cuvee.tasks.dedup.resolve import collapse, expand
     from cuvee.tasks.dedup.verify import Comparison
     from cuvee.tasks.words.kernel import signatures, sketch

@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
-from cuvee.tasks.dedup.bands import Bands, choose, curve
 from cuvee.tasks.dedup.final import keepers
+from cuvee.tasks.dedup.index import Bands, choose, curve
 from cuvee.tasks.dedup.inputs import expand_paths, opened_parquet, read_blocks
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, collapse, expand
 from cuvee.tasks.dedup.spool import Spool

@@ -1,6 +1,8 @@
-"""Index: the band keys of texts, and which documents share a key of one band.
+"""Index: the band keys of texts, how many there are of how many values, and which documents share a key of one band.
 
-A bucket is the documents with one key. Up to CROWD documents give all their pairs; of larger ones the members are told.
+Two texts of Jaccard s agree in all rows of a band with probability s^rows, and in at least one of the bands with
+1 - (1 - s^rows)^bands (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4). A bucket is the documents with
+one key. Up to CROWD documents give all their pairs; of larger ones the members are told.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +13,10 @@ from typing import NamedTuple, TypeAlias
 import numba
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from cuvee.schemas.base import Frozen
+from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.records import FileRef
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_tables
@@ -26,6 +31,13 @@ CROWD = 32
 BAND_BYTES = 64 << 20
 # Rows of the index read at a time: with 25 bands 26 MB.
 ROWS_AT_A_TIME = 1 << 18
+
+
+class Bands(Frozen):
+    """A division of the first bands·rows values of a signature."""
+
+    bands: int = Field(ge=1, description="bands; texts that agree in one of them are compared")
+    rows: int = Field(ge=1, description="signature values in a band")
 
 
 class BandKeys(NamedTuple):
@@ -44,6 +56,34 @@ class Candidates(NamedTuple):
     bucket: Int64s  # of each member, a number
     large_buckets: int
     largest_bucket: int
+
+
+def choose(threshold: float, permutations: int = 128, recall: float = 0.999) -> Bands:
+    """Return the longest bands that still find a pair at the threshold with at least this probability.
+
+    Longer bands mean fewer needless comparisons; as many bands as the permutations give. 25 of 5 for 0.8 and 128.
+    threshold: Jaccard in (0, 1]; recall in (0, 1). Raises RecipeError when no division reaches the recall.
+    """
+    for rows in range(permutations, 0, -1):
+        division = Bands(bands=permutations // rows, rows=rows)
+        if found(division, threshold) >= recall:
+            return division
+    raise RecipeError(
+        f"dedup.threshold: {permutations} permutations cannot find pairs of Jaccard {threshold} with probability "
+        f"{recall}; raise the threshold or dedup.permutations"
+    )
+
+
+def found(division: Bands, jaccard: float) -> float:
+    """Return the probability that a pair of this Jaccard is compared."""
+    return float(1.0 - (1.0 - jaccard**division.rows) ** division.bands)
+
+
+def curve(
+    division: Bands, jaccards: Sequence[float] = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+) -> list[tuple[float, float]]:
+    """Return (Jaccard, probability that a pair of it is compared, rounded to 6 decimals)."""
+    return [(jaccard, round(found(division, jaccard), 6)) for jaccard in jaccards]
 
 
 def candidates(band: BandKeys, new: Bools, crowd: int = CROWD) -> Candidates:

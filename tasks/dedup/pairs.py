@@ -33,8 +33,7 @@ from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, read_tables, write_table
 from cuvee.tasks.dedup import PAIRS_VERSION
-from cuvee.tasks.dedup.bands import Bands, choose, found
-from cuvee.tasks.dedup.index import BAND_BYTES, CROWD, BandIndex, first_of_each
+from cuvee.tasks.dedup.index import BAND_BYTES, CROWD, BandIndex, Bands, choose, first_of_each, found
 from cuvee.tasks.dedup.near import BYTES_A_PAIR, TooManyPairsError, near_pairs
 from cuvee.tasks.dedup.verify import BATCH_BYTES, Comparison
 from cuvee.tasks.pool import Pool, Texts, frame_of

@@ -4,7 +4,8 @@ Every module of this package whose name does not start with "_" is a kind of fil
 VERSION (int, raised when its signals change), SIGNALS (column name to dtype), READS (columns of a shard that it needs
 beside text), Options (the recipe entry), `signals` (shard to columns, without thresholds) and `verdict` (options to an
 expression: null, or the reason to drop). One that looks across the documents of a source is a `Gathering`.
-Signals are kept for all documents: a changed threshold needs no text.
+Signals are kept for all documents: a changed threshold needs no text. `above`, `below` and `first_reason` are what a
+verdict is made of.
 """
 
 import difflib
@@ -15,16 +16,20 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 import polars as pl
 import polars.selectors as cs
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks import shelf
-from cuvee.tasks.filters._rules import FilterOptions, coalesce
-
-Options = FilterOptions
 
 # A line takes 52 bytes while it is measured: a text of one-letter lines would take 26 times its size.
 BATCH_BYTES = 8 * 2**20
+
+
+class FilterOptions(Frozen):
+    """One entry of a recipe's `filters`; every kind narrows `kind` and adds its thresholds."""
+
+    kind: str = Field(description="The filter, named after its file in tasks/filters.")
 
 
 class Kind(Protocol):
@@ -69,6 +74,26 @@ class Gathering(Protocol):
         """Name the column that `gather` makes for these options."""
 
 
+def above(signal: str, limit: float) -> pl.Expr:
+    """Say where `signal` exceeds `limit`; a value on the limit, at 6 decimals, does not."""
+    return _exact(signal) > limit
+
+
+def below(signal: str, limit: float) -> pl.Expr:
+    """Say where `signal` falls short of `limit`; a value on the limit, at 6 decimals, does not."""
+    return _exact(signal) < limit
+
+
+def first_reason(kind: str, objections: Mapping[str, pl.Expr]) -> pl.Expr:
+    """Return "<kind>.<name>" of the first objection, in the mapping's order, that holds; null where none does."""
+    return coalesce([pl.when(holds).then(pl.lit(f"{kind}.{name}")) for name, holds in objections.items()])
+
+
+def coalesce(reasons: Sequence[pl.Expr]) -> pl.Expr:
+    """Return the first reason that is not null; null where all are, also when there are none."""
+    return pl.coalesce([*reasons, pl.lit(None, pl.String)])
+
+
 def kinds() -> dict[str, Kind]:
     """Return the filter modules by name, sorted."""
     return {name: cast(Kind, module) for name, module in shelf.modules(__name__).items()}
@@ -85,7 +110,7 @@ def is_measured(name: str) -> bool:
     return bool(kind.SIGNALS) or isinstance(kind, Gathering)
 
 
-def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> Options:
+def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> FilterOptions:
     """Return the options of a recipe entry such as {"kind": "language", "keep": ["en"], "min_score": 0.65}.
 
     where: its place in the recipe, for messages ("filters.0"). folder: the recipe's, which files are relative to.
@@ -130,7 +155,7 @@ def measure(shard: pl.DataFrame, name: str, first: int = 0) -> list[pl.DataFrame
     ]
 
 
-def judge(frame: pl.DataFrame, options: Sequence[Options]) -> pl.Series:
+def judge(frame: pl.DataFrame, options: Sequence[FilterOptions]) -> pl.Series:
     """Return "verdict": null for a document to keep, else the reason of the first filter, in order, that objects.
 
     frame columns: the signals of all kinds in `options`, and what their verdicts read beside.
@@ -178,3 +203,8 @@ def _explain(error: ValidationError, kind: Kind, where: str) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" did you mean {close[0]}?" if close else ""
+
+
+def _exact(signal: str) -> pl.Expr:
+    # Signals are stored as Float32: 0.3 comes back as 0.30000001, and would cross a threshold of 0.3.
+    return pl.col(signal).cast(pl.Float64).round(6)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field, ValidationInfo, model_validator
 
-from cuvee.tasks.filters._rules import FilterOptions, first_reason
+from cuvee.tasks.filters import FilterOptions, first_reason
 
 VERSION = 1
 READS = ("url",)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
+from cuvee.tasks.filters import FilterOptions, above, first_reason
 from cuvee.tasks.words.kernel import Int64s, Text, Uint64s, word_hashes
 
 VERSION = 1

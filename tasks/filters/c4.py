@@ -23,8 +23,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from cuvee.tasks.filters import FilterOptions, above, first_reason
 from cuvee.tasks.filters._pieces import codes, lines
-from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 
 VERSION = 1
 READS: tuple[str, ...] = ()

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from cuvee.tasks.filters import FilterOptions, above, below, first_reason
 from cuvee.tasks.filters._pieces import codes, lines, ratio
-from cuvee.tasks.filters._rules import FilterOptions, above, below, first_reason
 
 VERSION = 1
 READS: tuple[str, ...] = ()

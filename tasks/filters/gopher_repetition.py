@@ -23,10 +23,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from cuvee.tasks.filters import FilterOptions, above, first_reason
 from cuvee.tasks.filters._characters import classes
 from cuvee.tasks.filters._kernels import DUPLICATE_SIZES, TOP_SIZES, scan_ngrams
 from cuvee.tasks.filters._pieces import buffers, lines, paragraphs, ratio
-from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
 
 VERSION = 1
 READS = ("chars",)

@@ -10,8 +10,7 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, field_validator
 
-from cuvee.tasks.filters import _language_model
-from cuvee.tasks.filters._rules import FilterOptions, below
+from cuvee.tasks.filters import FilterOptions, _language_model, below
 
 VERSION = 1
 READS: tuple[str, ...] = ()

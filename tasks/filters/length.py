@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from cuvee.tasks.filters._rules import FilterOptions, first_reason
+from cuvee.tasks.filters import FilterOptions, first_reason
 
 VERSION = 1
 READS: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, field_validator
 
-from cuvee.tasks.filters._rules import FilterOptions
+from cuvee.tasks.filters import FilterOptions
 
 VERSION = 1
 READS: tuple[str, ...] = ()

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field
 
+from cuvee.tasks.filters import FilterOptions
 from cuvee.tasks.filters._preferences import combine, preferences
-from cuvee.tasks.filters._rules import FilterOptions
 
 VERSION = 2
 READS = ("url", "opt_out")

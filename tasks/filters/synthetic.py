@@ -11,8 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from cuvee.tasks import phrases
-from cuvee.tasks.filters import gopher_repetition
-from cuvee.tasks.filters._rules import FilterOptions, above, first_reason
+from cuvee.tasks.filters import FilterOptions, above, first_reason, gopher_repetition
 
 VERSION = 1
 READS = ("chars",)

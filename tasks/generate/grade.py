@@ -9,10 +9,11 @@ copied, ungrounded, unsupported_facts, in this order.
 import numpy as np
 import polars as pl
 
-from cuvee.schemas.recipe import Gates
+from cuvee.schemas.recipe import Gates, Generate, Recipe, canonical_sha256
 from cuvee.tasks import phrases
 from cuvee.tasks.filters import gopher_repetition, language
 from cuvee.tasks.generate import groundedness
+from cuvee.tasks.ingest.reading import READING_VERSION
 from cuvee.tasks.words.kernel import shingle_sets
 
 VERSION = 1
@@ -35,6 +36,15 @@ MEASURES = pl.Schema(
         **groundedness.SCHEMA,
     }
 )
+
+
+def drafting_key(recipe: Recipe, entry: Generate, is_graded: bool) -> str:
+    """Hash what decides which of a generator's drafts are kept, and their text, beside the requests themselves."""
+    masks = canonical_sha256([sorted(recipe.ingest.mask), READING_VERSION])
+    if not is_graded:
+        return masks
+    gates, grade = entry.gates.model_dump(mode="json"), entry.grade.model_dump(mode="json")
+    return canonical_sha256([masks, list(VERSIONS), gates, grade])
 
 
 def measure(drafts: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import polars as pl
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import InputError, RetryableError
-from cuvee.schemas.recipe import Source
+from cuvee.schemas.recipe import Ingest, Source, canonical_sha256
 from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, SourceFile, step_key
 from cuvee.schemas.tables import UNREADABLE
 from cuvee.storage.corpus import pool_folder, read_records
@@ -23,9 +23,10 @@ from cuvee.tasks import readers
 from cuvee.tasks.ingest import fetch
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD
 from cuvee.tasks.ingest.shards import MB, shape, write_shards
-from cuvee.tasks.keys import READING_VERSION
 from cuvee.tasks.steps import once
 
+# Rises when the same bytes would give other rows, or the same answer of a generator another text.
+READING_VERSION = 3
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
 
@@ -57,6 +58,14 @@ def batches(run: Run, files: Sequence[SourceFile], known: frozenset[tuple[str, s
             groups.append([file])
             held = file.bytes
     return [Batch(source=group[0].source, files=tuple(group)) for group in groups]
+
+
+def reading_key(source: Source, ingest: Ingest) -> str:
+    """Hash what decides the text that a source's files give: rows of the pool count for a recipe whose keys are theirs
+    (`Run.readings`).
+    """
+    fields = source.fields.model_dump() | {"origin": source.origin_field}
+    return canonical_sha256([source.format, fields, sorted(ingest.mask), READING_VERSION])
 
 
 def key(run: Run, batch: Batch) -> str:

@@ -15,7 +15,7 @@ from cuvee.tasks import shelf
 from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
-from cuvee.tasks.keys import READING_VERSION
+from cuvee.tasks.ingest.reading import READING_VERSION
 from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture.proof import prove
 from cuvee.tasks.pool import Pool

@@ -1,20 +1,25 @@
-"""Accounts: the proof of the mixture, what each step let through, and what the guard found, as JSON."""
+"""Accounts: the proof of the mixture, what each step let through, what the guard found, what came of each generator."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from cuvee.tasks.generate import report
 from cuvee.tasks.publish.documents import Told
 
 
 def write(told: Told) -> Mapping[str, bytes]:
-    """Return mixture.json, steps.json and findings.json."""
+    """Return mixture.json, steps.json and findings.json; with generators also generation.json and generation.md."""
     steps = {name: step.model_dump(mode="json", by_alias=True) for name, step in told.steps.items()}
-    return {
+    files = {
         "mixture.json": as_json(told.manifest.mixture.model_dump(mode="json")),
         "steps.json": as_json(steps),
         "findings.json": as_json(told.guarded.model_dump(mode="json")),
     }
+    if told.generated:
+        tree, text = report.build(told.run, told.store, told.pool, told.decided, told.generated)
+        files |= {"generation.json": as_json(tree), "generation.md": text.encode()}
+    return files
 
 
 def as_json(tree: Any) -> bytes:
