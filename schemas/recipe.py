@@ -18,6 +18,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Amount = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Origin = Literal["human", "synthetic", "unknown"]
+DateFormat = Literal["iso", "epoch_s", "epoch_ms", "rfc2822"]
 
 
 def _as_tuple(value: object) -> object:
@@ -31,7 +32,7 @@ class Fields(Frozen):
     id: str = Field("id", description="column with the source's own identifier; a newer row replaces an older one")
     url: str = "url"
     title: str = "title"
-    created: str = Field("created", description="column with the date of the text, ISO 8601")
+    created: str = Field("created", description="column with the date of the text, in the date_format")
     license: str = "license"
     generator: str = "generator"
     model: str = "model"
@@ -61,6 +62,7 @@ class Source(Frozen):
     domain: str = Field("unknown", min_length=1)
     language: str = Field("auto", description="auto, or the ISO 639 code of all rows")
     dates: Literal["claimed", "trusted"] = Field("claimed", description="whether `created` is evidence")
+    date_format: DateFormat = Field("iso", description="how `created` is written, beside full ISO 8601 dates")
     robots: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         (), description="robots.txt and tdmrep.json of its sites, as files or captures, for the filter opt_out"
     )

@@ -61,7 +61,7 @@ class Report(Frozen):
 
 class ReadFile(Frozen):
     """What became of a source file. document: it is one document, whose id is the file's; rows: readable ones;
-    skipped: records without a document, by kind.
+    skipped: records without a document, by kind; undated: rows whose date is not understood.
     """
 
     sha256: str
@@ -70,6 +70,7 @@ class ReadFile(Frozen):
     rows: int
     unreadable: int
     skipped: dict[str, int] = Field({})
+    undated: int = 0
 
     @property
     def records(self) -> int:
@@ -88,11 +89,14 @@ class ShardsReport(Report):
 
 
 class IngestReport(ShardsReport):
-    """masked: replacements by kind of personal data; faults: the first unreadable rows, by file, line and reason."""
+    """masked: replacements by kind of personal data; faults: the first unreadable rows, by file, line and reason;
+    undated: the first dates that are not understood, by file and row.
+    """
 
     files: tuple[ReadFile, ...]
     masked: dict[str, int]
     faults: tuple[str, ...]
+    undated: tuple[str, ...] = ()
 
 
 class DraftReport(ShardsReport):

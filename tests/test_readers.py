@@ -340,7 +340,7 @@ def test_other_columns_are_rendered_as_text():
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_times_are_rendered_in_utc_and_impossible_ones_are_null(unit):
+def test_times_are_rendered_in_utc_and_impossible_ones_are_no_dates(unit):
     noon = dt.datetime(2019, 5, 4, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     for zone in ("Europe/Vienna", "+02:00", "Not/AZone"):
         times = pa.array([noon, None], pa.timestamp(unit, zone))
@@ -351,10 +351,10 @@ def test_times_are_rendered_in_utc_and_impossible_ones_are_null(unit):
     )
     rows = gather(parquet_bytes(pa.table({"text": ["a", "b", "c"], "created": impossible})), "x.parquet")[0]
     assert rows["created"][0] == "1970-01-01T00:00:00"
-    assert unit == "ns" or rows["created"][1:].to_list() == [None, None]
+    assert unit == "ns" or [value.split(" ", 1)[1] for value in rows["created"][1:]] == ["seconds from 1970"] * 2
     days = pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32())
     rows = gather(parquet_bytes(pa.table({"text": ["a", "b"], "created": days})), "x.parquet")[0]
-    assert rows["created"].to_list() == ["1970-01-01", None]
+    assert rows["created"].to_list() == ["1970-01-01", "2147483647 days from 1970"]
 
 
 def test_wrong_columns_and_a_truncated_footer_are_faults_of_the_file():
@@ -466,7 +466,19 @@ def test_a_page_without_main_text_is_a_row_without_text():
     [
         ('<meta name="date" content="2011-02-03">', "2011-02-03"),
         ('<script type="application/ld+json">{"datePublished": "2012-03-04T05:06:07Z"}</script>', "2012-03-04"),
-        ('<meta name="date" content="3 May 2011">', None),
+        ('<meta name="date" content="3 May 2011">', "3 May 2011"),
+        ('<meta name="date" content="today">', None),
+        # One that is no date hides no other.
+        (
+            '<meta property="article:published_time" content="2020-13-45"><meta name="pubdate" content="2013-04-05">',
+            "2013-04-05",
+        ),
+        ('<meta name="date" content="0000-01-01"><meta name="date" content="2014-05-06 07:08">', "2014-05-06"),
+        (
+            '<meta name="date" content="2015-06-07x"><script>{"datePublished": "2015"}, {"datePublished":"2015-06-08"}'
+            "</script>",
+            "2015-06-08",
+        ),
         ("", None),
     ],
 )

@@ -39,6 +39,7 @@ sources:
     domain: unknown
     language: auto
     dates: claimed
+    date_format: iso
     robots: []
     vanished: keep
     fetch: {max_mb: 10000, timeout_s: 3600, private_addresses: false}

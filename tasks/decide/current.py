@@ -1,6 +1,7 @@
 """Current: which rows of the pool a recipe speaks of, what is declared of them, and which of them do not count."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TypeAlias
 
 import polars as pl
@@ -11,6 +12,8 @@ from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import look_up
 
 _REPLACED = ("origin", "license", "license_spdx", "domain", "language", "trusted_date", "date_trusted")
+# Printing from movable type begins then: an earlier date is one of what the text tells, or a fault.
+_FIRST_EVIDENCE = date(1450, 1, 1)
 # (generator's name, request key)
 Drafts: TypeAlias = Sequence[tuple[str, str]]
 
@@ -19,7 +22,7 @@ def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     """Apply what the recipe declares of its sources, where a row does not say itself.
 
     rows: columns of ROWS, and language, as found in the text. Adds trusted_date; the date a row's reader vouches for is
-    trusted too.
+    trusted too, and none before 1450 is.
     """
     sources = pl.DataFrame(
         [
@@ -50,7 +53,9 @@ def declare(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
         domain=pl.coalesce("domain", "domain_declared", pl.lit("unknown")),
         language=pl.coalesce("language_declared", "language"),
         # Trusted as the source declares, or as the reader of the row vouches.
-        trusted_date=(pl.col("trusted_date") | pl.col("date_trusted")).fill_null(value=False),
+        trusted_date=(
+            (pl.col("trusted_date") | pl.col("date_trusted")) & (pl.col("created") >= _FIRST_EVIDENCE)
+        ).fill_null(value=False),
     )
 
 

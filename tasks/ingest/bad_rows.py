@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from cuvee.schemas.errors import InputError
 from cuvee.schemas.recipe import Source
-from cuvee.schemas.records import IngestRecord, ReadFile, Run, SourceFile
+from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, SourceFile
 
 MOST_FAULTS_TOLD = 5
 
 
 def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[IngestRecord]) -> list[str]:
-    """Return a warning for each source with unreadable rows, naming the first of them by file, line and reason.
+    """Return a warning for each source with unreadable rows or dates, naming the first of them by file and line.
 
     files: those that exist now; what was unreadable in a file that is gone or mended does not count. records: of what
     was read as the recipe reads.
@@ -26,6 +26,7 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
         bad, rows = sum(file.unreadable for file in found), sum(file.rows for file in found)
         warnings += [f"source {source.name}: {file.id} is empty" for file in found if not file.records]
         warnings += _without_documents(source, found)
+        warnings += _undated(source, own, found)
         if not bad:
             continue
         faults = [fault for report in own if any(file in found for file in report.files) for fault in report.faults]
@@ -42,6 +43,19 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
             "\n".join(["no source has a readable row; nothing is published; look at the files:", *warnings])
         )
     return warnings
+
+
+def _undated(source: Source, reports: Sequence[IngestReport], files: Sequence[ReadFile]) -> list[str]:
+    """Count the dates of the files that are not understood, and name the first."""
+    count, rows = sum(file.undated for file in files), sum(file.rows for file in files)
+    if not count:
+        return []
+    first = [line for report in reports if any(file in files for file in report.files) for line in report.undated]
+    wanted = "YYYY-MM-DD" if source.date_format == "iso" else f"YYYY-MM-DD or {source.date_format}"
+    return [
+        f"source {source.name}: {count:,} of {rows:,} rows have a date that is not understood, and count as undated; "
+        f"wanted is {wanted}, years 1 to 9999 (sources[].date_format):\n  " + "\n  ".join(first[:MOST_FAULTS_TOLD])
+    ]
 
 
 def _without_documents(source: Source, files: Sequence[ReadFile]) -> list[str]:

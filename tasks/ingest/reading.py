@@ -22,11 +22,13 @@ from cuvee.storage.tables import write_table
 from cuvee.tasks import readers
 from cuvee.tasks.ingest import fetch
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD
+from cuvee.tasks.ingest.dates import days
+from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.shards import MB, shape, write_shards
 from cuvee.tasks.steps import once
 
 # Rises when the same bytes would give other rows, or the same answer of a generator another text.
-READING_VERSION = 3
+READING_VERSION = 4
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
 
@@ -65,7 +67,7 @@ def reading_key(source: Source, ingest: Ingest) -> str:
     (`Run.readings`).
     """
     fields = source.fields.model_dump() | {"origin": source.origin_field}
-    return canonical_sha256([source.format, fields, sorted(ingest.mask), READING_VERSION])
+    return canonical_sha256([source.format, fields, source.date_format, sorted(ingest.mask), READING_VERSION])
 
 
 def key(run: Run, batch: Batch) -> str:
@@ -100,6 +102,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
     bad = reading.bad
     unreadable = [write_table(store, folder, pl.DataFrame(bad, UNREADABLE).to_arrow())] if bad else []
     names = {file.sha256: file.id for file in batch.files}
+    undated, _ = mask(pl.Series(reading.undated[:MOST_FAULTS_TOLD], dtype=pl.String), options.mask)
     report = IngestReport(
         source=source.name,
         reading=run.readings[source.name],
@@ -107,6 +110,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         files=tuple(reading.files),
         masked=masked,
         faults=tuple(_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]),
+        undated=tuple(undated),
     )
     return IngestRecord(key=key(run, batch), files=(*shards, *unreadable), report=report)
 
@@ -118,11 +122,12 @@ class _Reading:
         self.run, self.store, self.source = run, store, source
         self.files: list[ReadFile] = []
         self.bad: list[dict[str, Any]] = []
+        self.undated: list[str] = []
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
-        """Yield readable rows, with the SHA-256 of their file in the column `file`."""
+        """Yield readable rows, `created` as a date, with the SHA-256 of their file in the column `file`."""
         for file in files:
-            rows, bad = 0, len(self.bad)
+            rows, bad, undated = 0, len(self.bad), 0
             skipped: dict[str, int] = {}
             format, compression = self._format(file)
             try:
@@ -131,7 +136,9 @@ class _Reading:
                     rows += read.rows.height
                     for kind, count in read.skipped.items():
                         skipped[kind] = skipped.get(kind, 0) + count
-                    yield read.rows.with_columns(file=pl.lit(file.sha256))
+                    found = days(read.rows["created"], self.source.date_format)
+                    undated += self._tell_undated(file, read.rows.filter(found["looks"]))
+                    yield read.rows.with_columns(found["created"], file=pl.lit(file.sha256))
             except InputError as error:
                 known = rows + len(self.bad) - bad
                 lost = range(known, max(error.rows, known + 1))
@@ -145,8 +152,16 @@ class _Reading:
                     rows=rows,
                     unreadable=len(self.bad) - bad,
                     skipped=dict(sorted(skipped.items())),
+                    undated=undated,
                 )
             )
+
+    def _tell_undated(self, file: SourceFile, rows: pl.DataFrame) -> int:
+        """Note the first rows whose date is not understood; return how many there are."""
+        if len(self.undated) < MOST_FAULTS_TOLD:
+            first = rows.head(MOST_FAULTS_TOLD).select("row", pl.col("created").str.slice(0, 40))
+            self.undated += [f"{file.id}: row {row}: {created!r}" for row, created in first.iter_rows()]
+        return rows.height
 
     def _fail(self, file: SourceFile, faults: Iterable[tuple[int, int | None, str]]) -> None:
         names = ("row", "line", "reason")

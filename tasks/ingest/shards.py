@@ -17,7 +17,7 @@ MB = 10**6
 
 
 def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Table:
-    """Give a batch of rows the columns of a shard."""
+    """Give a batch of rows, whose `created` is a date, the columns of a shard."""
     clean = normalise.normalise(rows["text"])
     text, counts = mask(clean["text"], options.mask)
     for kind, count in counts.items():
@@ -28,8 +28,6 @@ def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Tab
         doc_id=normalise.doc_ids(text),
         c2pa=clean["c2pa"],
         source_id=pl.col("id"),
-        # Only a full date is taken: it may become evidence of when the text was written.
-        created=pl.col("created").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False),
         origin=pl.col("origin").str.to_lowercase(),
     )
     return _complete(frame)

@@ -15,10 +15,12 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.tasks import shelf
 from cuvee.tasks.readers._batch import FIELDS, MAX_RECORD_BYTES, SCHEMA, BadRow, Batch, complete_fields
 from cuvee.tasks.readers._bytes import COMPRESSIONS
+from cuvee.tasks.readers._dates import ISO_DATE
 
 __all__ = [
     "AUTO",
     "FIELDS",
+    "ISO_DATE",
     "MAX_RECORD_BYTES",
     "SCHEMA",
     "BadRow",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuvee.tasks.readers._batch import InvalidRowError
+from cuvee.tasks.readers._dates import first_day
 
 if TYPE_CHECKING:
     from resiliparse.parse.html import HTMLTree
@@ -27,13 +28,13 @@ _DATES = frozenset({
     "article:published_time", "og:published_time", "date", "dc.date", "dc.date.issued", "dcterms.created",
     "dcterms.issued", "datepublished", "citation_publication_date", "publish-date", "pubdate"
 })  # fmt: skip
-_JSON_DATE = re.compile(r'"datePublished"\s*:\s*"(\d{4}-\d\d-\d\d)')
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"]{1,100})"')
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page holds. text: empty where it has no main text; date: YYYY-MM-DD; date and url as the page claims.
+    """What a page holds. text: empty where it has no main text; date: YYYY-MM-DD, or what only looks like a date; date
+    and url are as the page claims.
 
     metas: its meta tags, as (name, content), and its links to licences of RSL, under the name rsl-license.
     """
@@ -51,13 +52,12 @@ def read_page(html: str) -> Page:
     metas = (*_metas(tree), *_licenses(tree, html))
     named = {name.lower(): content for name, content in reversed(metas)}
     title = named.get("og:title") or tree.title
-    dates = (named[name] for name in sorted(_DATES & named.keys()))
-    json_date = _JSON_DATE.search(html)
-    date = next((found.group() for value in dates if (found := _ISO_DATE.match(value.strip()))), None)
+    # By name, and of one name in the order of the page.
+    dates = sorted(((name.lower(), content) for name, content in metas if name.lower() in _DATES), key=lambda m: m[0])
     return Page(
         text=main_text(tree),
         title=" ".join((title or "").split()) or None,
-        date=date or (json_date.group(1) if json_date else None),
+        date=first_day([*(content for _, content in dates), *_JSON_DATE.findall(html)]),
         url=_canonical(tree),
         metas=metas,
     )

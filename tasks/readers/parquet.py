@@ -84,18 +84,26 @@ def _decode(value: bytes | None) -> str | None:
 
 
 def _as_iso(array: pa.Array) -> pl.Series:
-    """Render dates and timestamps; those with a zone as UTC. What lies outside the years 1 to 9999 is null.
+    """Render dates and timestamps; those with a zone as UTC. What lies outside the years 1 to 9999 is no date, and is
+    rendered as a distance from 1970.
 
     Arrow's numbers are taken as they are: polars ends with a panic at a time it cannot show, and knows fewer zones.
     """
     if pa.types.is_date(array.type):
         numbers = cast(pl.Series, pl.from_arrow(array.cast(pa.date32()).cast(pa.int32())))
-        return numbers.set(~numbers.is_between(*_DAYS), None).cast(pl.Date).dt.to_string("iso")
+        is_day = numbers.is_between(*_DAYS)
+        return _or_distance(numbers.set(~is_day, None).cast(pl.Date).dt.to_string("iso"), numbers, "days")
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit]
     seconds = cast(pl.Series, pl.from_arrow(array.cast(pa.int64()))) // per_second
     first, last = (day * 86_400 for day in _DAYS)
     times = (seconds.set(~seconds.is_between(first, last), None) * 1000).cast(pl.Datetime("ms"))
-    return times.dt.strftime("%Y-%m-%dT%H:%M:%S" + ("Z" if array.type.tz else ""))
+    return _or_distance(times.dt.strftime("%Y-%m-%dT%H:%M:%S" + ("Z" if array.type.tz else "")), seconds, "seconds")
+
+
+def _or_distance(rendered: pl.Series, numbers: pl.Series, unit: str) -> pl.Series:
+    if rendered.null_count() == numbers.null_count():
+        return rendered
+    return rendered.zip_with(rendered.is_not_null(), numbers.cast(pl.String) + f" {unit} from 1970")
 
 
 def _as_strings(array: pa.Array) -> tuple[pl.Series, list[int]]:
