@@ -10,9 +10,9 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Generate
 from cuvee.tasks import shelf
 from cuvee.tasks.generators._ask import place_of
-from cuvee.tasks.generators._types import Asking, Drafts, Generator, Progress, Settings, Texts
+from cuvee.tasks.generators._types import Asking, Drafts, Generator, Progress, Texts
 
-__all__ = ["Asking", "Drafts", "Generator", "Progress", "Settings", "Texts", "check", "find", "names"]
+__all__ = ["Asking", "Drafts", "Generator", "Progress", "Texts", "check", "find", "names"]
 
 
 def names() -> list[str]:

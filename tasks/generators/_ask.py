@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Generate
 from cuvee.tasks.generators._journal import Journal, Outcome, Writer
 from cuvee.tasks.generators._pace import Policy
-from cuvee.tasks.generators._types import Call, Place, Progress, Settings
+from cuvee.tasks.generators._types import Call, Place, Progress
 
 Calls = Callable[[pl.Series], AsyncIterator[Call]]
 """Makes the requests of these keys, one by one as they can be sent."""
@@ -59,13 +60,13 @@ class Desk:
             await ask_all(self.place, calls, keep, self.concurrency, self.policy)
 
 
-def desk(settings: Settings, journal: Journal, policy: Policy | None = None) -> Desk:
+def desk(settings: Generate, journal: Journal, policy: Policy | None = None) -> Desk:
     """Open the desk of a recipe's entry. Raises RecipeError for a base_url that is no http(s) URL."""
     policy = policy or Policy(timeout_s=settings.timeout_s)
     return Desk(place_of(settings), journal, settings.concurrency, policy)
 
 
-def place_of(settings: Settings) -> Place:
+def place_of(settings: Generate) -> Place:
     """Read where to send, with the key of the environment; raises RecipeError for a base_url that is no http(s) URL."""
     base_url = (settings.base_url or "").rstrip("/")
     if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:

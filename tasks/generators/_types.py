@@ -1,4 +1,4 @@
-"""What generators share: settings, tables, request keys and the order in which seeds are used.
+"""What generators share: tables, request keys and the order in which seeds are used.
 
 Seeds (given, without text): doc_id, words (int64), domain, license, language, source.
 Plan: PLAN_SCHEMA, one row a request, in sending order; brief: what it is about where it has no seed; prompt_words: of
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cuvee.schemas.errors import IntegrityError
+from cuvee.schemas.recipe import Generate
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.priority import priorities
 
@@ -71,73 +72,6 @@ Progress = Callable[[int, int], None]
 """Called with (requests ended, requests planned); for display, never part of a result."""
 
 
-class Sampling(Protocol):
-    """How a model is asked to sample; `max_tokens` bounds one answer."""
-
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-
-
-class SeedLimits(Protocol):
-    """How often one document may be a seed, at least 1."""
-
-    @property
-    def max_per_seed(self) -> int: ...
-
-
-class Budget(Protocol):
-    """The most requests a plan may hold; none for no limit."""
-
-    @property
-    def requests(self) -> int | None: ...
-
-
-class Free(Protocol):
-    """What drafts without a seed are about, and what is declared of them."""
-
-    @property
-    def topics(self) -> Sequence[str]: ...
-    @property
-    def audiences(self) -> Sequence[str]: ...
-    @property
-    def styles(self) -> Sequence[str]: ...
-    @property
-    def domain(self) -> str: ...
-    @property
-    def license(self) -> str: ...
-
-
-class Settings(Protocol):
-    """What a generator reads of one `generate` entry of a recipe."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def base_url(self) -> str | None: ...
-    @property
-    def model(self) -> str | None: ...
-    @property
-    def api_key_env(self) -> str | None: ...
-    @property
-    def kinds(self) -> Sequence[str]: ...
-    @property
-    def free(self) -> Free: ...
-    @property
-    def seeds(self) -> SeedLimits: ...
-    @property
-    def sampling(self) -> Sampling: ...
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def timeout_s(self) -> float: ...
-    @property
-    def budget(self) -> Budget: ...
-
-
 @dataclass(frozen=True)
 class Place:
     """Where requests go, and how the recipe calls what may be wrong with it."""
@@ -177,7 +111,7 @@ class Generator(Protocol):
     GRADED: bool
     BASELINE: bool
 
-    def plan(self, settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
+    def plan(self, settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
         """Decide every request, reading no text and sending nothing; PLAN_SCHEMA.
 
         seeds: see the head of this module; only documents that may be seeds. Their order does not matter.
@@ -189,7 +123,7 @@ class Generator(Protocol):
 
     def run(
         self,
-        settings: Settings,
+        settings: Generate,
         seeds: pl.DataFrame,
         plan: pl.DataFrame,
         texts: Texts,
@@ -211,7 +145,7 @@ class Asking(Protocol):
     Of another one a plan has no prompts, tokens or cost to show, and a draft is compared with the whole of its seed.
     """
 
-    def messages(self, settings: Settings, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
+    def messages(self, settings: Generate, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
         """Return the messages (role, content) of each row of a plan, as they are sent, in plan order."""
         ...
 
@@ -253,7 +187,7 @@ def fetch(texts: Texts, doc_ids: Sequence[str]) -> list[str]:
 
 
 def draft_rows(
-    settings: Settings, seeds: pl.DataFrame, plan: pl.DataFrame, answers: pl.DataFrame, constants: Mapping[str, Any]
+    settings: Generate, seeds: pl.DataFrame, plan: pl.DataFrame, answers: pl.DataFrame, constants: Mapping[str, Any]
 ) -> pl.DataFrame:
     """Join a plan with its answers and its seeds to DRAFT_SCHEMA, in plan order; requests without answer have no row.
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.recipe import canonical_json, canonical_sha256
+from cuvee.schemas.recipe import Generate, canonical_json, canonical_sha256
 from cuvee.tasks.generators import _chain
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._types import (
@@ -21,7 +21,6 @@ from cuvee.tasks.generators._types import (
     PLAN_SCHEMA,
     Drafts,
     Progress,
-    Settings,
     Texts,
     by_priority,
     cut_to_budget,
@@ -46,7 +45,7 @@ SHORTEST, LONGEST = 80, 800
 _BATCH = 500
 
 
-def plan(settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
+def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
     """Plan drafts as long as their seeds, within 80 to 800 words; each seed opens at most `max_per_seed` of them.
 
     Empty when no language has 100 words of human text. Plans less than wanted when the seeds of the fits run out.
@@ -57,7 +56,7 @@ def plan(settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
 
 
 def run(
-    settings: Settings,
+    settings: Generate,
     seeds: pl.DataFrame,
     plan: pl.DataFrame,
     texts: Texts,
@@ -89,7 +88,7 @@ def run(
     return Drafts(rows, pl.DataFrame(schema=FAILURE_SCHEMA))
 
 
-def _fitted(settings: Settings, seeds: pl.DataFrame) -> pl.DataFrame:
+def _fitted(settings: Generate, seeds: pl.DataFrame) -> pl.DataFrame:
     """Choose the documents of each language's fit, in hash-priority order, and name the fit (column `fit`).
 
     The name covers the ids, and so the texts, of the fit's documents and everything that shapes a chain.
@@ -108,7 +107,7 @@ def _fitted(settings: Settings, seeds: pl.DataFrame) -> pl.DataFrame:
     return chosen.with_columns(pl.col("language").replace_strict(fits, return_dtype=pl.String).alias("fit"))
 
 
-def _planned(settings: Settings, seeds: pl.DataFrame) -> pl.DataFrame:
+def _planned(settings: Generate, seeds: pl.DataFrame) -> pl.DataFrame:
     """Return every row that could be planned, best first, with the column `fit`: each seed once, then each again."""
     fitted = _fitted(settings, seeds)
     rounds = pl.DataFrame({"use": range(settings.seeds.max_per_seed)}, schema={"use": pl.Int64})

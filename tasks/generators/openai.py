@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.recipe import canonical_json, canonical_sha256
+from cuvee.schemas.recipe import Generate, canonical_json, canonical_sha256
 from cuvee.tasks.generators import _prompts
 from cuvee.tasks.generators._ask import desk, host, place_of
 from cuvee.tasks.generators._journal import Journal
@@ -32,7 +32,6 @@ from cuvee.tasks.generators._types import (
     Call,
     Drafts,
     Progress,
-    Settings,
     Texts,
     by_priority,
     cut_to_budget,
@@ -51,7 +50,7 @@ WORDS_A_TOKEN = 0.75
 BATCH = 256
 
 
-def plan(settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
+def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
     """Plan one request a seed in hash-priority order, then a second for each, up to `max_per_seed`.
 
     A document meets the kinds in an order of its own, so that a kind added later moves few documents. When it has
@@ -88,7 +87,7 @@ def plan(settings: Settings, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
 
 
 def run(
-    settings: Settings,
+    settings: Generate,
     seeds: pl.DataFrame,
     plan: pl.DataFrame,
     texts: Texts,
@@ -115,7 +114,7 @@ def run(
     return Drafts(rows, plan.select("request_key").join(failed, on="request_key", how="inner", maintain_order="left"))
 
 
-def messages(settings: Settings, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
+def messages(settings: Generate, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
     """Return the messages of each row of a plan, as they are sent, in plan order; all seed texts are held at once."""
     prompts = _prompts.chosen(settings.kinds)
     found = iter(shown(plan, texts))
@@ -160,7 +159,7 @@ def request_key(
     )
 
 
-def briefs(settings: Settings) -> pl.DataFrame:
+def briefs(settings: Generate) -> pl.DataFrame:
     """Return what drafts without a seed are about. Columns: doc_id (a hash of the brief), words (1), brief."""
     written = [
         f"Topic: {topic}\nFor: {audience}\nForm: {style}"
@@ -171,7 +170,7 @@ def briefs(settings: Settings) -> pl.DataFrame:
     return pl.DataFrame({"doc_id": names, "words": 1, "brief": written}, schema=schema).unique("doc_id", keep="any")
 
 
-def _turns(settings: Settings, sources: pl.DataFrame, prompts: Mapping[str, Prompt]) -> pl.DataFrame:
+def _turns(settings: Generate, sources: pl.DataFrame, prompts: Mapping[str, Prompt]) -> pl.DataFrame:
     """List what could be asked, best first: each source once, then each again with its next kind.
 
     sources: doc_id, words. Column turn: grows with the number of kinds before, so that lists of several kinds can be
@@ -201,13 +200,13 @@ def _turns(settings: Settings, sources: pl.DataFrame, prompts: Mapping[str, Prom
     return pl.concat(rounds).with_columns(turn)
 
 
-def _words_expected(settings: Settings, words: pl.Expr) -> pl.Expr:
+def _words_expected(settings: Generate, words: pl.Expr) -> pl.Expr:
     most = max(1, int(settings.sampling.max_tokens * WORDS_A_TOKEN))
     return words.round(0).clip(1, most).cast(pl.Int64).alias("words_expected")
 
 
 def _request(
-    settings: Settings, base_url: str, prompt: Prompt, inputs: list[str], seed: int
+    settings: Generate, base_url: str, prompt: Prompt, inputs: list[str], seed: int
 ) -> tuple[str, str, str, str]:
     """Return request_key, prompt_id, prompt_hash and sampling of one plan row."""
     asked = {"temperature": settings.sampling.temperature, "max_tokens": settings.sampling.max_tokens, "seed": seed}
@@ -219,7 +218,7 @@ def _field(prompt: Prompt) -> str:
     return "text" if prompt.is_seeded else "brief"
 
 
-def _check(settings: Settings, base_url: str, plan: pl.DataFrame) -> None:
+def _check(settings: Generate, base_url: str, plan: pl.DataFrame) -> None:
     """Refuse rows whose key does not follow from these settings and today's prompt files."""
     prompts = _prompts.chosen(settings.kinds)
     for kind, seed_ids, brief, sampling, key in plan.select(
@@ -231,7 +230,7 @@ def _check(settings: Settings, base_url: str, plan: pl.DataFrame) -> None:
             raise RecipeError(f"generate.{settings.name}: the plan was made from other settings; plan again")
 
 
-async def _calls(settings: Settings, waiting: pl.DataFrame, texts: Texts) -> AsyncIterator[Call]:
+async def _calls(settings: Generate, waiting: pl.DataFrame, texts: Texts) -> AsyncIterator[Call]:
     """Fetch seed texts batch by batch, beside the event loop, and fill them into their prompts."""
     for batch in waiting.iter_slices(BATCH):
         filled = await asyncio.to_thread(messages, settings, batch, texts)
