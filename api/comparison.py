@@ -33,24 +33,21 @@ def compare(before: Dataset, after: Dataset) -> dict[str, Any]:
 
 def _compared(before: Dataset, after: Dataset, shared: set[str]) -> dict[str, int]:
     """Count documents by what became of them; those of shared files are in both versions, and are not read."""
-    import polars as pl
-
     old, new = (_doc_ids(dataset, shared) for dataset in (before, after))
-    counts = [old, new, new.join(old, on="doc_id", how="semi")]
-    lengths = pl.collect_all([frame.select(pl.len()) for frame in counts])
-    gone, come, moved = (int(frame.item()) for frame in lengths)
+    gone, come, moved = old.height, new.height, new.join(old, on="doc_id", how="semi").height
     same = sum(file.rows for file in after.manifest.files if file.sha256 in shared)
     return {"added": come - moved, "removed": gone - moved, "same": same + moved}
 
 
-def _doc_ids(dataset: Dataset, shared: set[str]) -> "pl.LazyFrame":
-    """Scan the ids of the files that are not shared; a version holds each once."""
+def _doc_ids(dataset: Dataset, shared: set[str]) -> "pl.DataFrame":
+    """Read the ids of the files that are not shared; a version holds each once."""
     import polars as pl
 
-    own = [dataset.store.location(file.path) for file in dataset.manifest.files if file.sha256 not in shared]
-    if not own:
-        return pl.LazyFrame(schema={"doc_id": pl.String})
-    return pl.scan_parquet(own, **dataset.store.access().polars).select("doc_id")
+    from cuvee.storage.tables import read_tables
+
+    own = [file for file in dataset.manifest.files if file.sha256 not in shared]
+    tables = [pl.DataFrame(table) for table in read_tables(dataset.store, own, ["doc_id"])]
+    return pl.concat([pl.DataFrame(schema={"doc_id": pl.String}), *tables])
 
 
 def _by_source(manifest: Manifest) -> dict[str, int]:

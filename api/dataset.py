@@ -9,6 +9,7 @@ from cuvee.schemas.manifest import DataFile, Manifest
 from cuvee.schemas.records import FileRef
 from cuvee.storage.corpus import resolve
 from cuvee.storage.store import Store, open_store, store_uri
+from cuvee.storage.trust import read_whole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,12 +69,9 @@ class Dataset:
         return next((ref for ref in self.manifest.reports if ref.path.rsplit("/", 1)[-1] == name), None)
 
     def read_report(self, name: str) -> bytes:
-        """Return the bytes of a report; raises IntegrityError when the version has none, or when its file is gone."""
+        """Return the bytes of a report; raises IntegrityError when there is none, or when its bytes have changed."""
         ref = self.report(name)
-        try:
-            return self.store.get(ref.path)
-        except FileNotFoundError:
-            raise IntegrityError(f"{self.store.location(ref.path)} is missing; restore it from a backup") from None
+        return read_whole(self.store, ref)
 
     def ledger(self) -> "pl.DataFrame":
         """Read where each row of the sources and each draft ended, and why; no text. Raises IntegrityError."""
@@ -81,10 +79,10 @@ class Dataset:
 
         import polars as pl
 
-        from cuvee.storage.tables import read_tables
+        from cuvee.storage.tables import read_ledger
 
         if self.manifest.ledger:
-            return pl.concat([pl.DataFrame(table) for table in read_tables(self.store, self.manifest.ledger)])
+            return pl.DataFrame(read_ledger(self.store, self.manifest.ledger))
         rows = pl.read_parquet(BytesIO(self.read_report("ledger.parquet")))
         # A ledger need not have it: what is published is never written again.
         return rows if "path" in rows.columns else rows.with_columns(path=pl.lit(None, pl.String))

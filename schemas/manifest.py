@@ -1,15 +1,18 @@
 """The manifest: the commit of a version. A reader needs nothing but this and plain Parquet."""
 
-import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.errors import IntegrityError, RecipeError
+from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Name
-from cuvee.schemas.records import FileRef
+from cuvee.schemas.records import Accepted, FileRef
 
 FORMAT = 1
+
+Version = Annotated[int, Field(ge=1)]
 
 
 class Stratum(Frozen):
@@ -19,7 +22,7 @@ class Stratum(Frozen):
     domain: str
     language: str
     provenance: str
-    depth: int
+    depth: Annotated[int, Field(ge=0, lt=2**7)]
 
 
 class DataFile(FileRef):
@@ -30,7 +33,7 @@ class DataFile(FileRef):
 
     split: Literal["train", "validation"]
     stratum: Stratum
-    accepted: int
+    accepted: Accepted
     amounts: dict[str, int]
 
     @property
@@ -79,8 +82,8 @@ class Manifest(Frozen):
 
     format: int = FORMAT
     corpus: Name
-    version: int
-    parent: int | None
+    version: Version
+    parent: Version | None
     created: str
     run_id: str
     recipe: dict[str, Any]
@@ -105,7 +108,7 @@ class Manifest(Frozen):
 class TagEntry(Frozen):
     """One move of a tag. by: what moved it; after `rollback` it stays until `cuvee tag` moves it."""
 
-    version: int
+    version: Version
     by: Literal["publish", "tag", "rollback"]
     created: str
 
@@ -117,7 +120,17 @@ def version_name(version: int) -> str:
 
 def parse_version(text: str) -> int | None:
     """Read `v0007` as 7; None for anything else."""
-    return int(text[1:]) if text[:1] == "v" and text[1:].isdecimal() else None
+    return int(text[1:]) if re.fullmatch("v[0-9]{1,18}", text) else None
+
+
+def manifest_version(name: str) -> tuple[int, int] | None:
+    """Read the name of a manifest, `v0007.json` or `v0007.r2.json`, as (7, 0) or (7, 2); None for any other name."""
+    found = re.fullmatch(r"(v[0-9]{4,18})(?:\.r([1-9][0-9]{0,17}))?\.json", name)
+    version = parse_version(found[1]) if found else None
+    # v00007.json and v0000.json are no name that a version has.
+    if found is None or not version or version_name(version) != found[1]:
+        return None
+    return version, int(found[2] or 0)
 
 
 def parse_ref(ref: str) -> tuple[str, str]:
@@ -126,16 +139,3 @@ def parse_ref(ref: str) -> tuple[str, str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*(@([A-Za-z0-9][A-Za-z0-9_-]*)?)?", ref):
         raise RecipeError(f"{ref!r} is not a reference; write corpus, corpus@latest or corpus@v0007")
     return corpus, name or "latest"
-
-
-def read_manifest(text: bytes, where: str) -> Manifest:
-    """Read a manifest; refuse one written by a newer format, and one that is not a manifest at all."""
-    try:
-        tree = json.loads(text)
-        if tree["format"] > FORMAT:
-            raise RecipeError(
-                f"{where}: written in format {tree['format']}, this cuvee reads up to {FORMAT}; upgrade cuvee"
-            )
-        return Manifest.model_validate(tree)
-    except (ValueError, KeyError, TypeError):
-        raise IntegrityError(f"{where}: not a manifest; restore the file, or read another version") from None

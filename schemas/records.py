@@ -7,14 +7,18 @@ from pydantic import Discriminator, Field, Tag
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.recipe import Recipe, Source, canonical_sha256
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Accepted = Annotated[int, Field(ge=0, lt=2**31)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
 
 class FileRef(Frozen):
     """A stored, immutable file. path: key in the store; bytes and sha256 of its content; rows of its table."""
 
     path: str
-    sha256: str
-    bytes: int
-    rows: int
+    sha256: Sha256
+    bytes: Count
+    rows: Count
 
 
 class Content(Frozen):
@@ -161,8 +165,8 @@ class StepRecord(Frozen):
     A record is written after its files, so its existence means done.
     """
 
-    step: str
-    key: str
+    step: Annotated[str, Field(pattern="^[a-z][a-z0-9_-]*$")]
+    key: Annotated[str, Field(pattern="^[a-z0-9]+$")]
     files: tuple[FileRef, ...] = ()
     report: Report = Report()
 
@@ -212,7 +216,7 @@ class FileRecord(StepRecord):
 
 
 def _kind(record: Any) -> str:
-    step = record.get("step") if isinstance(record, dict) else record.step
+    step = record.get("step") if isinstance(record, dict) else getattr(record, "step", None)
     return step if step in ("ingest", "generate", "pairs") else "signals"
 
 
@@ -229,7 +233,7 @@ PoolRecord = Annotated[
 class PoolEntry(Frozen):
     """A record that belongs to a pool. accepted: number of the pool state that first held it."""
 
-    accepted: int
+    accepted: Accepted
     record: PoolRecord
 
 

@@ -6,13 +6,13 @@ without it the copy is not whole.
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 from cuvee.schemas.errors import CuveeError, IntegrityError, RecipeError
-from cuvee.schemas.manifest import Manifest, read_manifest
+from cuvee.schemas.manifest import Manifest
 from cuvee.schemas.records import FileRef
 from cuvee.storage.store import Store
+from cuvee.storage.trust import MOST_JSON_BYTES, parse_manifest
 
 MANIFEST, CLAIM, CARD = "manifest.json", "manifest.json.part", "README.md"
 
@@ -60,10 +60,12 @@ def _check_is_ours(target: Path) -> None:
 
 def _is_manifest(path: Path) -> bool:
     try:
-        read_manifest(path.read_bytes(), str(path))
-    except (OSError, ValueError, TypeError, CuveeError):
-        return False
-    return True
+        if path.is_file() and path.stat().st_size <= MOST_JSON_BYTES:
+            parse_manifest(path.read_bytes(), str(path))
+            return True
+    except (OSError, CuveeError):
+        pass
+    return False
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -75,7 +77,10 @@ def _copy(store: Store, ref: FileRef, path: Path) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with store.open(ref.path) as source, part.open("wb") as copy:
-            shutil.copyfileobj(source, copy, 2**20)
+            left = ref.bytes + 1  # one more than recorded: a longer file is found out by its hash
+            while left and (piece := source.read(min(left, 2**20))):
+                copy.write(piece)
+                left -= len(piece)
     except FileNotFoundError:
         raise IntegrityError(f"{store.location(ref.path)} is missing; restore it from a backup") from None
     if _sha256(part) != ref.sha256:

@@ -14,19 +14,32 @@ work/<step>/<key>.json
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
-from cuvee.schemas.errors import ConflictError, RecipeError
-from cuvee.schemas.manifest import Manifest, TagEntry, parse_ref, parse_version, read_manifest, version_name
+from cuvee.schemas.errors import ConflictError, IntegrityError, RecipeError
+from cuvee.schemas.manifest import Manifest, TagEntry, manifest_version, parse_ref, parse_version, version_name
 from cuvee.schemas.records import FileRef, PoolState, StepRecord
 from cuvee.schemas.report import RunEnd
 from cuvee.storage.store import Store
+from cuvee.storage.trust import (
+    RESTORE,
+    check_paths,
+    parse_manifest,
+    read_bounded,
+    read_json,
+    read_json_of,
+)
 
 R = TypeVar("R", bound=StepRecord)
+
+_CORPUS = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
+_TAG_ENTRY = re.compile("([A-Za-z0-9][A-Za-z0-9_-]{0,62})/([0-9]{6,18})[.]json")
+_RUN_END = re.compile("[^/]+/run[.]json")
 
 # Runs whose ends are kept: a month of nights.
 RUNS_KEPT = 30
@@ -34,6 +47,11 @@ RUNS_KEPT = 30
 _REQUESTS_AT_ONCE = 16
 # Up to so many files are asked for by name; a listing costs a request a thousand files of the whole folder.
 _ASKED_ONE_BY_ONE = 4
+
+
+def corpus_folder(corpus: str) -> str:
+    """Return the folder of all that is one corpus's own, with its slash."""
+    return f"corpora/{corpus}/"
 
 
 def data_folder(corpus: str) -> str:
@@ -58,33 +76,45 @@ def reports_folder(corpus: str, version: int) -> str:
 
 def corpora(store: Store) -> list[str]:
     """List the corpora that have a version."""
-    return sorted({key.split("/")[1] for key in store.keys("corpora/") if key.split("/")[2:3] == ["manifests"]})
+    parts = (key.split("/") for key in store.keys("corpora/"))
+    named = {part[1] for part in parts if part[2:3] == ["manifests"] and len(part) == 4 and manifest_version(part[3])}
+    return sorted(name for name in named if _CORPUS.fullmatch(name))
 
 
 def versions(store: Store, corpus: str) -> list[int]:
     """List the published versions, ascending."""
-    keys = store.keys(f"corpora/{corpus}/manifests/")
-    found = {parse_version(key.rsplit("/", 1)[1].split(".")[0]) for key in keys}
-    return sorted(version for version in found if version is not None)
+    return sorted({version for version, _ in _manifests(store, corpus)})
 
 
 def load_manifest(store: Store, corpus: str, version: int) -> Manifest:
-    """Read a version's manifest, the highest revision; raises RecipeError when there is none."""
-    stem = f"corpora/{corpus}/manifests/{version_name(version)}"
-    revisions = [
-        key
-        for key in store.keys(f"corpora/{corpus}/manifests/")
-        if key.startswith(f"{stem}.") and key.endswith(".json")
-    ]
+    """Read a version's manifest, the highest revision.
+
+    Raises RecipeError when there is none; IntegrityError for one that is damaged, of another corpus or version than its
+    place says, or that names a file outside the folders of its corpus.
+    """
+    revisions = {found: key for found, key in _manifests(store, corpus).items() if found[0] == version}
     if not revisions:
         known = ", ".join(version_name(number) for number in versions(store, corpus)) or "none"
         raise RecipeError(f"{corpus} has no version {version_name(version)} in {store.uri}; it has: {known}")
-    newest = max(revisions, key=lambda key: (len(key), key))
-    return read_manifest(store.get(newest), store.location(newest))
+    newest = revisions[max(revisions)]
+    where = store.location(newest)
+    manifest = parse_manifest(read_bounded(store, newest), where)
+    if (manifest.corpus, manifest.version) != (corpus, version):
+        raise IntegrityError(f"{where}: it is the manifest of {manifest.ref}; {RESTORE}, or read another version")
+    check_paths(manifest.files, f"{data_folder(corpus)}/", where)
+    check_paths(manifest.reports, f"corpora/{corpus}/reports/", where)
+    check_paths(manifest.ledger, f"{ledger_folder(corpus)}/", where)
+    check_paths([manifest.pool], f"{pool_folder(corpus, 'states')}/", where)
+    if len({file.path for file in manifest.files}) < len(manifest.files):
+        raise IntegrityError(f"{where}: it names a published file twice; {RESTORE}, or read another version")
+    return manifest
 
 
 def resolve(store: Store, ref: str) -> Manifest:
-    """Find the version that `corpus`, `corpus@tag` or `corpus@v0007` names; raises RecipeError saying what there is."""
+    """Find the version that `corpus`, `corpus@tag` or `corpus@v0007` names; raises RecipeError saying what there is.
+
+    Raises IntegrityError where a tag names a version that is not there, and as `load_manifest` does.
+    """
     corpus, name = parse_ref(ref)
     numbers = versions(store, corpus)
     if not numbers:
@@ -95,13 +125,39 @@ def resolve(store: Store, ref: str) -> Manifest:
             f"no corpus {corpus!r} in the store {store.uri}; {hint} (another store: --store, or store= in Python)"
         )
     version = parse_version(name)
-    if version is None:
-        entry = read_tag(store, corpus, name)
-        if entry is None and name != "latest":
-            known_tags = ", ".join(tags(store, corpus)) or "none"
-            raise RecipeError(f"{corpus} has no tag {name!r}; tags: {known_tags}; versions: v0001 and so on")
-        version = entry.version if entry else numbers[-1]
-    return load_manifest(store, corpus, version)
+    if version is not None:
+        return load_manifest(store, corpus, version)
+    entry = read_tag(store, corpus, name)
+    if entry is None and name != "latest":
+        known_tags = ", ".join(tags(store, corpus)) or "none"
+        raise RecipeError(f"{corpus} has no tag {name!r}; tags: {known_tags}; versions: v0001 and so on")
+    if entry is None:
+        return load_manifest(store, corpus, numbers[-1])
+    check_tagged(store, corpus, name, entry)
+    return load_manifest(store, corpus, entry.version)
+
+
+def check_tagged(store: Store, corpus: str, name: str, entry: TagEntry) -> None:
+    """Raise IntegrityError, with the remedy, where the version that a tag names has no manifest."""
+    numbers = versions(store, corpus)
+    if entry.version not in numbers:
+        key = _manifest_key(corpus, entry.version)
+        instead = f", or give that version up: cuvee tag {corpus}@{version_name(numbers[-1])} {name}" if numbers else ""
+        raise IntegrityError(
+            f"{corpus}@{name} is {version_name(entry.version)}, whose manifest {store.location(key)} is missing; "
+            f"{RESTORE}{instead}"
+        )
+
+
+def _manifests(store: Store, corpus: str) -> dict[tuple[int, int], str]:
+    """Return the keys of a corpus's manifests by version and revision, 0 for none; other files are passed over."""
+    folder = f"corpora/{corpus}/manifests/"
+    named = ((manifest_version(key.removeprefix(folder)), key) for key in store.keys(folder))
+    return {found: key for found, key in named if found is not None}
+
+
+def _manifest_key(corpus: str, version: int) -> str:
+    return f"corpora/{corpus}/manifests/{version_name(version)}.json"
 
 
 def commit(store: Store, manifest: Manifest) -> None:
@@ -112,7 +168,7 @@ def commit(store: Store, manifest: Manifest) -> None:
     if manifest.version == 1:
         # A name of its own: another run that probes the same key would remove it meanwhile.
         _check_creation(store, f"corpora/{manifest.corpus}/probes/{uuid4().hex}")
-    key = f"corpora/{manifest.corpus}/manifests/{version_name(manifest.version)}.json"
+    key = _manifest_key(manifest.corpus, manifest.version)
     try:
         store.create(key, _pretty(manifest.model_dump(mode="json")))
     except ConflictError:
@@ -121,7 +177,9 @@ def commit(store: Store, manifest: Manifest) -> None:
 
 def tags(store: Store, corpus: str) -> list[str]:
     """List the names of a corpus's tags."""
-    return sorted({key.split("/")[3] for key in store.keys(f"corpora/{corpus}/tags/")})
+    folder = f"corpora/{corpus}/tags/"
+    found = (_TAG_ENTRY.fullmatch(key.removeprefix(folder)) for key in store.keys(folder))
+    return sorted({entry[1] for entry in found if entry})
 
 
 def read_tag(store: Store, corpus: str, name: str) -> TagEntry | None:
@@ -130,12 +188,16 @@ def read_tag(store: Store, corpus: str, name: str) -> TagEntry | None:
 
 
 def newest_tag(store: Store, corpus: str, name: str) -> tuple[int, TagEntry | None]:
-    """Return the number and the content of a tag's newest entry; 0 and None if it was never set."""
-    keys = store.keys(f"corpora/{corpus}/tags/{name}/")
-    if not keys:
+    """Return the number and the content of a tag's newest entry; 0 and None if it was never set.
+
+    Raises IntegrityError for an entry that is damaged.
+    """
+    folder = f"corpora/{corpus}/tags/"
+    found = ((_TAG_ENTRY.fullmatch(key.removeprefix(folder)), key) for key in store.keys(f"{folder}{name}/"))
+    entries = {int(entry[2]): key for entry, key in found if entry}
+    if not entries:
         return 0, None
-    number = int(keys[-1].rsplit("/", 1)[1].removesuffix(".json"))
-    return number, TagEntry.model_validate_json(store.get(keys[-1]))
+    return max(entries), read_json(store, entries[max(entries)], TagEntry)
 
 
 def move_tag(store: Store, corpus: str, name: str, entry: TagEntry, after: int | None = None) -> None:
@@ -157,23 +219,38 @@ def write_state(store: Store, corpus: str, state: PoolState) -> FileRef:
 
 
 def read_state(store: Store, corpus: str) -> PoolState:
-    """Return the pool state of the highest version, the empty one when nothing is published."""
+    """Return the pool state of the highest version, the empty one when nothing is published.
+
+    Raises IntegrityError as `load_manifest` and `state_of` do.
+    """
     numbers = versions(store, corpus)
-    if not numbers:
-        return PoolState()
-    return PoolState.model_validate_json(store.get(load_manifest(store, corpus, numbers[-1]).pool.path))
+    return state_of(store, load_manifest(store, corpus, numbers[-1])) if numbers else PoolState()
+
+
+def state_of(store: Store, manifest: Manifest) -> PoolState:
+    """Return the pool state of a version.
+
+    Raises IntegrityError when it is missing, has changed, is of another version, or names a file outside the corpus's
+    pool.
+    """
+    where = store.location(manifest.pool.path)
+    state = read_json_of(store, manifest.pool, PoolState)
+    if state.number != manifest.version:
+        raise IntegrityError(f"{where}: it is the pool state of {version_name(state.number)}; {RESTORE}")
+    files = (file for entry in state.entries for file in entry.record.files)
+    check_paths(files, f"corpora/{manifest.corpus}/pool/", where)
+    return state
 
 
 def write_run(store: Store, end: RunEnd) -> None:
     """Keep how a run ended, and forget the runs before the last RUNS_KEPT, with ledgers that nothing names any more."""
-    folder = f"corpora/{end.corpus}/runs/"
-    store.put(f"{folder}{end.run_id}/run.json", _pretty(end.model_dump(mode="json", by_alias=True)))
-    keys = store.keys(folder)
+    store.put(f"corpora/{end.corpus}/runs/{end.run_id}/run.json", _pretty(end.model_dump(mode="json", by_alias=True)))
+    keys = _run_ends(store, end.corpus)
     forgotten, kept = keys[:-RUNS_KEPT], keys[-RUNS_KEPT:]
     if not forgotten:
         return
-    lost = {file.path for key in forgotten for file in _run_end(store, key).ledger}
-    lost -= {file.path for key in kept for file in _run_end(store, key).ledger}
+    lost = {path for key in forgotten for path in _ledger_of(store, end.corpus, key)}
+    lost -= {path for key in kept for path in _ledger_of(store, end.corpus, key)}
     for number in versions(store, end.corpus) if lost else ():
         lost -= {file.path for file in load_manifest(store, end.corpus, number).ledger}
     for key in (*forgotten, *sorted(lost)):
@@ -181,24 +258,45 @@ def write_run(store: Store, end: RunEnd) -> None:
 
 
 def newest_run(store: Store, corpus: str) -> RunEnd | None:
-    """Return how the last run of a corpus ended, None where none is kept."""
-    keys = store.keys(f"corpora/{corpus}/runs/")
-    return _run_end(store, keys[-1]) if keys else None
+    """Return how the last run of a corpus ended, None where none is kept; raises IntegrityError for a damaged one."""
+    keys = _run_ends(store, corpus)
+    return _run_end(store, corpus, keys[-1]) if keys else None
 
 
-def _run_end(store: Store, key: str) -> RunEnd:
-    return RunEnd.model_validate_json(store.get(key))
+def _run_ends(store: Store, corpus: str) -> list[str]:
+    folder = f"corpora/{corpus}/runs/"
+    return [key for key in store.keys(folder) if _RUN_END.fullmatch(key.removeprefix(folder))]
 
 
-def read_record(store: Store, kind: type[R], step: str, key: str) -> R | None:
+def _run_end(store: Store, corpus: str, key: str) -> RunEnd:
+    where = store.location(key)
+    end = read_json(store, key, RunEnd)
+    if (end.corpus, end.run_id) != (corpus, key.split("/")[-2]):
+        raise IntegrityError(f"{where}: it is the end of the run {end.run_id} of {end.corpus}; {RESTORE}")
+    check_paths(end.ledger, f"{ledger_folder(corpus)}/", where)
+    return end
+
+
+def _ledger_of(store: Store, corpus: str, key: str) -> list[str]:
+    """Return the paths of a run's ledger, none where its end cannot be read: then its files stay."""
+    try:
+        return [file.path for file in _run_end(store, corpus, key).ledger]
+    except IntegrityError:
+        return []
+
+
+def read_record(store: Store, kind: type[R], step: str, key: str, below: str = "") -> R | None:
     """Return the record of finished work if its files still stand with their sizes, else None. kind: the record's."""
-    return read_records(store, kind, step, [key])[0]
+    return read_records(store, kind, step, [key], below)[0]
 
 
-def read_records(store: Store, kind: type[R], step: str, keys: Sequence[str]) -> list[R | None]:
-    """Return the record of each piece of work, None where there is none or a file of it does not stand."""
+def read_records(store: Store, kind: type[R], step: str, keys: Sequence[str], below: str = "") -> list[R | None]:
+    """Return the record of each piece of work, None where there is none or a file of it does not stand.
+
+    below: the folder, with its slash, in which all files of such records lie; one that names another is none.
+    """
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as readers:
-        records = list(readers.map(partial(_record, store, kind, step), keys))
+        records = list(readers.map(partial(_record, store, kind, step, below), keys))
     sizes = sizes_of(store, [file.path for record in records if record for file in record.files])
     return [
         record if record and all(sizes.get(file.path) == file.bytes for file in record.files) else None
@@ -219,11 +317,14 @@ def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
     return {path: store.size(path) for path in distinct}
 
 
-def _record(store: Store, kind: type[R], step: str, key: str) -> R | None:
+def _record(store: Store, kind: type[R], step: str, below: str, key: str) -> R | None:
+    where = f"work/{step}/{key}.json"
     try:
-        return kind.model_validate_json(store.get(f"work/{step}/{key}.json"))
-    except (FileNotFoundError, ValueError):  # ValueError: another cuvee's form of a record, or a damaged one
+        record = read_json(store, where, kind)
+        check_paths(record.files, below, where)
+    except (FileNotFoundError, IntegrityError):  # another cuvee's form of a record, a damaged or a forged one
         return None
+    return record if (record.step, record.key) == (step, key) else None
 
 
 def write_record(store: Store, record: StepRecord) -> None:

@@ -1,16 +1,19 @@
 """Integrity: what is wrong with a published version, if anything."""
 
-import hashlib
 from collections.abc import Iterator
 
 import polars as pl
+import pyarrow as pa
 
 from cuvee.schemas.amounts import count, counted_columns, totals
+from cuvee.schemas.document import PUBLISHED
+from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import DataFile, Manifest
-from cuvee.schemas.records import FileRef, PoolState
-from cuvee.storage.corpus import sizes_of
+from cuvee.schemas.records import FileRef
+from cuvee.storage.corpus import sizes_of, state_of
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
+from cuvee.storage.trust import changed
 
 
 def faults(store: Store, manifest: Manifest) -> Iterator[str]:
@@ -21,13 +24,13 @@ def faults(store: Store, manifest: Manifest) -> Iterator[str]:
     hashed, only looked for with their recorded sizes: they hold every row ever ingested, and readers do without them.
     """
     for ref in [*manifest.files, *manifest.reports, *manifest.ledger]:
-        fault = _changed(store, ref)
+        fault = changed(store, ref)
         if fault:
             yield fault
         elif isinstance(ref, DataFile):
             yield from _miscounts(store, ref, manifest.mixture.unit)
     yield from _wrong_sums(manifest)
-    fault = _changed(store, manifest.pool)
+    fault = changed(store, manifest.pool)
     if fault:
         yield fault
     else:
@@ -35,26 +38,19 @@ def faults(store: Store, manifest: Manifest) -> Iterator[str]:
 
 
 def pool_files(store: Store, manifest: Manifest) -> list[FileRef]:
-    """Return the files that the version's pool state names, each once; raises FileNotFoundError without the state."""
-    state = PoolState.model_validate_json(store.get(manifest.pool.path))
-    return list({file.path: file for entry in state.entries for file in entry.record.files}.values())
-
-
-def _changed(store: Store, ref: FileRef) -> str | None:
-    place = store.location(ref.path)
-    try:
-        with store.open(ref.path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    except FileNotFoundError:
-        return f"{place} is missing"
-    if digest != ref.sha256:
-        return f"{place} has changed: its SHA-256 is {digest[:12]}…, published was {ref.sha256[:12]}…"
-    return None
+    """Return the files that the version's pool state names, each once; raises IntegrityError as `state_of` does."""
+    entries = state_of(store, manifest).entries
+    return list({file.path: file for entry in entries for file in entry.record.files}.values())
 
 
 def _miscounts(store: Store, file: DataFile, unit: str) -> Iterator[str]:
     """Recount documents and amounts from a file's own columns."""
-    published = pl.DataFrame(read_table(store, file, counted_columns(unit)))
+    columns = pa.schema([PUBLISHED.field(name) for name in counted_columns(unit)])
+    try:
+        published = pl.DataFrame(read_table(store, file, columns.names).cast(columns))
+    except (IntegrityError, pa.ArrowException) as error:
+        yield str(error)
+        return
     counted = count(published, unit)
     if counted != file.amounts or published.height != file.rows:
         place = store.location(file.path)
@@ -74,7 +70,11 @@ def _wrong_sums(manifest: Manifest) -> Iterator[str]:
 
 
 def _pool_faults(store: Store, manifest: Manifest) -> Iterator[str]:
-    files = pool_files(store, manifest)
+    try:
+        files = pool_files(store, manifest)
+    except IntegrityError as error:
+        yield str(error)
+        return
     sizes = sizes_of(store, [file.path for file in files])
     for file in files:
         size = sizes[file.path]

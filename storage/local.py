@@ -1,18 +1,24 @@
 """A store in a folder."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cuvee.schemas.errors import ConflictError
+from cuvee.schemas.errors import ConflictError, IntegrityError
 from cuvee.storage.store import Access
 
 
 class LocalStore:
-    """Files below a folder. Writes go to a temporary name, are flushed to disk, and then renamed."""
+    """Files below a folder. Writes go to a temporary name, are flushed to disk, and then renamed.
+
+    A link at or above the folder is followed. Every method raises IntegrityError for a key that leads out of it, by
+    `..` or by a link, and for what is no plain file: reading a device or a pipe might never end.
+    """
 
     remote = False
 
@@ -22,11 +28,15 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         """Return the bytes; raises FileNotFoundError."""
-        return (self.root / key).read_bytes()
+        with self.open(key) as file:
+            return file.read()
 
     def open(self, key: str) -> BinaryIO:
         """Open for reading; raises FileNotFoundError."""
-        return (self.root / key).open("rb")
+        path = self._at(key)
+        if _bytes_of(path) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return path.open("rb")
 
     def put(self, key: str, content: bytes) -> None:
         """Write or replace in one rename."""
@@ -35,7 +45,7 @@ class LocalStore:
 
     def create(self, key: str, content: bytes) -> None:
         """Write only if absent: a hard link to the finished file fails when the name is taken."""
-        target = self.root / key
+        target = self._at(key)
         with self._written(content) as path:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -51,29 +61,28 @@ class LocalStore:
 
     def size(self, key: str) -> int | None:
         """Return the bytes under the key, None if absent."""
-        try:
-            return (self.root / key).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return _bytes_of(self._at(key))
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys below a prefix, sorted."""
         # Unlike rglob, os.walk passes over a folder that another run removes meanwhile.
-        found = (Path(folder, name) for folder, _, names in os.walk(self.root / prefix) for name in names)
+        found = (Path(folder, name) for folder, _, names in os.walk(self._at(prefix)) for name in names)
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Return the bytes under each key below a prefix."""
-        found = ((key, self.size(key)) for key in self.keys(prefix))
+        found = ((key, self._plain_bytes(key)) for key in self.keys(prefix))
         return {key: size for key, size in found if size is not None}
 
     def delete(self, key: str) -> None:
         """Remove the key; absent is no error."""
-        (self.root / key).unlink(missing_ok=True)
+        self._at(key).unlink(missing_ok=True)
 
     def location(self, key: str) -> str:
         """Return the absolute path."""
-        return str(self.root / key)
+        path = self._at(key)
+        _bytes_of(path)
+        return str(path)
 
     def access(self) -> Access:
         """Return that nothing is needed."""
@@ -81,9 +90,25 @@ class LocalStore:
 
     def scratch(self) -> Path:
         """Return the folder for files under construction."""
-        folder = self.root / "work" / "tmp"
+        folder = self._at("work/tmp")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _at(self, key: str) -> Path:
+        """Return the path of a key; raises IntegrityError when it leads out of the store's folder."""
+        path = self.root / key
+        root = os.path.realpath(self.root)
+        found = os.path.realpath(path)
+        if found != root and not found.startswith(root.rstrip("/") + "/"):
+            raise IntegrityError(f"{path} leads out of the store, to {found}; put the file itself there")
+        return path
+
+    def _plain_bytes(self, key: str) -> int | None:
+        """Return the bytes under a listed key; None where there is no plain file of the store."""
+        # A listing enters no folder by a link, so only the last part can be one.
+        with suppress(IntegrityError):
+            return self.size(key) if (self.root / key).is_symlink() else _bytes_of(self.root / key)
+        return None
 
     @contextmanager
     def _written(self, content: bytes) -> Iterator[Path]:
@@ -101,7 +126,7 @@ class LocalStore:
             path.unlink(missing_ok=True)
 
     def _place(self, path: Path, key: str) -> None:
-        target = self.root / key
+        target = self._at(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
         _flush(target.parent)
@@ -113,3 +138,18 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _bytes_of(path: Path) -> int | None:
+    """Return the bytes of a plain file, None if absent; raises IntegrityError for a folder, a device or a pipe."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise IntegrityError(f"{path} is no plain file; restore it from a backup")
+    return found.st_size

@@ -8,6 +8,7 @@ from binascii import Error as BinasciiError
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -18,7 +19,9 @@ import pyarrow.parquet as pq
 
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import FileRef
+from cuvee.schemas.tables import LEDGER
 from cuvee.storage.store import Store
+from cuvee.storage.trust import read_whole
 
 if TYPE_CHECKING:
     from cuvee.storage.pages import StringPages
@@ -130,10 +133,17 @@ def _keep(store: Store, folder: str, path: Path) -> FileRef:
 def read_table(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a file's columns; raises IntegrityError when it is gone, damaged or has another number of rows."""
     with _opened(store, ref) as (_, parquet):
-        table = parquet.read(columns=list(columns) if columns is not None else None)
-    if table.num_rows != ref.rows:
-        raise IntegrityError(f"{store.location(ref.path)} has {table.num_rows} rows, recorded were {ref.rows}")
-    return table
+        return _read(store, ref, parquet, columns)
+
+
+def read_ledger(store: Store, refs: Sequence[FileRef]) -> pa.Table:
+    """Read files of a ledger, the table LEDGER; raises IntegrityError when one's bytes are not the recorded ones."""
+    columns = LEDGER.to_frame().to_arrow().schema
+    tables = [columns.empty_table()]
+    for ref in refs:
+        with _opened(store, ref, BytesIO(read_whole(store, ref))) as (_, parquet):
+            tables.append(_read(store, ref, parquet, columns.names).cast(columns))
+    return pa.concat_tables(tables)
 
 
 def read_tables(store: Store, refs: Sequence[FileRef], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -149,6 +159,16 @@ def read_each(store: Store, read: Callable[[Item], Found], items: Iterable[Item]
         return
     with ThreadPoolExecutor(_FILES_AT_ONCE) as readers:
         yield from readers.map(read, items)
+
+
+def _read(store: Store, ref: FileRef, parquet: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    missing = set(columns or ()).difference(parquet.schema_arrow.names)
+    if missing:
+        raise IntegrityError(f"{store.location(ref.path)} has no column {', '.join(sorted(missing))}; restore it")
+    table = parquet.read(columns=list(columns) if columns is not None else None)
+    if table.num_rows != ref.rows:
+        raise IntegrityError(f"{store.location(ref.path)} has {table.num_rows} rows, recorded were {ref.rows}")
+    return table
 
 
 def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -207,9 +227,10 @@ def _take_group(
 
 
 @contextmanager
-def _opened(store: Store, ref: FileRef) -> Iterator[tuple[BinaryIO, pq.ParquetFile]]:
+def _opened(store: Store, ref: FileRef, content: BinaryIO | None = None) -> Iterator[tuple[BinaryIO, pq.ParquetFile]]:
+    """Open a file, or its bytes where they have been read already."""
     try:
-        with store.open(ref.path) as file:
+        with content or store.open(ref.path) as file:
             # Pre-buffered, the columns that lie together are one request.
             parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
             # The footer has no checksum, but names its columns twice.

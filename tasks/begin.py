@@ -10,7 +10,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
-from cuvee.storage.corpus import read_state, versions
+from cuvee.storage.corpus import check_tagged, read_state, read_tag, versions
 from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
@@ -48,13 +48,17 @@ def check(path: str, overrides: Sequence[str], store: str | None, run_id: str) -
     """Read the recipe and the store's standing state, and write nothing.
 
     store: overrides the recipe's; a relative path in the recipe is below the recipe's folder.
-    Raises RecipeError for anything wrong in the recipe or its formats, filters, generators, bands, model, benchmarks.
+    Raises RecipeError for anything wrong in the recipe or its formats, filters, generators, bands, model, benchmarks;
+    IntegrityError where the standing version, its tag or its pool state is damaged.
     """
     recipe = load_recipe(path, overrides)
     folder, name = Path(path).absolute().parent, Path(path).name
     _check_parts(recipe, folder, name)
     chosen = store or (_below(folder, recipe.store) if recipe.store else None)
     place = open_store(store_uri(chosen))
+    tagged = read_tag(place, recipe.corpus, recipe.publish.tag)
+    if tagged:  # a version that was published once keeps its number
+        check_tagged(place, recipe.corpus, recipe.publish.tag, tagged)
     published = versions(place, recipe.corpus)
     parent = published[-1] if published else 0
     state = read_state(place, recipe.corpus)

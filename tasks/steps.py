@@ -12,7 +12,7 @@ import polars as pl
 
 from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
 from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef
-from cuvee.storage.corpus import read_record, write_record
+from cuvee.storage.corpus import corpus_folder, read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks.pool import declared
@@ -24,12 +24,12 @@ TABLES = "work/tables"
 R = TypeVar("R", bound=StepRecord)
 
 
-def once(store: Store, kind: type[R], step: str, key: str, build: Callable[[], R]) -> R:
+def once(run: Run, store: Store, kind: type[R], step: str, key: str, build: Callable[[], R]) -> R:
     """Return the record of this work, doing it only where no record verifies.
 
     build: writes the output files and returns the record; it may be interrupted anywhere and started again.
     """
-    record = read_record(store, kind, step, key)
+    record = read_record(store, kind, step, key, corpus_folder(run.corpus))
     if record is None:
         record = build()
         write_record(store, record)
@@ -98,7 +98,8 @@ def sweep(store: Store) -> None:
     for path in store.scratch().iterdir():
         with suppress(FileNotFoundError):  # another run has finished with it, or sweeps too
             if time.time() - path.stat().st_mtime > STALE_S:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink(missing_ok=True)
 
 
 def restore(store: Store, state: PoolState) -> None:

@@ -370,7 +370,7 @@ def manifest(name: str, version: int, **more: Any) -> Manifest:
         "recipe_sha256": "0" * 64,
         "steps": {},
         "models": {},
-        "pool": FileRef(path="none", sha256="0" * 64, bytes=0, rows=0),
+        "pool": FileRef(path=f"corpora/{name}/pool/states/none.json", sha256="0" * 64, bytes=0, rows=0),
         "files": (),
         "totals": nothing,
         "splits": {},

@@ -76,7 +76,7 @@ def show(ref: str, store: str | None, as_json: bool) -> None:
     elif card is None:
         click.echo(f"{_line(dataset.manifest)}\n(this version has no card; all that is known of it: --json)")
     else:
-        text = dataset.read_report(CARD).decode()
+        text = dataset.read_report(CARD).decode(errors="replace")
         click.echo(text.split("---\n\n", 1)[-1])
 
 

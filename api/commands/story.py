@@ -11,7 +11,7 @@ from cuvee.schemas.manifest import parse_ref, version_name
 from cuvee.schemas.report import STEPS, RunEnd
 from cuvee.storage.corpus import newest_run
 from cuvee.storage.store import open_store, store_uri
-from cuvee.storage.tables import read_tables
+from cuvee.storage.tables import read_ledger
 
 # Fewer digits of an id could name many documents.
 _FEWEST_DIGITS = 6
@@ -42,7 +42,7 @@ def ledger_of(ref: str, store: str | None) -> Ledger:
         dataset = open_dataset(ref, store)
         return Ledger(dataset.ledger(), dataset.manifest.ref)
     standing = f"{corpus}@{version_name(end.version)}" if end.version else corpus
-    rows = pl.concat([pl.DataFrame(table) for table in read_tables(place, end.ledger)])
+    rows = pl.DataFrame(read_ledger(place, end.ledger))
     return Ledger(rows, standing, None if end.outcome == "published" else end)
 
 

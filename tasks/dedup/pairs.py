@@ -82,7 +82,7 @@ def run(run: Run, store: Store, pool: Pool, previous: PairsRecord | None) -> Pai
         report = PairsReport(signed=tuple(sorted(signed)), floor=floor, options=options, work=work)
         return PairsRecord(key=key, files=files, report=report)
 
-    return once(store, PairsRecord, STEP, key, build)
+    return once(run, store, PairsRecord, STEP, key, build)
 
 
 def pair_options(recipe: Recipe, bands: tuple[int, int]) -> tuple[int, int, int, tuple[int, int]]:

@@ -16,7 +16,7 @@ from cuvee.schemas.generation import Outlook
 from cuvee.schemas.recipe import Generate, Recipe
 from cuvee.schemas.records import DraftRecord, Run, step_key
 from cuvee.schemas.tables import DecidedRef
-from cuvee.storage.corpus import read_record
+from cuvee.storage.corpus import corpus_folder, read_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks import generators
@@ -138,8 +138,9 @@ def _outcome(
     missing = todo["request_key"].to_list()
     if not missing:
         return None, {}
-    key = step_key(STEP, VERSION, options=[entry.name, run.readings[entry.name]], requests=missing)
-    record = read_record(store, DraftRecord, STEP, key)
+    options = [entry.name, run.readings[entry.name]]
+    key = step_key(STEP, VERSION, options=options, requests=missing, corpus=run.corpus)
+    record = read_record(store, DraftRecord, STEP, key, corpus_folder(run.corpus))
     if record is not None:
         return record, record.report.failed
     if not send:

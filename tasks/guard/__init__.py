@@ -4,7 +4,6 @@ Every module of this package whose name does not start with "_" is a metric, fou
 measures the candidate, and `findings` says what of these figures deserves a look.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -15,8 +14,9 @@ from cuvee.schemas.manifest import parse_version
 from cuvee.schemas.records import Run
 from cuvee.schemas.report import Figures, Finding, Guarded
 from cuvee.schemas.tables import CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef
-from cuvee.storage.corpus import load_manifest, read_tag
+from cuvee.storage.corpus import check_tagged, load_manifest, read_tag
 from cuvee.storage.store import Store
+from cuvee.storage.trust import parse_tree, read_whole
 from cuvee.tasks import shelf
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load_decided, load_planned
@@ -57,7 +57,7 @@ def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: Planne
     """Judge a candidate. decided: every current row with its verdict; planned: the survivors with their split.
 
     Raises GateError when there are findings and guard.action is block, RecipeError when there is no version that
-    guard.compare_with names; nothing is published then.
+    guard.compare_with names, IntegrityError when its findings have changed; nothing is published then.
     """
     rows = load_decided(store, decided, _ROWS)
     trained = load_planned(store, planned, decided, _TRAINED).filter(pl.col("split") == "train")
@@ -86,10 +86,16 @@ def _earlier(run: Run, store: Store) -> dict[str, Any] | None:
     if name is None:
         return None
     tagged = read_tag(store, run.corpus, name)
+    if tagged:
+        check_tagged(store, run.corpus, name, tagged)
     version = tagged.version if tagged else parse_version(name)
     if version is None:
         return None
     reports = load_manifest(store, run.corpus, version).reports
-    report = next(ref for ref in reports if ref.path.endswith("/findings.json"))
-    figures = json.loads(store.get(report.path))["figures"]
-    return {"version": version, "duplicates": figures["duplicates"], "diversity": figures["diversity"]}
+    report = next((ref for ref in reports if ref.path.endswith("/findings.json")), None)
+    if report is None:
+        return None
+    told = parse_tree(read_whole(store, report), store.location(report.path))
+    figures = told.get("figures") if isinstance(told, dict) else None
+    kept = figures if isinstance(figures, dict) else {}
+    return {"version": version, "duplicates": kept.get("duplicates"), "diversity": kept.get("diversity")}

@@ -16,7 +16,7 @@ from cuvee.schemas.errors import InputError, RetryableError
 from cuvee.schemas.recipe import Ingest, Source, canonical_sha256
 from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, SourceFile, step_key
 from cuvee.schemas.tables import UNREADABLE
-from cuvee.storage.corpus import pool_folder, read_records
+from cuvee.storage.corpus import corpus_folder, pool_folder, read_records
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import readers
@@ -76,17 +76,19 @@ def key(run: Run, batch: Batch) -> str:
     files = [[file.sha256, file.id] for file in batch.files]
     reading = run.readings[source.name]
     mb = run.recipe.ingest.shard_mb
-    return step_key(STEP, READING_VERSION, source=source.name, reading=reading, files=files, mb=mb)
+    named = {"corpus": run.corpus, "source": source.name}
+    return step_key(STEP, READING_VERSION, **named, reading=reading, files=files, mb=mb)
 
 
 def found(run: Run, store: Store, batches: Sequence[Batch]) -> list[IngestRecord | None]:
     """Return what an earlier, unfinished run read already, None for the batches that are to be read."""
-    return read_records(store, IngestRecord, STEP, [key(run, batch) for batch in batches])
+    keys = [key(run, batch) for batch in batches]
+    return read_records(store, IngestRecord, STEP, keys, corpus_folder(run.corpus))
 
 
 def run(run: Run, store: Store, batch: Batch) -> IngestRecord:
     """Ingest one batch of files; a file or row that cannot be read is recorded, and does not stop the rest."""
-    record = once(store, IngestRecord, STEP, key(run, batch), lambda: _ingest(run, store, batch))
+    record = once(run, store, IngestRecord, STEP, key(run, batch), lambda: _ingest(run, store, batch))
     if any(file.fetched for file in batch.files):
         fetch.drop(store, batch.files)
     return record

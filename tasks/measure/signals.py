@@ -22,7 +22,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, StepRecord, step_key
 from cuvee.schemas.tables import OVERLAPS, SCORES, TEXT_KEYS
-from cuvee.storage.corpus import pool_folder, read_records, write_record
+from cuvee.storage.corpus import corpus_folder, pool_folder, read_records, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import filters
@@ -74,7 +74,9 @@ def versions(run: Run) -> dict[str, int]:
 def found(run: Run, store: Store, shards: Sequence[Shard]) -> dict[str, list[StepRecord | None]]:
     """Return by kind of signal what is known of each shard already, None where it has to be measured."""
     return {
-        name: read_records(store, StepRecord, name, [_key(name, kind, shard) for shard in shards])
+        name: read_records(
+            store, StepRecord, name, [_key(run, name, kind, shard) for shard in shards], corpus_folder(run.corpus)
+        )
         for name, kind in kinds(run).items()
     }
 
@@ -117,7 +119,7 @@ def run(run: Run, store: Store, shard: Shard, names: Sequence[str]) -> list[Step
     for name, parts in pieces.items():
         folder = pool_folder(run.corpus, name)
         files = tuple(write_table(store, folder, pl.concat(part).to_arrow()) for part in zip(*parts, strict=True))
-        records.append(StepRecord(step=name, key=_key(name, chosen[name], shard), files=files))
+        records.append(StepRecord(step=name, key=_key(run, name, chosen[name], shard), files=files))
         write_record(store, records[-1])
     return records
 
@@ -151,8 +153,8 @@ def band_name(band: int) -> str:
     return f"b{band:02d}"
 
 
-def _key(name: str, kind: Kind, shard: Shard) -> str:
-    return step_key(name, kind.version, shard=shard.file.sha256, options=kind.options)
+def _key(run: Run, name: str, kind: Kind, shard: Shard) -> str:
+    return step_key(name, kind.version, shard=shard.file.sha256, options=kind.options, corpus=run.corpus)
 
 
 def _of_filter(name: str) -> Kind:

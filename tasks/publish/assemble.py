@@ -15,7 +15,7 @@ from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import CountReport, FileRecord, Run, step_key
 from cuvee.schemas.tables import CONCLUDED, DECLARED, DecidedRef, PlannedRef
-from cuvee.storage.corpus import data_folder, read_record, write_record
+from cuvee.storage.corpus import corpus_folder, data_folder, read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks.ingest.shards import MB
@@ -70,7 +70,7 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
     documents = documents.sort("priority", "doc_id")
     thin = _columns(documents)
     key = step_key(STEP, VERSION, content=_digest(documents, thin), unit=run.recipe.mixture.unit, corpus=run.corpus)
-    record = read_record(store, FileRecord, STEP, key)
+    record = read_record(store, FileRecord, STEP, key, corpus_folder(run.corpus))
     if record is None:
         again = frame_of(texts.take(documents["shard"].to_numpy(), documents["position"].to_numpy()))
         table = thin.hstack(again).select(PUBLISHED.names).to_arrow().cast(PUBLISHED)
