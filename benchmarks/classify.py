@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from cuvee.tasks import phrases
 from cuvee.tasks.provenance import layout
-from cuvee.tasks.provenance.conclude import score
+from cuvee.tasks.provenance.conclude import phrase, score
 from cuvee.tasks.provenance.model import load
 
 
@@ -30,7 +29,7 @@ def main() -> None:
     steps: dict[str, Callable[[], object]] = {
         "whole step (score)": lambda: score(texts, None, model),
         "model": lambda: model.score(texts),
-        "phrases": lambda: phrases.phrase(texts),
+        "phrases": lambda: phrase(texts),
         "layout by regular expressions, for comparison": lambda: texts.to_frame().select(
             layout.normalise(pl.col("text")), words=words
         ),

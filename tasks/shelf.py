@@ -27,16 +27,12 @@ def find(package: str, name: str, where: str) -> ModuleType:
 
     where: the key of the recipe that names it, for messages. Raises RecipeError with the nearest known name.
     """
-    check(package, name, where)
+    if name not in names(package):
+        raise unknown(package, name, where)
     return importlib.import_module(f"{package}.{name}")
 
 
-def check(package: str, name: str, where: str, also: Sequence[str] = ()) -> None:
-    """Raise RecipeError, with the nearest known name, for a name that no module of a package has; import none.
-
-    also: what else may stand there.
-    """
-    known = [*also, *names(package)]
-    if name not in known:
-        kind = package.rpartition(".")[2].removesuffix("s")
-        raise RecipeError(f"{where}: no {kind} is called {name!r}; {nearest(name, known)}")
+def unknown(package: str, name: str, where: str, also: Sequence[str] = ()) -> RecipeError:
+    """Say that no module has a name, and which is nearest; where: as for `find`; also: what else may stand there."""
+    kind = package.rpartition(".")[2].removesuffix("s")
+    return RecipeError(f"{where}: no {kind} is called {name!r}; {nearest(name, [*also, *names(package)])}")

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, RecipeError
-from cuvee.tasks.phrases import PATTERNS, phrase
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.calibrate import platt
 from cuvee.tasks.provenance.card import card
 from cuvee.tasks.provenance.classify import classify_files
-from cuvee.tasks.provenance.conclude import Thresholds, conclude, score
+from cuvee.tasks.provenance.conclude import PATTERNS, Thresholds, conclude, phrase, score
 from cuvee.tasks.provenance.evaluate import auroc, calibration_error, evaluate, true_positive_rate
 from cuvee.tasks.provenance.fit import TrainingOptions
 from cuvee.tasks.provenance.kernel import LENGTH_POWER

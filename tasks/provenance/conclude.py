@@ -1,5 +1,11 @@
 """Conclude: gather the evidence on who wrote a document, and weigh it.
 
+A phrase is wording or debris that only assistants leave. Each pattern was kept only if it occurs in no human text of
+the development set and the known-human corpora. A text that *talks about* such wording is a risk: so a self-description
+counts only where no quotation mark or backtick stands before it, a template token only as the first or last characters
+of the text (where a careless copy leaves it; a tutorial has it in the middle), and machine citation marks only with
+their digits.
+
 `score` hears the text; `conclude` adds what is declared and known, row by row. Its output columns, beside the input's:
 provenance ("human" | "synthetic" | "unknown"), p_synthetic (Float32 or null), evidence (String, comma-joined slugs, the
 weightiest first), suspect (Boolean: declared human, found synthetic).
@@ -13,7 +19,6 @@ import polars as pl
 from pydantic import Field
 
 from cuvee.schemas.base import Frozen
-from cuvee.tasks import phrases
 from cuvee.tasks.provenance.layout import MIN_WORDS
 from cuvee.tasks.provenance.protocol import ProvenanceModel
 
@@ -29,6 +34,40 @@ DATE_LOG_ODDS = -6.906755
 # A phrase outweighs an even prior by as much: no human text of 16,000 has one, which supports 1 in 1,000 amply.
 PHRASE_LOG_ODDS = 6.906755
 
+
+# Not what somebody else is quoted as saying: no opening quotation mark, bracket or backtick directly before.
+_UNQUOTED = r"(?:\A|[^\"'“”‘’«»`(\[\s])\s*\b"
+_TEMPLATE = (
+    r"<\|(?:im_start|im_end|endoftext|eot_id|end_of_text|begin_of_text|start_header_id|assistant|user|system)\|>"
+)
+_AI = "(?:AI|artificial intelligence)"
+_CANNOT = r"(?:cannot|can not|can't|can’t|am unable to|am not able to)"
+
+# In order of weight: the first that matches names the text.
+PATTERNS: dict[str, str] = {
+    "template-token": rf"\A\s*(?:{_TEMPLATE}|\[INST\])|(?:{_TEMPLATE}|\[/INST\])\s*\z",
+    "citation-mark": r":contentReference\[oaicite:|\boai_citation:\d|【\d+†|\bturn\d+(?:search|view|news|image)\d+\b"
+    r"|\battributableIndex\b|\bgrok_card\b",
+    "tracking-link": r"[?&]utm_source=(?:chatgpt\.com|openai|copilot\.com|perplexity)",
+    "self-description": rf"{_UNQUOTED}(?:[Aa]s an? (?:{_AI}|large)?[ -]?language model,? (?:I|my|it's|it is)\b"
+    rf"|[Aa]s an {_AI}(?: (?:assistant|chatbot|system|model))?"
+    r"(?: (?:developed|created|trained|designed|built) by \w+)?, (?:I|my)\b"
+    rf"|I(?:'m| am|’m) (?:just |only |sorry, but as )?an? {_AI} (?:language model|assistant|chatbot)\b)",
+    "refusal": rf"{_UNQUOTED}(?:I(?:'m| am|’m) sorry, but I {_CANNOT} "
+    r"(?:fulfil+|assist with|help with|comply with|provide assistance|generate) (?:that|this|your|any)\b"
+    rf"|I {_CANNOT} (?:fulfil+|comply with) (?:that|this|your) request\b)",
+    "knowledge-cutoff": rf"{_UNQUOTED}(?:[Aa]s of my (?:last|latest|most recent) (?:knowledge |training )?"
+    r"(?:update|cutoff|cut-off|training)\b|[Mm]y (?:knowledge|training)(?: data)? (?:cutoff|cut-off)\b)",
+    "service-line": r"\bRegenerate response\s*\z|\bChatGPT (?:can|may) make mistakes\.",
+}
+
+# Each match contains one of these: one pass of Aho-Corasick finds the few texts worth a regular expression.
+TRACES = (
+    *("<|", "[INST]", "[/INST]", "oaicite", "oai_citation", "†", "turn0", "turn1", "turn2", "attributableIndex"),
+    *("grok_card", "utm_source=", "language model", " an AI", " an artificial intelligence", "sorry, but I", " fulfil"),
+    *("comply with", " of my la", "of my most recent", "y knowledge cut", "y training cut", "y knowledge data cut"),
+    *("y training data cut", "Regenerate response", "make mistakes."),
+)
 
 # A text that is rather human than not is never called synthetic, however human the rest of its source looks.
 LOWEST_THRESHOLD = 0.5
@@ -50,7 +89,17 @@ def score(text: pl.Series, language: pl.Series | None, model: ProvenanceModel) -
     language: ISO 639-1 codes; a null code gives no p_model, no column at all means the model's languages.
     """
     p_model = pl.Series("p_model", model.score(text, language), dtype=pl.Float64).fill_nan(None)
-    return pl.DataFrame([p_model, phrases.phrase(text).alias("phrase")])
+    return pl.DataFrame([p_model, phrase(text).alias("phrase")])
+
+
+def phrase(text: pl.Series) -> pl.Series:
+    """Return the slug of the first pattern in each whole text, or null; same length, null in, null out."""
+    slug = pl.coalesce(
+        [pl.when(pl.col("text").str.contains(rule)).then(pl.lit(name)) for name, rule in PATTERNS.items()]
+    )
+    frame = text.cast(pl.String).to_frame("text").with_row_index("row")
+    named = frame.filter(pl.col("text").str.contains_any(list(TRACES))).select("row", phrase=slug.cast(pl.String))
+    return frame.select("row").join(named, on="row", how="left", maintain_order="left")["phrase"]
 
 
 def dated_human() -> pl.Expr:
@@ -97,7 +146,7 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
       origin: "human" | "synthetic" | "unknown", as declared;
       own_draft, own_copy: Boolean, a draft of ours, or (nearly) equal to an earlier one;
       c2pa: "synthetic" | "present" | null, from a C2PA text manifest;
-      phrase: String or null, a slug of `phrases`;
+      phrase: String or null, a slug of PATTERNS;
       created: Date or null; trusted_date: Boolean, whether the date is believed (a claimed one is no evidence);
       words: Int64; p_model: Float64 in [0, 1], null or NaN where the model gives no evidence;
     and, where sources were calibrated (see `of_sources`), threshold: Float64, the source's own in place of

@@ -23,7 +23,8 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.kernel import Floats, Hashes, Singles, Tokens, fill, weigh_all
-from cuvee.tasks.provenance.tokens import classes, text_buffers
+from cuvee.tasks.provenance.tokens import classes
+from cuvee.tasks.words.kernel import text_buffers
 
 BUILTIN = Path(__file__).parent / "builtin"
 FORMAT = 2
@@ -80,7 +81,7 @@ class Weights:
         """Return weight, known words and words of each text, in order; null counts as empty. Releases the GIL."""
         weight, known, words = np.zeros(len(text)), np.zeros(len(text)), np.zeros(len(text), np.int64)
         if len(text):
-            offsets, characters = text_buffers(text.cast(pl.String).fill_null(""))
+            characters, offsets = text_buffers(text)
             kinds, terms = classes(), (self.table, self.hashes, self.joined)
             weigh_all(offsets, characters, layout.MAX_CHARACTERS, kinds, *terms, weight, known, words)
         return Weighed(weight, known, words)

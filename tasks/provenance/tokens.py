@@ -34,6 +34,7 @@ from cuvee.tasks.provenance.kernel import (
     Tokens,
     tokenize_all,
 )
+from cuvee.tasks.words.kernel import text_buffers
 
 # Planes 4 to 13 are unassigned, 15 and 16 private: none of them holds a letter, mark, number or space.
 _PLANES_END = 0x40000
@@ -78,21 +79,11 @@ def word_hash(word: str) -> int:
     return value
 
 
-def text_buffers(text: pl.Series) -> tuple[Tokens, Bytes]:
-    """Return the offsets (n + 1) and UTF-8 bytes of a string column of one row or more, without nulls."""
-    array = pa.array(text.rechunk().to_arrow()).cast(pa.large_string())
-    _, offsets, content = array.buffers()
-    window = slice(array.offset, array.offset + len(array) + 1)
-    # A column of empty strings may have no bytes at all.
-    characters = np.frombuffer(content, np.uint8) if content is not None and content.size else np.zeros(1, np.uint8)
-    return np.frombuffer(offsets, np.int64)[window], characters
-
-
 def tokenize(text: pl.Series) -> tuple[Tokens, Tokens]:
     """Return the tokens of all texts in a row, and where each text's begin and end (n + 1). Null counts as empty."""
     if not len(text):
         return np.zeros(0, np.int64), np.zeros(1, np.int64)
-    offsets, characters = text_buffers(text.cast(pl.String).fill_null(""))
+    characters, offsets = text_buffers(text)
     ends = np.zeros(offsets.size, np.int64)
     # Once to count and once to keep: tokens may be three times as many as bytes, and are mostly a sixth.
     tokenize_all(offsets, characters, layout.MAX_CHARACTERS, classes(), np.zeros(0, np.int64), ends)

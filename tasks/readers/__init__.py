@@ -66,7 +66,8 @@ def check(format: str, where: str) -> None:
 
     where: the key of the recipe that holds it.
     """
-    shelf.check(__name__, format, where, also=(AUTO,))
+    if format != AUTO and format not in _found()[0]:
+        raise shelf.unknown(__name__, format, where, also=(AUTO,))
 
 
 def detect(path: str, media_type: str = "") -> tuple[str, str | None]:
@@ -125,7 +126,8 @@ def read(
     Raises RecipeError for an unknown format, compression or column at once, and InputError, at the first batch, when
     the file as a whole cannot be read.
     """
-    shelf.check(__name__, format, "format")
+    if format not in _found()[0]:
+        raise shelf.unknown(__name__, format, "format")
     reader = _found()[0][format]
     if compression not in (None, *COMPRESSIONS.values()) or (compression and not reader.COMPRESSIBLE):
         raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -202,8 +203,13 @@ def _prepare(text: Text) -> _Prepared:
     return _Prepared(content, offsets, kinds, *text_buffers(normal))
 
 
-def text_buffers(text: pa.LargeStringArray) -> tuple[Bytes, Int64s]:
-    """Return the bytes of all texts, and int64[n + 1] offsets into them from 0; nothing is copied but the offsets."""
+def text_buffers(text: pa.LargeStringArray | pl.Series) -> tuple[Bytes, Int64s]:
+    """Return the bytes of all texts, and int64[n + 1] offsets into them from 0.
+
+    Null counts as empty. Of an array without nulls, or a Series in one piece, nothing is copied but the offsets.
+    """
+    if isinstance(text, pl.Series):
+        text = text.cast(pl.String).fill_null("").rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, starts, content = text.buffers()
     if not len(text):
         return np.empty(0, np.uint8), np.zeros(1, np.int64)

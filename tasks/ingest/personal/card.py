@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from cuvee.tasks.ingest.personal import Chains
-from cuvee.tasks.ingest.personal.plain import BLANK, HYPHEN, SEVEN_DIGITS
+from cuvee.tasks.ingest.personal import BLANK, HYPHEN, SEVEN_DIGITS, Chains
 
 TOKEN = "<CARD>"
 CANDIDATES: Chains = ((SEVEN_DIGITS, rf"[0-9](?:[{BLANK}{HYPHEN}.]?[0-9]){{12}}"),)

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from cuvee.tasks.ingest.personal import Chains
-from cuvee.tasks.ingest.personal.plain import BLANK, HYPHEN, SEVEN_DIGITS
+from cuvee.tasks.ingest.personal import BLANK, HYPHEN, SEVEN_DIGITS, Chains
 
 TOKEN = "<IBAN>"
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from cuvee.tasks.ingest.personal import Chains, _labels
-from cuvee.tasks.ingest.personal.plain import BLANK, HYPHEN, SEVEN_DIGITS
+from cuvee.tasks.ingest.personal import BLANK, HYPHEN, SEVEN_DIGITS, Chains, _labels
 
 TOKEN = "<PHONE>"
 
