@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.licenses import _IDS, allows_derivatives, alternatives, obligations, spdx
+from cuvee.schemas.licenses import _ALIASES, _REVIEWED, allows_derivatives, alternatives, obligations, spdx
+from cuvee.schemas.spdx_list import LICENSES, REPLACED
 
+GATHERED = pl.read_csv(Path(__file__).parent / "licence_spellings.tsv", separator="\t", quote_char=None)
 INDEX = Path(__file__).parents[2] / "shared" / "corpora" / "index.csv"
 
 SPELLINGS = {
@@ -19,9 +21,9 @@ SPELLINGS = {
     ],
     "Apache-2.0": [
         "Apache 2.0", "apache-2.0", "Apache License, Version 2.0", "The Apache License, Version 2.0", "Apache v2",
-        "License :: OSI Approved :: Apache Software License", "https://www.apache.org/licenses/LICENSE-2.0.txt",
+        "https://www.apache.org/licenses/LICENSE-2.0.txt",
     ],
-    "BSD-3-Clause": ["BSD-3-Clause", "BSD 3-Clause", "3-Clause BSD License", "New BSD", "BSD License"],
+    "BSD-3-Clause": ["BSD-3-Clause", "BSD 3-Clause", "3-Clause BSD License", "New BSD", "BSD (3-clause)"],
     "BSD-2-Clause": ["Simplified BSD License", "bsd-2-clause"],
     "CC-BY-4.0": [
         "CC BY 4.0", "cc-by-4.0", "Creative Commons Attribution 4.0 International", "CC-BY 4.0",
@@ -33,8 +35,8 @@ SPELLINGS = {
     "CC-BY-NC-ND-4.0": ["Attribution-NonCommercial-NoDerivatives 4.0 International", "cc-by-nc-nd-4.0"],
     "CC0-1.0": ["CC0", "cc0-1.0", "CC0 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/",
                 "License :: CC0 1.0 Universal (CC0 1.0) Public Domain Dedication"],
-    "LicenseRef-Public-Domain": ["Public domain", "public domain", "US public domain", "License :: Public Domain",
-                                 "https://creativecommons.org/publicdomain/mark/1.0/"],
+    "LicenseRef-Public-Domain": ["Public domain", "public domain", "US public domain", "License :: Public Domain"],
+    "CC-PDM-1.0": ["https://creativecommons.org/publicdomain/mark/1.0/", "Public Domain Mark 1.0"],
     "LicenseRef-Proprietary": ["Proprietary", "License :: Other/Proprietary License", "All rights reserved."],
     "PSF-2.0": ["PSF-2.0", "Python Software Foundation License"],
     "GPL-3.0-or-later": ["GPLv3+", "GPL-3.0+", "GNU General Public License v3 or later (GPLv3+)",
@@ -53,7 +55,9 @@ SPELLINGS = {
     "GPL-3.0-or-later OR MIT": ["GPL-3.0 or later OR MIT"],
     "LicenseRef-Our-Terms": ["LicenseRef-Our-Terms"],
     "unknown": [None, "", "  ", "unknown", "UNKNOWN", "none", "NONE", "NOASSERTION", "other", "none stated (ABC 2006)",
-                "see LICENSE", "Dual License", "CC BY", "MIT OR Something", "Free for non-commercial use", "MIT OR",
+                "see LICENSE", "Dual License", "CC BY",
+                "BSD License", "License :: OSI Approved :: Apache Software License",
+                "MIT OR Something", "Free for non-commercial use", "MIT OR",
                 "AND", "x" * 5000, "MIT " * 100],
 }  # fmt: skip
 
@@ -63,9 +67,28 @@ def test_a_spelling_means_its_expression(expected, name):
     assert spdx(name) == expected
 
 
-@pytest.mark.parametrize("name", _IDS)
-def test_every_identifier_means_itself_in_any_case(name):
-    assert spdx(name) == spdx(name.lower()) == spdx(name.upper()) == name
+@pytest.mark.parametrize("row", range(GATHERED.height))
+def test_a_spelling_that_was_gathered_means_its_expression_or_is_unknown(row):
+    """From the copyright files of a Debian machine, the metadata of Python packages, SPDX's list, and such as restrict,
+    negate, or name two.
+    """
+    expected, spelling = GATHERED.row(row)
+    assert spdx(spelling) == expected
+
+
+def test_every_identifier_of_spdx_means_itself_in_any_case_and_one_given_up_its_successor():
+    assert {name: (spdx(name), spdx(name.lower()), spdx(name.upper())) for name in LICENSES} == {
+        name: (name, name, name) for name in LICENSES
+    }
+    assert {name: spdx(name) for name in REPLACED} == REPLACED
+    assert _REVIEWED <= LICENSES
+
+
+@pytest.mark.parametrize(("expected", "name"), [(each, name) for each, names in _ALIASES.items() for name in names])
+def test_no_name_of_a_licence_stands_for_another(expected, name):
+    assert spdx(name) == expected
+    for restricted in (f"{name} (research only)", f"not {name}", f"{name}, ISC", f"{name} ISC", f"{name} 非商用"):
+        assert spdx(restricted) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +131,9 @@ def test_a_malformed_expression_is_refused(expression):
         ("LicenseRef-Proprietary", False, set()),
         ("LicenseRef-Our-Terms", False, set()),
         ("LicenseRef-Proprietary OR MIT", True, set()),
+        ("MPL-1.1+", True, {"SA"}),
+        # Of SPDX's list, but its terms were not looked up.
+        ("Adobe-Glyph", False, set()),
     ],
 )
 def test_what_an_expression_allows_and_asks(expression, derivatives, terms):

@@ -22,21 +22,6 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks.demo.python_text import Row, language_reference, packages, standard_library
 
-SPDX_OF_DECLARED = {
-    "Apache 2.0": "Apache-2.0",
-    "Apache License 2.0": "Apache-2.0",
-    "Apache Software License": "Apache-2.0",
-    "ISC License": "ISC",
-    "ISC License (ISCL)": "ISC",
-    "MIT License": "MIT",
-    "MIT license": "MIT",
-    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
-    "Python Software Foundation License": "PSF-2.0",
-    "The BSD 2-Clause License": "BSD-2-Clause",
-    "The MIT License (MIT)": "MIT",
-}
-"""What the demo recipe maps to SPDX. `BSD` alone names no variant, so it stays as declared and seeds no draft."""
-
 
 class GatheredSource(Frozen):
     """One file of the demo: what it is declared to be, and how much it holds."""
@@ -46,8 +31,6 @@ class GatheredSource(Frozen):
     domain: str
     license: str | None
     """SPDX, of all rows; null: each row declares its own."""
-    declared_licenses: tuple[str, ...]
-    """The distinct strings that rows declare, sorted."""
     documents: int
     words: int
 
@@ -115,7 +98,6 @@ def gather(folder: Path, progress: Progress | None = None) -> Gathered:
             path=path,
             domain=kind.domain,
             license=kind.license,
-            declared_licenses=tuple(sorted({str(row["license"]) for row in rows if row.get("license")})),
             documents=len(rows),
             words=sum(len(str(row["text"]).split()) for row in rows),
         )
@@ -213,16 +195,8 @@ def recipe(
         store=f"store: {json.dumps(store)}" if store else "# store: ./cuvee-store   by default --store, or CUVEE_STORE",
     )
     for source in gathered.sources:
-        text += SOURCE.format(file=source.path.name, **source.model_dump()) + license_lines(source)
+        text += SOURCE.format(file=source.path.name, **source.model_dump())
+        text += f"    license: {source.license}\n" if source.license else ""
     text += TAIL.format(generator=ENDPOINT if endpoint else BASELINE)
     path.write_text(text, encoding="utf-8")
     return text
-
-
-def license_lines(source: GatheredSource) -> str:
-    """Return the YAML of a source's licence: one for all its rows, or the map from what they declare to SPDX."""
-    if source.license:
-        return f"    license: {source.license}\n"
-    mapped = [declared for declared in source.declared_licenses if declared in SPDX_OF_DECLARED]
-    lines = [f"      {json.dumps(declared)}: {SPDX_OF_DECLARED[declared]}\n" for declared in mapped]
-    return "    license_map:\n" + "".join(lines) if lines else ""
