@@ -44,7 +44,7 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	cd .venv && bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p cuvee
-	DO_NOT_TRACK=1 .venv/bin/pytest
+	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile
 
 lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that still fit (UPGRADE=1: newest)
 	$(call resolve,requirements.lock)
