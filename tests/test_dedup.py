@@ -25,7 +25,7 @@ from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
 from cuvee.tasks.dedup.files import dedup_files
 from cuvee.tasks.dedup.index import CROWD, BandKeys, Bands, candidates, choose, curve, found, key_filter, may_meet
 from cuvee.tasks.dedup.inputs import expand_paths
-from cuvee.tasks.dedup.near import Pairs, near_pairs, unique_pairs
+from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
 from cuvee.tasks.dedup.verify import Comparison, verify
 from cuvee.tasks.words import kernel
@@ -345,11 +345,6 @@ def test_the_filter_passes_every_key_that_it_holds_and_few_others(held: list[int
     assert set(range(len(held))) <= set(passed)
     many = np.random.default_rng(1).integers(0, 2**32, 100_000).astype(np.uint32)
     assert len(may_meet(many, key_filter(many[:2000]))) < 2000 + 98_000 / 30
-
-
-def test_unique_pairs_are_ordered_and_single():
-    a, b = unique_pairs(np.array([3, 1, 3, 0]), np.array([1, 3, 2, 9]))
-    assert list(zip(a.tolist(), b.tolist(), strict=True)) == [(0, 9), (1, 3), (2, 3)]
 
 
 # ---- resolve

@@ -1,6 +1,6 @@
 """Near-duplicates: find them exactly, and keep the first of each.
 
-The way of a text: words (`cuvee.tasks.words`) → word n-grams, called shingles → MinHash signature → band keys (`bands`)
+The way of a text: words (`cuvee.tasks.words`) → word n-grams, called shingles → MinHash signature → band keys
 → candidate pairs (`index`; of large buckets `join`) → exact Jaccard on the text (`verify`) → pairs (`near`) → keepers
 (`resolve`). `pairs` does this for what is new in a pool. `final` finds pairs and keepers at once (`crowd`), and `files`
 does all of it for plain files; `datasketch_bridge` turns stored signatures into datasketch objects and back.

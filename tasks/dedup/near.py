@@ -126,11 +126,6 @@ def near_pairs(
     return Pairs(a[order], b[order], jaccard[order], *told)
 
 
-def unique_pairs(a: Int64s, b: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the pairs with a < b, sorted by (a, b), each once; numbers below 2^32."""
-    return _unpack(_distinct(_pack(a, b)))
-
-
 def _distinct(packed: Uint64s) -> Uint64s:
     """Return the values sorted, each once; several times faster than the hash table of np.unique."""
     packed = np.sort(packed)

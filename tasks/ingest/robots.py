@@ -20,7 +20,6 @@ Int64s = npt.NDArray[np.int64]
 
 # RFC 9309: a parser reads at least this much of a file; what follows is not read here.
 MOST_BYTES = 500 << 10
-ALL_AGENTS = "*"
 _SAID = ("content-usage", "content-signal")
 _TOKEN = re.compile(r"\*|[A-Za-z0-9_.-]+")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")

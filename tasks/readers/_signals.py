@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable
 
 HEADERS = frozenset({"x-robots-tag", "tdm-reservation", "tdm-policy", "content-signal", "content-usage", "link"})
-# The name under which a link of the page is kept beside its meta tags.
-LICENSE_LINK = "rsl-license"
 _LICENSE = "application/rsl+xml"
 # A crawler's own tag bears its name; most names end in bot.
 _META = re.compile(
