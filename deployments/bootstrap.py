@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuvee.deployments import daemons, programs
+from cuvee.deployments import daemons, environment, programs
+from cuvee.deployments import login as logins
 from cuvee.deployments.daemons import Standing
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError
@@ -24,6 +25,8 @@ DAEMON_S = 20.0  # a worker without runs ends in 3 s, a server in 2 s
 class Deployed(Frozen):
     """What now stands. ui, api: addresses; started: names of the programs that this call has started.
 
+    login: what the UI asks for, only where this call has made it; login_file: where it is kept, None on a server of
+    others. warnings: what cannot be vouched for there.
     names, ids: of the deployments, nightly first; next_run: when the next nightly run is due, with its timezone.
     """
 
@@ -34,6 +37,9 @@ class Deployed(Frozen):
     ids: tuple[str, ...]
     next_run: datetime | None
     logs: str
+    login: str | None
+    login_file: str | None
+    warnings: tuple[str, ...]
 
 
 class Wish(Frozen):
@@ -45,6 +51,8 @@ class Wish(Frozen):
     timezone: str | None = None
     name: str | None = None
     port: int | None = None
+    runner: str = "threads"
+    workers: int | None = None
 
 
 def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
@@ -56,7 +64,9 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
     """
     os.environ.update(programs.settings())
     from cuvee.deployments import definitions
+    from cuvee.flows.runner import task_runner
 
+    task_runner(wish.runner, wish.workers)  # type: ignore[arg-type]
     cron, timezone = wish.cron or definitions.default_cron(), wish.timezone or definitions.local_timezone()
     definitions.check_schedule(cron, timezone)
     from cuvee.tasks.begin import check
@@ -65,22 +75,29 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
     path = str(Path(wish.recipe).absolute())
     # A worker runs in a folder of its own: a store named on the command line or by default is fixed here.
     store = run.store if wish.store or not run.recipe.store else None
-    wanted = definitions.definitions(run.recipe, path, store, cron, timezone, wish.name)
+    size = (wish.runner, wish.workers)
+    wanted = definitions.definitions(run.recipe, path, store, cron, timezone, wish.name, *size)
+    named = environment.named_by(path)
     with _one_at_a_time():
+        known_login = logins.path().exists()
         before = _running()
         standing = before
         try:
+            programs.check_given(before, named, path)
             standing = programs.with_server(before, wish.port, tell)
-            with _client(standing.api) as client:
+            with _client(standing) as client:
                 from cuvee.deployments import register
 
                 register.check_free(client, wanted, run.corpus)
-                pool_type = register.ensure_pool(client, definitions.POOL)
-                ids = [register.apply(client, definition) for definition in wanted]
+                command = wanted[0].job_variables["command"]
+                pool = register.ensure_pool(client, definitions.POOL, command, standing.has_server)
+                ids = [register.apply(client, definition, pool) for definition in wanted]
                 register.apply_automations(client)
                 due = register.next_run(client, ids[0])
-                if pool_type == "process":
-                    standing = programs.with_worker(standing, client, tell)
+                if pool.type == "process":
+                    others = register.recipes(client, definitions.POOL) if standing.has_server else []
+                    named = named.union(*map(environment.named_by, others))
+                    standing = programs.with_worker(standing, client, named, tell)
         except BaseException:
             _stop_since(before, standing)
             raise
@@ -93,7 +110,26 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
         ids=tuple(str(id) for id in ids),
         next_run=_local(due, timezone),
         logs=str(daemons.home()),
+        login=None if known_login or not standing.has_server else logins.held(),
+        login_file=str(logins.path()) if standing.has_server else None,
+        warnings=() if standing.has_server else _doubts(standing.api, pool.is_fixed),
     )
+
+
+def _doubts(api: str, is_fixed: bool) -> tuple[str, ...]:
+    """Say what is not known of a server that somebody else has started."""
+    doubts = [
+        f"cuvee did not start the server at {api} and cannot vouch for it: who has a login there, which web pages and "
+        "host names it answers, and who may change deployments and so run code as the worker's user"
+    ]
+    if programs.is_open(api):
+        doubts.append(f"the server at {api} answers without a login: whoever reaches it can run commands there")
+    if not is_fixed:
+        doubts.append(
+            "its work pool lets a run choose its own command and environment, in which PYTHONPATH is code too; give "
+            "the pool a job template without variables, or delete it and deploy again"
+        )
+    return tuple(doubts)
 
 
 def stop(grace_s: float = GRACE_S) -> list[str]:
@@ -115,13 +151,13 @@ def stop(grace_s: float = GRACE_S) -> list[str]:
 def _stop_runs(standing: Standing, grace_s: float) -> list[str]:
     """Stop the worker without leaving a run that seems to run; on a server of others its automation sees to that."""
     alive = {daemon.name: daemon for daemon in standing.alive}
-    if not {"server", "worker"} <= alive.keys() or not programs.is_healthy(standing.api):
+    if not {"server", "worker"} <= alive.keys() or not programs.is_healthy(standing.api) or not logins.is_fit():
         return []
     os.environ.update(programs.settings())
     from cuvee.deployments import runs
     from cuvee.deployments.definitions import POOL
 
-    with _client(standing.api) as client, runs.paused(client, POOL):
+    with _client(standing) as client, runs.paused(client, POOL):
         runs.await_end(client, POOL, grace_s)
         daemons.stop(alive["worker"], DAEMON_S)
         runs.mark_stopped(client, POOL)
@@ -170,11 +206,12 @@ def _stop_since(before: Standing, now: Standing) -> None:
 
 
 @contextmanager
-def _client(api: str) -> "Iterator[SyncPrefectClient]":
+def _client(standing: Standing) -> "Iterator[SyncPrefectClient]":
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    login = {PREFECT_API_AUTH_STRING: logins.held()} if standing.has_server else {}
+    with temporary_settings({PREFECT_API_URL: standing.api, **login}), get_client(sync_client=True) as client:
         yield client
 
 
@@ -191,7 +228,7 @@ def _local(moment: datetime | None, timezone: str) -> datetime | None:
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Hold the lock on starting and stopping; wait for it."""
-    daemons.home().mkdir(parents=True, exist_ok=True)
+    daemons.home().mkdir(mode=0o700, parents=True, exist_ok=True)
     with (daemons.home() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

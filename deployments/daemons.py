@@ -36,10 +36,20 @@ class Daemon(Frozen):
 
 
 class Standing(Frozen):
-    """What `cuvee deploy` has started. api: address of the Prefect API; daemons: in the order of their start."""
+    """What `cuvee deploy` has started.
+
+    api: address of the Prefect API; daemons: in the order of their start; given: the variables that recipes name and
+    the worker has.
+    """
 
     api: str
     daemons: tuple[Daemon, ...]
+    given: tuple[str, ...] = ()
+
+    @property
+    def has_server(self) -> bool:
+        """Tell whether the server is one that we have started."""
+        return any(daemon.name == "server" for daemon in self.daemons)
 
     @property
     def alive(self) -> tuple[Daemon, ...]:

@@ -11,6 +11,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from cuvee.flows import deployed
 from cuvee.flows.ad_hoc import defaults
 from cuvee.flows.names import TIMEZONE
 from cuvee.schemas.base import Frozen
@@ -18,10 +19,11 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
 
 POOL = "cuvee"
+NO_VARIABLES = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 class Definition(Frozen):
-    """One deployment, ready for the server."""
+    """One deployment, ready for the server. job_variables: for a pool that lets runs have some."""
 
     name: str
     entrypoint: str
@@ -66,13 +68,21 @@ def check_schedule(cron: str, timezone: str) -> None:
 
 
 def definitions(
-    recipe: Recipe, path: str, store: str | None, cron: str, timezone: str, name: str | None
+    recipe: Recipe,
+    path: str,
+    store: str | None,
+    cron: str,
+    timezone: str,
+    name: str | None,
+    runner: str = "threads",
+    workers: int | None = None,
 ) -> list[Definition]:
     """Fill in the deployments for the recipe at `path`.
 
     path: absolute. store: None, or an absolute path or URL that wins over the recipe's. name: makes a pair of its own,
-    `nightly-NAME` and `ad-hoc-NAME`, beside that of another recipe.
+    `nightly-NAME` and `ad-hoc-NAME`, beside that of another recipe. workers: None for the CPUs of the worker's machine.
     """
+    choices = deployed.tags(timezone, runner, workers)
     common = {"recipe": path} | ({"store": store} if store else {})
     found = []
     for entry in _deployments():
@@ -83,7 +93,7 @@ def definitions(
                 name=f"{entry['name']}-{name}" if name else entry["name"],
                 entrypoint=entry["entrypoint"],
                 description=f"{entry['description']}\n\nCorpus {recipe.corpus}, recipe {path}",
-                tags=(*entry["tags"], corpus_tag(recipe.corpus)),
+                tags=(*entry["tags"], corpus_tag(recipe.corpus), *choices),
                 parameters=common | form,
                 schedules=tuple({**schedule, "cron": cron, "timezone": timezone} for schedule in entry["schedules"]),
                 limit=limit["limit"],
@@ -93,6 +103,16 @@ def definitions(
             )
         )
     return found
+
+
+def job_template(command: str) -> dict[str, Any]:
+    """Return the job template of a pool whose runs are all started by `command`, whoever starts them.
+
+    It names no `env`: a worker merges a run's into one that is there, variable or not, and PYTHONPATH is code. Without
+    `additionalProperties: false` the server would take job variables and ignore them; so it refuses them.
+    """
+    job: dict[str, Any] = {"command": command, "labels": {}, "name": None, "stream_output": True, "working_dir": None}
+    return {"job_configuration": job, "variables": dict(NO_VARIABLES)}
 
 
 def corpus_tag(corpus: str) -> str:

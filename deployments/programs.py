@@ -6,13 +6,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuvee.deployments import daemons
+from cuvee.deployments import daemons, environment, login
 from cuvee.deployments.daemons import Daemon, Standing
-from cuvee.flows import embedded
+from cuvee.flows import door, embedded
 from cuvee.schemas.errors import CuveeError, RecipeError
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
             raise RecipeError(
                 f"--port {port}: the server runs already, at {standing.api}; stop it: cuvee deploy --stop"
             )
+        if standing.has_server and (is_open(standing.api) or login.held() is None):
+            raise CuveeError(
+                f"the server at {standing.api} was started without the login of {login.path()}; "
+                "stop it first: cuvee deploy --stop"
+            )
         return standing
     if embedded.server_is_configured():
         api = _configured()
@@ -53,10 +58,11 @@ def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
         "PREFECT_SERVER_API_PORT": str(chosen),
         "PREFECT_SERVER_UI_ENABLED": "true",
     }
-    # What `prefect server start` runs, without its own process around it.
-    command = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", HOST, "--port", str(chosen)]
+    settings |= door.server_settings(login.held() or login.make(), chosen)
+    # What `prefect server start` runs, behind our door and without its own process around it.
+    command = ["uvicorn", "--factory", "cuvee.flows.door:app", "--host", HOST, "--port", str(chosen)]
     limits = ["--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "1", "--log-level", "warning"]
-    server = daemons.start("server", [sys.executable, "-m", *command, *limits], log, {**os.environ, **settings})
+    server = daemons.start("server", [sys.executable, "-m", *command, *limits], log, environment.handed_on() | settings)
     standing = Standing(api=f"http://{HOST}:{chosen}/api", daemons=(server,))
     daemons.remember(standing)
     try:
@@ -68,8 +74,11 @@ def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
     return standing
 
 
-def with_worker(standing: Standing, client: "SyncPrefectClient", tell: Tell) -> Standing:
-    """Return what stands with a worker, started unless it runs, that the server has heard of."""
+def with_worker(standing: Standing, client: "SyncPrefectClient", named: Iterable[str], tell: Tell) -> Standing:
+    """Return what stands with a worker, started unless it runs, that the server has heard of.
+
+    named: the variables that deployed recipes name; it gets those that are set.
+    """
     from cuvee.deployments import register, runs
     from cuvee.deployments.definitions import POOL
 
@@ -86,8 +95,12 @@ def with_worker(standing: Standing, client: "SyncPrefectClient", tell: Tell) -> 
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that Prefect takes
         "PREFECT_WORKER_QUERY_SECONDS": "5",
     }
-    worker = daemons.start("worker", [sys.executable, "-m", *command], _log("worker"), {**os.environ, **settings})
-    standing = Standing(api=standing.api, daemons=(*standing.daemons, worker))
+    if standing.has_server:
+        settings |= door.client_settings(login.held() or "")
+    given = tuple(sorted(set(named) & os.environ.keys()))
+    has = environment.handed_on(given) | settings
+    worker = daemons.start("worker", [sys.executable, "-m", *command], _log("worker"), has)
+    standing = Standing(api=standing.api, daemons=(*standing.daemons, worker), given=given)
     daemons.remember(standing)
     _await(lambda: register.worker_is_online(client, POOL, name), worker)
     return standing
@@ -108,6 +121,26 @@ def is_healthy(api: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_open(api: str) -> bool:
+    """Tell whether a server answers who has no login."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(f"{api}/admin/version", timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_given(standing: Standing, named: Iterable[str], recipe: str) -> None:
+    """Raise RecipeError if a worker runs that lacks a variable which the recipe names."""
+    lacking = sorted((set(named) & os.environ.keys()) - environment.handed_on(standing.given).keys())
+    if lacking and any(daemon.name == "worker" for daemon in standing.daemons):
+        raise RecipeError(
+            f"{recipe} names {lacking[0]}, which the worker that runs was not given; stop it with cuvee deploy --stop "
+            "and deploy again, with the variables of all deployed recipes set"
+        )
 
 
 def last_words(daemon: Daemon) -> str:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -15,6 +15,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
 from prefect.client.schemas.schedules import CronSchedule
@@ -23,19 +25,45 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from cuvee.deployments.definitions import Definition, automations, corpus_tag
+from cuvee.deployments.definitions import NO_VARIABLES, Definition, automations, corpus_tag, job_template
+from cuvee.flows import deployed
+from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 
 FLOW = "curate"
 
 
-def ensure_pool(client: SyncPrefectClient, name: str) -> str:
-    """Make the work pool for workers that start runs as processes of their machine, unless it stands; tell its type."""
+class Pool(Frozen):
+    """A work pool. is_fixed: whether its runs have no say in their command and environment."""
+
+    type: str
+    is_fixed: bool
+
+
+def ensure_pool(client: SyncPrefectClient, name: str, command: str, ours: bool) -> Pool:
+    """Make the work pool for workers that start runs as processes of their machine by `command`, unless it stands.
+
+    ours: the server is one that we have started, so that a standing pool is brought into that form too.
+    """
+    template = job_template(command)
     try:
-        return client.read_work_pool(name).type
+        standing = client.read_work_pool(name)
     except ObjectNotFound:
         description = "Runs of cuvee, as processes of the worker's machine"
-        return client.create_work_pool(WorkPoolCreate(name=name, type="process", description=description)).type
+        pool = WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
+        return Pool(type=client.create_work_pool(pool).type, is_fixed=True)
+    is_fixed = standing.base_job_template.get("variables") == NO_VARIABLES
+    if standing.type == "process" and (ours or is_fixed):
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+        is_fixed = True
+    return Pool(type=standing.type, is_fixed=is_fixed)
+
+
+def recipes(client: SyncPrefectClient, pool: str) -> list[str]:
+    """Return the paths of the recipes that the pool's deployments run."""
+    of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    found = client.read_deployments(work_pool_filter=of_pool, limit=200)
+    return sorted({str(deployment.parameters["recipe"]) for deployment in found if "recipe" in deployment.parameters})
 
 
 def check_free(client: SyncPrefectClient, wanted: Sequence[Definition], corpus: str) -> None:
@@ -54,9 +82,11 @@ def check_free(client: SyncPrefectClient, wanted: Sequence[Definition], corpus: 
             )
 
 
-def apply(client: SyncPrefectClient, definition: Definition) -> UUID:
+def apply(client: SyncPrefectClient, definition: Definition, pool: Pool) -> UUID:
     """Make or update a deployment; what was scheduled for it before is scheduled anew."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
+    form = parameter_schema(flow).model_dump()
+    form["properties"] = deployed.schema(form["properties"], definition.parameters)
     return client.create_deployment(
         flow_id=client.create_flow(flow),
         name=definition.name,
@@ -64,7 +94,7 @@ def apply(client: SyncPrefectClient, definition: Definition) -> UUID:
         description=definition.description,
         tags=list(definition.tags),
         parameters=definition.parameters,
-        parameter_openapi_schema=parameter_schema(flow).model_dump(),
+        parameter_openapi_schema=form,
         enforce_parameter_schema=True,
         schedules=[
             DeploymentScheduleCreate(
@@ -79,7 +109,7 @@ def apply(client: SyncPrefectClient, definition: Definition) -> UUID:
             collision_strategy=ConcurrencyLimitStrategy(definition.collision_strategy)
         ),
         work_pool_name=definition.pool,
-        job_variables=definition.job_variables,
+        job_variables={} if pool.is_fixed else definition.job_variables,
         pull_steps=[],
     )
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.runtime import deployment
 from pydantic import Field
 
+from cuvee.flows import deployed
 from cuvee.flows.names import run_name
+from cuvee.flows.runner import chosen
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
@@ -28,7 +28,7 @@ Total = Annotated[int, Field(ge=1)]
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
-@flow(name="curate", flow_run_name=run_name)
+@flow(name="curate", flow_run_name=run_name, task_runner=chosen())
 def ad_hoc(
     recipe: Annotated[str, Field(min_length=1)],
     human_share: Share | None = None,
@@ -41,16 +41,18 @@ def ad_hoc(
     """Run a recipe once, with another human share, size or tag than it says.
 
     Args:
-        recipe: Path of the recipe on the worker's machine, absolute.
+        recipe: Path of the deployed recipe on the worker's machine.
         human_share: At least this share of the published text is human, 0 to 1. None: as the recipe says.
         total: At most this much is published, in the recipe's unit (words, if it names none). None: as the recipe says.
         generate: Off: no generator is asked, and the version holds no text of this recipe's generators.
         plan_only: Work out what would be published; ask no generator, publish nothing.
         tag: The name that will point at the new version: lower-case letters, digits, - and _. None: as the recipe says.
-        store: A folder or bucket instead of the recipe's store. None: as the recipe says, else CUVEE_STORE.
+        store: The deployed store. None: as the recipe says.
     """
+    registered = deployed.parameters()
+    deployed.check(registered, recipe, store)
     shown = {"human_share": human_share, "total": total, "tag": tag}
-    overrides = checked(recipe, shown, generate, plan_only, _deployed())
+    overrides = checked(recipe, shown, generate, plan_only, registered)
     from cuvee.flows.curate import carry_out  # every engine that steps use comes with it
 
     return carry_out(recipe, overrides, store, plan_only)
@@ -63,19 +65,18 @@ def defaults(recipe: Recipe) -> dict[str, Any]:
 
 
 def checked(
-    path: str, form: dict[str, Any], generate: bool, plan_only: bool, deployed: dict[str, Any] | None = None
+    path: str, form: dict[str, Any], generate: bool, plan_only: bool, registered: dict[str, Any] | None = None
 ) -> list[str]:
     """Turn a form into overrides of the recipe at `path`, as `key.path=value`.
 
-    form: human_share, total and tag; None leaves the key as it is. deployed: the parameters of the deployment that
+    form: human_share, total and tag; None leaves the key as it is. registered: the parameters of the deployment that
     shows the form, for finding values that nobody chose.
     Raises RecipeError for what the recipe itself forbids and for fields that contradict each other.
     """
     name = Path(path).name
     text = _read(path)
     recipe = parse_recipe(text, name, os.environ)
-    _same_corpus(recipe, path, deployed or {})
-    _not_stale(recipe, name, form, deployed or {})
+    _not_stale(recipe, name, form, registered or {})
     # In JSON, which is YAML too, a tag such as 2026 or null stays a string.
     overrides = [f"{KEYS[field]}={json.dumps(value)}" for field, value in form.items() if value is not None]
     if not generate:
@@ -110,29 +111,14 @@ def _read(path: str) -> str:
         raise RecipeError(f"recipe {path} cannot be read on the worker's machine: {reason}") from None
 
 
-def _same_corpus(recipe: Recipe, path: str, deployed: dict[str, Any]) -> None:
-    own = deployed.get("recipe")
-    if own is None or own == path:
-        return
-    try:
-        corpus = parse_recipe(_read(own), Path(own).name, os.environ).corpus
-    except RecipeError:
-        return  # the deployed recipe is not asked for
-    if corpus != recipe.corpus:
-        raise RecipeError(
-            f"recipe {path} makes {recipe.corpus}, and this form is for {corpus}; "
-            f"give that recipe a form of its own: cuvee deploy {path} --name {recipe.corpus}"
-        )
-
-
-def _not_stale(recipe: Recipe, name: str, form: dict[str, Any], deployed: dict[str, Any]) -> None:
+def _not_stale(recipe: Recipe, name: str, form: dict[str, Any], registered: dict[str, Any]) -> None:
     """Refuse a value that the form was deployed with and the recipe no longer has.
 
     Nobody chose it, and it would silently win over the recipe: a human share that was raised there would fall back.
     """
     for field, key in KEYS.items():
         now = _value_in(recipe, field)
-        if form[field] is not None and form[field] == deployed.get(field) and form[field] != now:
+        if form[field] is not None and form[field] == registered.get(field) and form[field] != now:
             raise RecipeError(
                 f"{field} {form[field]} is the form's default, and {name} says {key}: {now}; "
                 f"bring the form up to date with `cuvee deploy {name}`, or choose another {field}"
@@ -144,11 +130,3 @@ def _value_in(recipe: Recipe, field: str) -> Any:
         total = recipe.mixture.total
         return int(total) if total is not None and total == int(total) else None
     return recipe.mixture.human.min if field == "human_share" else recipe.publish.tag
-
-
-def _deployed() -> dict[str, Any]:
-    """Return the parameters that the current run's deployment was registered with."""
-    if deployment.id is None:
-        return {}
-    with get_client(sync_client=True) as client:
-        return dict(client.read_deployment(deployment.id).parameters)

@@ -7,10 +7,11 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
 
-from cuvee.flows import endpoint, pipeline
+from cuvee.flows import deployed, endpoint, pipeline
 from cuvee.flows.artifacts import mixture_markdown, step_table
+from cuvee.flows.hands import PlainHands
 from cuvee.flows.names import run_name
-from cuvee.flows.runner import gather
+from cuvee.flows.runner import chosen, gather, is_plain
 from cuvee.schemas.report import RunReport
 from cuvee.tasks.begin import new_run_id
 from cuvee.tasks.generate import rounds
@@ -20,20 +21,23 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-@flow(name="curate", flow_run_name=run_name)
+@flow(name="curate", flow_run_name=run_name, task_runner=chosen())
 def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None, plan: bool = False) -> RunReport:
     """Run a recipe.
 
     recipe: path of the YAML file. overrides: `key.path=value` strings. store: overrides the recipe's.
     plan: work everything out, send no request to a generator and publish nothing.
+    Raises RecipeError where a deployed run has another recipe or store than its deployment.
     """
+    deployed.check(deployed.parameters(), recipe, store, overrides)
     return carry_out(recipe, overrides, store, plan)
 
 
 def carry_out(recipe: str, overrides: Sequence[str], store: str | None, plan: bool) -> RunReport:
     """Run a recipe inside a flow, and show its figures on the page of the run; raises as the pipeline does."""
     run_id = new_run_id(str(flow_run.get_id() or ""))
-    report = pipeline.carry_out(recipe, overrides, store, plan, run_id, TaskHands())
+    hands = PlainHands() if is_plain() else TaskHands()
+    report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands)
     steps = [{"step": name, **figures.model_dump(by_alias=True)} for name, figures in report.steps.items()]
     step_table(report.corpus, steps)
     mixture_markdown(report.corpus, report.as_markdown())

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from cuvee.flows import door
 from cuvee.schemas.errors import CuveeError
 
 START_TIMEOUT_S = 120  # a first start migrates a new database: 5 s of CPU, 25 s on a busy machine
@@ -93,9 +94,10 @@ def api(verbose: bool = False) -> Iterator[Callable[[], None]]:
             yield _nothing
             return
         with _environment(_unset(settings())), tempfile.TemporaryFile() as words:
-            port, child = _spawn(None if verbose else words)
+            login = door.new_login()
+            port, child = _spawn(None if verbose else words, login)
             try:
-                with _connected(port):
+                with _connected(port, login):
                     yield lambda: _await(port, child, words)
             finally:
                 _stop(child)
@@ -124,9 +126,8 @@ def serve(descriptor: int) -> None:
     os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     gc.disable()  # 1.5 s less of CPU: every full collection walks what the imports have built, at exit too
     import uvicorn
-    from prefect.server.api.server import create_app
 
-    application = create_app()
+    application = door.app()
     gc.freeze()
     gc.enable()
     server = uvicorn.Server(uvicorn.Config(application, log_level="error", lifespan="on", timeout_graceful_shutdown=1))
@@ -153,18 +154,20 @@ def _drain_events() -> None:
         time.sleep(0.05)
 
 
-def _spawn(words: IO[bytes] | None) -> tuple[int, subprocess.Popen[bytes]]:
+def _spawn(words: IO[bytes] | None, login: str) -> tuple[int, subprocess.Popen[bytes]]:
     """Start the server on a free port of 127.0.0.1; a session of its own keeps the terminal's Ctrl-C from it."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+        port = listening.getsockname()[1]
         child = subprocess.Popen(
             [sys.executable, "-m", "cuvee.flows.embedded", str(listening.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=words,
+            env=os.environ | door.server_settings(login, port),
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )
-        return listening.getsockname()[1], child
+        return port, child
 
 
 def _await(port: int, child: subprocess.Popen[bytes], words: IO[bytes]) -> None:
@@ -215,11 +218,12 @@ def _settings_text() -> str:
 
 
 @contextlib.contextmanager
-def _connected(port: int) -> Iterator[None]:
+def _connected(port: int, login: str) -> Iterator[None]:
     """Let Prefect, imported before or not, and the processes it starts, find the embedded server."""
     # httpx would ask a configured proxy for our own port.
     proxies = {name: f"{os.environ.get(name, '')},127.0.0.1".lstrip(",") for name in ("NO_PROXY", "no_proxy")}
-    with _environment({"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"} | proxies):
+    address = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    with _environment(address | door.client_settings(login) | proxies):
         from prefect.context import refresh_global_settings_context
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

@@ -13,17 +13,25 @@ from collections.abc import Sequence
 from multiprocessing.connection import wait
 from typing import Any, Literal, TypeVar
 
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.steps import progress
 
-Kind = Literal["threads", "processes", "dask", "ray"]
+Kind = Literal["plain", "threads", "processes", "dask", "ray"]
 R = TypeVar("R")
+
+# The choice of a flow that is started by a worker; of a deployment it stands in its tags.
+RUNNER, WORKERS = "CUVEE_RUNNER", "CUVEE_WORKERS"
 
 # Where Dask and Ray themselves look for a running cluster.
 CLUSTER_ADDRESS = {"dask": "DASK_SCHEDULER_ADDRESS", "ray": "RAY_ADDRESS"}
+
+
+class Alone(ThreadPoolTaskRunner[Any]):
+    """Marks a flow that carries its work out in its own process, one piece after another, without task runs."""
 
 
 def task_runner(kind: Kind, workers: int | None = None) -> TaskRunner[Any]:
@@ -31,9 +39,13 @@ def task_runner(kind: Kind, workers: int | None = None) -> TaskRunner[Any]:
 
     workers: threads or processes, at least 1; None: one for each CPU that this process may use.
     With DASK_SCHEDULER_ADDRESS or RAY_ADDRESS in the environment the tasks go to that cluster, as large as it is.
-    Raises RecipeError for an unknown kind, for fewer than one worker, for a number of workers of a cluster that runs
-    already, and where the runner's package is absent.
+    Raises RecipeError for an unknown kind, for fewer than one worker, for a number of workers where it is fixed, and
+    where the runner's package is absent.
     """
+    if kind == "plain":
+        if workers is not None:
+            raise RecipeError(f"--workers {workers}: the plain runner works alone; leave --workers out, or use threads")
+        return Alone(max_workers=1)
     count = _cpu_count() if workers is None else workers
     if count < 1:
         raise RecipeError(f"--workers {count}: give at least 1")
@@ -43,7 +55,21 @@ def task_runner(kind: Kind, workers: int | None = None) -> TaskRunner[Any]:
         return ProcessPoolTaskRunner(max_workers=count, initializer=follow_parent)
     if kind in CLUSTER_ADDRESS:
         return _cluster(kind, workers, count)
-    raise RecipeError(f"--runner {kind}: give threads, processes, dask or ray")
+    raise RecipeError(f"--runner {kind}: give plain, threads, processes, dask or ray")
+
+
+def chosen() -> TaskRunner[Any]:
+    """Make the task runner that CUVEE_RUNNER and CUVEE_WORKERS name; by default threads, one for each CPU."""
+    kind, workers = os.environ.get(RUNNER) or "threads", os.environ.get(WORKERS) or None
+    if workers is not None and not workers.isdecimal():
+        raise RecipeError(f"{WORKERS}={workers}: give a whole number of at least 1")
+    return task_runner(kind, None if workers is None else int(workers))  # type: ignore[arg-type]
+
+
+def is_plain() -> bool:
+    """Tell whether the current flow carries its work out without task runs."""
+    context = FlowRunContext.get()
+    return context is not None and isinstance(context.task_runner, Alone)
 
 
 def gather(step: str, futures: Sequence[PrefectFuture[R]]) -> list[R]:

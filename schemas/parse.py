@@ -1,5 +1,6 @@
 """Read a recipe: YAML 1.2, environment variables, `--set`, and errors that name file, key, value and nearest key."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.tokens import ScalarToken
 
 from cuvee.schemas import address
 from cuvee.schemas.errors import RecipeError
@@ -45,6 +47,16 @@ def parse_recipe(
         raise RecipeError(_explain(error, tree, name)) from None
     _refuse_what_is_not_built(recipe, name)
     return recipe
+
+
+def variables(text: str) -> set[str]:
+    """Return the names of `${NAME}` in a recipe's keys and values, as far as the text is YAML."""
+    found: set[str] = set()
+    with contextlib.suppress(YAMLError):
+        for token in YAML(typ="safe", pure=True).scan(StringIO(text)):
+            if isinstance(token, ScalarToken):
+                found.update(match.group(1) for match in _VARIABLE.finditer(token.value))
+    return found
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

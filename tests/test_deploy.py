@@ -6,16 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from deploying import MAIN, PATIENCE_S, RECIPE, Place, command, deployed, eventually
 from servers import free_port
 from texts import documents, write_jsonl
 
@@ -23,100 +23,22 @@ import cuvee
 from cuvee.deployments import daemons, definitions
 from cuvee.flows import names
 from cuvee.flows.ad_hoc import checked, defaults
+from cuvee.flows.deployed import check
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 
 ROOT = Path(__file__).parents[1]
-MAIN = [sys.executable, "-c", "from cuvee.commands import main; main()"]
-PATIENCE_S = 300
 ZONE = "Europe/Berlin"
-RECIPE = """
-corpus: library
-sources: [{name: manual, uri: texts/*.jsonl, license: PSF-2.0}]
-holdout: {share: 0.1}
-generate: [{name: parrot, generator: ngram, allow_baseline: true}]
-mixture: {human: {min: 0.6, min_amount: 500}}
-"""
-
-
-class Place(NamedTuple):
-    """A folder with a recipe, deployed from an environment with an empty home."""
-
-    folder: Path
-    environment: dict[str, str]
-    api: str
-    said: str
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return command(self.folder, self.environment, *arguments)
-
-    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """Ask the server, again while its database is locked; HTTPError for a refusal."""
-        sent = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.api}{path}", sent, {"Content-Type": "application/json"}, method=method)
-        for attempt in range(10):
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    return json.loads(answer.read() or "null")
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or attempt == 9:
-                    raise
-                time.sleep(1)
-        return None
-
-    def deployment(self, name: str) -> Any:
-        return self.ask(f"/deployments/name/curate/{name}")
-
-    def start(self, name: str, **parameters: Any) -> str:
-        created = self.ask(f"/deployments/{self.deployment(name)['id']}/create_flow_run", {"parameters": parameters})
-        return str(created["id"])
-
-    def ended(self, run: str) -> Any:
-        """Wait for a flow run's end, and give the run."""
-        return eventually(lambda: self._final(run), f"flow run {run}")
-
-    def _final(self, run: str) -> Any:
-        found = self.ask(f"/flow_runs/{run}")
-        return found if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
-
-
-def command(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    # Into files: what is started would hold a pipe open.
-    with (folder / "out.txt").open("w+") as out, (folder / "err.txt").open("w+") as err:
-        ended = subprocess.run(
-            [*MAIN, *arguments], cwd=folder, env=environment, stdout=out, stderr=err, timeout=PATIENCE_S, check=False
-        )
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(ended.args, ended.returncode, out.read(), err.read())
-
-
-def eventually(look: Any, what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.5)
-    return found
+OPEN_POOL = {
+    "job_configuration": {"command": "{{ command }}", "env": "{{ env }}"},
+    "variables": {"type": "object", "properties": {"command": {"type": "string"}, "env": {"type": "object"}}},
+}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("deployed")
-    write_jsonl(folder / "texts" / "a.jsonl", documents(60))
-    (folder / "library.yaml").write_text(RECIPE)
-    (folder / "home").mkdir()
-    kept = ("PREFECT_", "CUVEE_", "TZ")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(kept)}
-    environment["HOME"] = str(folder / "home")
-    port = free_port()
-    try:
-        done = command(
-            folder, environment, "deploy", "library.yaml", "--detach", "--port", str(port), "--timezone", ZONE
-        )
-        assert done.returncode == 0, done.stderr
-        yield Place(folder, environment, f"http://127.0.0.1:{port}/api", done.stdout)
-    finally:
-        command(folder, environment, "deploy", "--stop")
+    with deployed(tmp_path_factory.mktemp("deployed"), "--timezone", ZONE) as found:
+        yield found
 
 
 def test_deploy_tells_where_the_ui_is_and_it_answers(place: Place) -> None:
@@ -276,9 +198,13 @@ def test_another_corpus_needs_a_pair_of_its_own(place: Place) -> None:
 
 def test_prefect_deploy_takes_the_file_as_it_stands(place: Place) -> None:
     environment = place.environment | {"PREFECT_API_URL": place.api, "CUVEE_RECIPE": "/srv/library.yaml"}
+    environment["PREFECT_API_AUTH_STRING"] = place.login
+    # As `prefect work-pool create` makes it: runs may choose their command there.
+    place.ask("/work_pools/", {"name": "own", "type": "process", "base_job_template": OPEN_POOL})
     file = str(ROOT / "deployments" / "prefect.yaml")
     for name in ("nightly", "ad-hoc"):
         prefect = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", name, "--prefect-file", file]
+        prefect += ["--pool", "own"]
         done = subprocess.run(
             prefect, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
         )
@@ -438,12 +364,19 @@ def test_a_human_share_raised_in_the_recipe_is_not_lowered_by_an_old_form(tmp_pa
     assert checked(recipe, form(human_share=0.7), True, False, deployed) == ["mixture.human.min=0.7"]
 
 
-def test_a_recipe_of_another_corpus_is_refused(tmp_path: Path) -> None:
-    _, deployed = recipe_in(tmp_path)
-    other = tmp_path / "news.yaml"
-    other.write_text(RECIPE.replace("corpus: library", "corpus: news"))
-    with pytest.raises(RecipeError, match=r"makes news, and this form is for library"):
-        checked(str(other), form(), True, False, deployed)
+def test_a_run_of_another_recipe_or_store_than_those_deployed_is_refused(tmp_path: Path) -> None:
+    recipe, form = recipe_in(tmp_path)
+    check({}, "other.yaml", "elsewhere", ["store=elsewhere"])  # `cuvee run` has no deployment
+    check(form, recipe, None, ["mixture.human.min=0.9"])
+    check({**form, "store": "here"}, recipe, "here")
+    with pytest.raises(RecipeError, match=r"recipe /srv/news\.yaml: this deployment is for .*library\.yaml"):
+        check(form, "/srv/news.yaml", None)
+    with pytest.raises(RecipeError, match="store elsewhere: this deployment is for the store that its recipe names"):
+        check(form, recipe, "elsewhere")
+    with pytest.raises(RecipeError, match="store None: this deployment is for here"):
+        check({**form, "store": "here"}, recipe, None)
+    with pytest.raises(RecipeError, match="store=elsewhere: a deployed run writes where it was deployed to"):
+        check(form, recipe, None, ["store=elsewhere"])
 
 
 @pytest.mark.parametrize("path", ["library.yaml", "/nowhere/library.yaml"])

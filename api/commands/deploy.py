@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 @click.option("--timezone", metavar="NAME", help="Of the schedule, as Europe/Berlin. Default this machine's.")
 @click.option("--name", metavar="TEXT", help="A pair of its own, nightly-TEXT and ad-hoc-TEXT, for a second corpus.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the server. Default 4200, or a free one.")
+@click.option(
+    "--runner",
+    type=click.Choice(["plain", "threads", "processes", "dask", "ray"]),
+    default="threads",
+    show_default=True,
+    help="What carries each run out; plain: the run's own process.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Tasks at a time; default: the CPUs.")
 @click.option("--detach", is_flag=True, help="Leave it running, until --stop.")
 @click.option("--stop", is_flag=True, help="Stop the server and the worker.")
 @store_option
@@ -33,6 +41,8 @@ def deploy(
     timezone: str | None,
     name: str | None,
     port: int | None,
+    runner: str,
+    workers: int | None,
     detach: bool,
     stop: bool,
     store: str | None,
@@ -48,8 +58,19 @@ def deploy(
         raise RecipeError("give the path of a recipe, or --stop")
     from cuvee.deployments import bootstrap
 
-    wish = bootstrap.Wish(recipe=recipe, store=store, cron=cron, timezone=timezone, name=_checked(name), port=port)
+    wish = bootstrap.Wish(
+        recipe=recipe,
+        store=store,
+        cron=cron,
+        timezone=timezone,
+        name=_checked(name),
+        port=port,
+        runner=runner,
+        workers=workers,
+    )
     deployed = bootstrap.deploy(wish, lambda line: click.echo(line, err=True))
+    for warning in deployed.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         answer(deployed.model_dump(mode="json"))
     else:
@@ -69,12 +90,16 @@ def _tell(deployed: "Deployed", detach: bool) -> None:
         click.echo("It runs already; the deployments are up to date.")
     due = f"{deployed.next_run:%a %d %b %Y %H:%M %Z}" if deployed.next_run else "none: the schedule is paused"
     prefect = shlex.quote(_prefect())
+    key = f'PREFECT_API_AUTH_STRING="$(cat {shlex.quote(deployed.login_file)})" ' if deployed.login_file else ""
     form = f"{deployed.ui}/deployments/deployment/{deployed.ids[1]}"
     click.echo(f"  UI                 {deployed.ui}")
+    if deployed.login_file:
+        login = f"{deployed.login}    (shown this once; kept in {deployed.login_file})"
+        click.echo(f"  login              {login if deployed.login else deployed.login_file}")
     click.echo(f"  next nightly run   {due} ({deployed.names[0]})")
     click.echo(f"  ad-hoc form        {form}    (Run, Custom run)")
     click.echo(
-        f"  from here          PREFECT_API_URL={deployed.api} "
+        f"  from here          PREFECT_API_URL={deployed.api} {key}"
         f"{prefect} deployment run curate/{deployed.names[1]} --param plan_only=true"
     )
     click.echo(f"  logs               {deployed.logs}")

@@ -1,0 +1,62 @@
+"""Deployed: a run that a server starts has the recipe, store and size that were deployed, whoever asks for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.runtime import deployment
+
+from cuvee.flows.names import TIMEZONE
+from cuvee.flows.runner import RUNNER, WORKERS
+from cuvee.schemas.errors import RecipeError
+
+_VARIABLES = {"timezone": TIMEZONE, "runner": RUNNER, "workers": WORKERS}
+
+
+def parameters() -> dict[str, Any]:
+    """Return the parameters that the current run's deployment was registered with; none outside a deployment."""
+    if deployment.id is None:
+        return {}
+    with get_client(sync_client=True) as client:
+        return dict(client.read_deployment(deployment.id).parameters)
+
+
+def check(registered: Mapping[str, Any], recipe: str, store: str | None, overrides: Sequence[str] = ()) -> None:
+    """Raise RecipeError where a run would read another recipe or write another store than its deployment names.
+
+    registered: the deployment's parameters, empty for a run without one. The server checks the same by `schema`, but
+    only what is asked of it, and a deployment by other means than `cuvee deploy` has no such schema.
+    """
+    if not registered:
+        return
+    asked = {"recipe": recipe, "store": store}
+    for name, value in asked.items():
+        own = registered.get(name)
+        if value != own:
+            raise RecipeError(
+                f"{name} {value}: this deployment is for {own or 'the store that its recipe names'}; "
+                f"make one for the other: cuvee deploy {recipe} --name NAME{' --store PLACE' * (name == 'store')}"
+            )
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0] == "store":
+            raise RecipeError(f"{override}: a deployed run writes where it was deployed to; leave the store out")
+
+
+def schema(properties: Mapping[str, Any], registered: Mapping[str, Any]) -> dict[str, Any]:
+    """Narrow the fields of a form, in JSON schema, to what `check` lets through."""
+    narrow: dict[str, Any] = {name: {"enum": [registered.get(name)]} for name in ("recipe", "store")}
+    if "overrides" in properties:
+        narrow["overrides"] = {"items": {"type": "string", "pattern": r"^(?!store[=.])"}}
+    return {name: {**field, **narrow.get(name, {})} for name, field in properties.items()}
+
+
+def tags(timezone: str, runner: str, workers: int | None) -> list[str]:
+    """Return the tags by which a deployment says how its runs are carried out. workers: None for the CPUs."""
+    chosen = {"timezone": timezone, "runner": runner, "workers": workers}
+    return [f"{name}:{value}" for name, value in chosen.items() if value is not None]
+
+
+def environment_of(tags: Sequence[str]) -> dict[str, str]:
+    """Return what such tags say, as the environment variables of a run."""
+    found = dict(tag.split(":", 1) for tag in tags if ":" in tag)
+    return {variable: found[name] for name, variable in _VARIABLES.items() if name in found}
