@@ -94,13 +94,14 @@ class ShardsReport(Report):
 
 class IngestReport(ShardsReport):
     """masked: replacements by kind of personal data; faults: the first unreadable rows, by file, line and reason;
-    undated: the first dates that are not understood, by file and row.
+    undated: the first dates that are not understood, by file and row; filled: the fields that some row has a value of.
     """
 
     files: tuple[ReadFile, ...]
     masked: dict[str, int]
     faults: tuple[str, ...]
     undated: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
 
 
 class DraftReport(ShardsReport):

@@ -10,7 +10,8 @@ MOST_FAULTS_TOLD = 5
 
 
 def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[IngestRecord]) -> list[str]:
-    """Return a warning for each source with unreadable rows or dates, naming the first of them by file and line.
+    """Return a warning for each source with unreadable rows or dates, naming the first of them by file and line, and
+    for each field that a recipe names and no row has.
 
     files: those that exist now; what was unreadable in a file that is gone or mended does not count. records: of what
     was read as the recipe reads.
@@ -27,6 +28,7 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
         warnings += [f"source {source.name}: {file.id} is empty" for file in found if not file.records]
         warnings += _without_documents(source, found)
         warnings += _undated(source, own, found)
+        warnings += _empty_fields(source, own, found)
         if not bad:
             continue
         faults = [fault for report in own if any(file in found for file in report.files) for fault in report.faults]
@@ -55,6 +57,21 @@ def _undated(source: Source, reports: Sequence[IngestReport], files: Sequence[Re
     return [
         f"source {source.name}: {count:,} of {rows:,} rows have a date that is not understood, and count as undated; "
         f"wanted is {wanted}, years 1 to 9999 (sources[].date_format):\n  " + "\n  ".join(first[:MOST_FAULTS_TOLD])
+    ]
+
+
+def _empty_fields(source: Source, reports: Sequence[IngestReport], files: Sequence[ReadFile]) -> list[str]:
+    """Name the fields that the recipe maps and that no row of the files has a value of."""
+    if not any(file.rows for file in files):
+        return []
+    filled = {name for report in reports if any(file in files for file in report.files) for name in report.filled}
+    named = {f"fields.{name}": getattr(source.fields, name) for name in sorted(source.fields.model_fields_set - filled)}
+    if source.origin_field and "origin" not in filled:
+        named["origin_field"] = source.origin_field
+    return [
+        f"source {source.name}: no row has a value in {column!r}, which sources[].{key} names; correct the name, or "
+        "leave the key out"
+        for key, column in named.items()
     ]
 
 

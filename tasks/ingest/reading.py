@@ -113,6 +113,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         masked=masked,
         faults=tuple(_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]),
         undated=tuple(undated),
+        filled=tuple(sorted(reading.filled)),
     )
     return IngestRecord(key=key(run, batch), files=(*shards, *unreadable), report=report)
 
@@ -125,6 +126,7 @@ class _Reading:
         self.files: list[ReadFile] = []
         self.bad: list[dict[str, Any]] = []
         self.undated: list[str] = []
+        self.filled: set[str] = set()
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
         """Yield readable rows, `created` as a date, with the SHA-256 of their file in the column `file`."""
@@ -138,6 +140,9 @@ class _Reading:
                     rows += read.rows.height
                     for kind, count in read.skipped.items():
                         skipped[kind] = skipped.get(kind, 0) + count
+                    self.filled.update(
+                        name for name in readers.FIELDS if read.rows[name].null_count() < read.rows.height
+                    )
                     found = days(read.rows["created"], self.source.date_format)
                     undated += self._tell_undated(file, read.rows.filter(found["looks"]))
                     yield read.rows.with_columns(found["created"], file=pl.lit(file.sha256))

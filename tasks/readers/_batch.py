@@ -1,6 +1,7 @@
 """Batches: the one shape that every reader gives."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -73,9 +74,16 @@ def clean(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def as_text(value: object) -> str | None:
-    """Render a value that should be text: strings as they are, the rest (a number as id, a list) as JSON."""
+    """Render a value that should be text: strings as they are, the rest (a number as id, a list) as JSON.
+
+    A whole number is the same text whatever its type, 7 and 7.0; what is no number (NaN) or infinite is no value.
+    """
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
     return json.dumps(value, ensure_ascii=False)
 
 

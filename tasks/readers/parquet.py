@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, clean
+from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, as_text, clean
 from cuvee.tasks.readers._bytes import is_of_arrow, too_long
 
 SUFFIXES = (".parquet",)
@@ -106,6 +106,21 @@ def _or_distance(rendered: pl.Series, numbers: pl.Series, unit: str) -> pl.Serie
     return rendered.zip_with(rendered.is_not_null(), numbers.cast(pl.String) + f" {unit} from 1970")
 
 
+def _as_number(array: pa.Array) -> pl.Series:
+    """Render numbers and booleans, as `as_text` does for those of JSON."""
+    if pa.types.is_decimal(array.type):
+        return cast(pl.Series, pl.from_arrow(array.cast(pa.string()))).str.replace(r"\.0+$", "")
+    series = cast(pl.Series, pl.from_arrow(array))
+    if not pa.types.is_floating(array.type):
+        return series.cast(pl.String)
+    exact = series.cast(pl.Float64)
+    # Of a float column few are fractions and none are ids of 20 digits: those alone are rendered one by one.
+    is_plain = exact.is_finite() & (exact == exact.floor()) & (exact.abs() < 2.0**63)
+    text = exact.cast(pl.Int64, strict=False).cast(pl.String)
+    rest = (~is_plain.fill_null(value=True)).arg_true()
+    return text.scatter(rest, [as_text(value) for value in series.gather(rest)])
+
+
 def _as_strings(array: pa.Array) -> tuple[pl.Series, list[int]]:
     """Give a column as strings, dates and timestamps in ISO 8601, and the places of cells that are not UTF-8."""
     if pa.types.is_dictionary(array.type):
@@ -113,7 +128,7 @@ def _as_strings(array: pa.Array) -> tuple[pl.Series, list[int]]:
     if not _is_text(array.type):
         if pa.types.is_temporal(array.type):
             return _as_iso(array), []
-        return cast(pl.Series, pl.from_arrow(array)).cast(pl.String), []
+        return _as_number(array), []
     if pa.types.is_null(array.type):
         return pl.Series([None] * len(array), dtype=pl.String), []
     try:
