@@ -13,6 +13,7 @@ import polars as pl
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.conclude import phrase, score
 from cuvee.tasks.provenance.model import load
+from cuvee.tasks.words.counts import count_words
 
 
 def main() -> None:
@@ -22,8 +23,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=20_000)
     options = parser.parse_args()
     model = load()
-    words = layout.word_count(pl.col("text"))
-    texts = pl.read_parquet(options.texts, columns=["text"]).filter(words.is_between(180, 220))["text"]
+    texts = pl.read_parquet(options.texts, columns=["text"])["text"]
+    texts = texts.filter(count_words(texts).is_between(180, 220))
     texts = pl.concat([texts] * (options.documents // len(texts) + 1)).head(options.documents).rechunk()
     model.score(texts.head(1))
     steps: dict[str, Callable[[], object]] = {
@@ -31,7 +32,7 @@ def main() -> None:
         "model": lambda: model.score(texts),
         "phrases": lambda: phrase(texts),
         "layout by regular expressions, for comparison": lambda: texts.to_frame().select(
-            layout.normalise(pl.col("text")), words=words
+            layout.normalise(pl.col("text"))
         ),
     }
     for name, step in steps.items():

@@ -151,14 +151,6 @@ def test_the_compiled_reading_ends_where_the_layout_does(size: int, ending: str)
     assert _tokens([text, "after"]) == _defined([text, "after"])
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(TRICKY, min_size=1, max_size=8))
-def test_the_compiled_reading_counts_the_words_that_the_layout_counts(texts: list[str]) -> None:
-    weights = Weights(np.array([1], np.uint32), np.zeros(1, np.float32), np.zeros(9, np.float32))
-    counted = pl.DataFrame({"t": texts}, schema={"t": pl.String}).select(layout.word_count(pl.col("t")))["t"]
-    assert weights.weigh(pl.Series(texts, dtype=pl.String)).words.tolist() == counted.to_list()
-
-
 def test_each_code_point_has_the_class_of_the_regular_expressions() -> None:
     sample = [chr(point) for point in range(0, 0x110000, 37) if not 0xD800 <= point < 0xE000]
     texts = [f"x{character}Y" for character in sample]

@@ -21,6 +21,7 @@ import polars as pl
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks.demo.python_text import Row, language_reference, packages, standard_library
+from cuvee.tasks.words.counts import count_words
 
 
 class GatheredSource(Frozen):
@@ -99,7 +100,7 @@ def gather(folder: Path, progress: Progress | None = None) -> Gathered:
             domain=kind.domain,
             license=kind.license,
             documents=len(rows),
-            words=sum(len(str(row["text"]).split()) for row in rows),
+            words=count_words(pl.Series([str(row["text"]) for row in rows])).sum(),
         )
         gathered.append(source)
         if progress:

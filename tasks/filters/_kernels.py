@@ -11,14 +11,14 @@ import numba
 import numpy as np
 
 # The classes of code points, see _characters.py.
-OTHER, SPACE, LINE_FEED, LETTER, STOP, IDEOGRAPHIC_STOP, CLOSING = range(7)
+OTHER, SPACE, LINE_FEED, LETTER, STOP, IDEOGRAPHIC_STOP, CLOSING, DIGIT, ALONE = range(9)
 
 # Rows of the matrix that scan_pieces returns.
-DOCUMENT, CHARS, WORDS, WORD_CHARS, LETTER_WORDS, LONGEST_WORD = range(6)
-SENTENCES, FIRST, LAST, ELLIPSIS, REPEATED, STOP_WORDS, PHRASES = range(6, 13)
-MEASURES = 13
+DOCUMENT, CHARS, WORDS, WORD_CHARS, LETTER_WORDS, LONGEST_WORD, ALONE_WORDS = range(7)
+SENTENCES, FIRST, LAST, ELLIPSIS, REPEATED, STOP_WORDS, PHRASES = range(7, 14)
+MEASURES = 14
 
-# Repetition is measured on so many words; it bounds the memory that one text can take to 64 MB.
+# Repetition is measured on so many words; it bounds the memory that one text can take to 72 MB.
 MAX_WORDS = 1_000_000
 TOP_SIZES = (2, 3, 4)
 DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
@@ -86,16 +86,23 @@ def _skip_space(content, i, stop, classes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_word(content, i, stop, classes, unfinished):  # type: ignore[no-untyped-def]
-    """Read the word that starts at byte `i`; `unfinished`: its piece has a sentence that has not ended.
+def _pack(packed, letters, code):  # type: ignore[no-untyped-def]
+    """Add the last of so many letters to those packed into 64 bits; 0 for more than 8, a byte 255 beyond ASCII."""
+    small = code | 32 if code < 128 else 255
+    return packed << np.uint64(8) | np.uint64(small) if letters <= 8 else np.uint64(0)
 
-    Return the byte after it; its characters, hash, letters, and letters packed into 64 bits in lower case (0 for more
-    than 8; a letter beyond ASCII is 255); the sentences that end in it, and whether one is unfinished after it; its
-    last code point and the full stops in a row at its end.
+
+@numba.njit(nogil=True, cache=True)
+def _read_chunk(content, i, stop, classes, unfinished):  # type: ignore[no-untyped-def]
+    """Read to the next white space from byte `i` on; `unfinished`: its piece has a sentence that has not ended.
+
+    Return the byte after it; its characters, hash, letters, letters that stand alone, and letters packed in lower case
+    (`_pack`); the sentences that end in it, and whether one is unfinished after it; its last code point and the full
+    stops in a row at its end.
     """
-    chars = letters = sentences = last = dots = 0
+    chars = letters = alone = sentences = last = dots = 0
     packed = np.uint64(0)
-    word_hash = _SEED
+    chunk_hash = _SEED
     stopped = False
     while i < stop:
         code, width = _decode(content, i)
@@ -112,10 +119,10 @@ def _read_word(content, i, stop, classes, unfinished):  # type: ignore[no-untype
             unfinished = True
         if kind == LETTER:
             letters += 1
-            small = code | 32 if code < 128 else 255
-            packed = packed << np.uint64(8) | np.uint64(small) if letters <= 8 else np.uint64(0)
+            packed = _pack(packed, letters, code)
+        alone += kind == ALONE
         for j in range(i, i + width):
-            word_hash = (word_hash ^ np.uint64(content[j])) * _PRIME
+            chunk_hash = (chunk_hash ^ np.uint64(content[j])) * _PRIME
         dots = dots + 1 if code == 46 else 0
         last = code
         chars += 1
@@ -123,7 +130,46 @@ def _read_word(content, i, stop, classes, unfinished):  # type: ignore[no-untype
     if stopped:
         sentences += unfinished
         unfinished = False
-    return i, chars, _mix(word_hash), letters, packed, sentences, unfinished, last, dots
+    return i, chars, _mix(chunk_hash), letters, alone, packed, sentences, unfinished, last, dots
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_part(content, i, end, classes):  # type: ignore[no-untyped-def]
+    """Read from byte `i` on a letter that stands alone, or all that comes before the next one.
+
+    Return the byte after it, its characters, whether it is a word (a letter or digit is in it), its hash, whether it
+    stands alone, its letters and these packed.
+    """
+    chars = letters = 0
+    packed = np.uint64(0)
+    part_hash = _SEED
+    is_word = alone = False
+    while i < end and not alone:
+        code, width = _decode(content, i)
+        kind = classes[code]
+        if kind == ALONE and chars > 0:
+            break
+        alone = kind == ALONE
+        is_word |= alone or kind in (LETTER, DIGIT)
+        if alone or kind == LETTER:
+            letters += 1
+            packed = _pack(packed, letters, code)
+        for j in range(i, i + width):
+            part_hash = (part_hash ^ np.uint64(content[j])) * _PRIME
+        chars += 1
+        i += width
+    return i, chars, is_word, _mix(part_hash), alone, letters, packed
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_word(row, chars, letters, packed, stop_words):  # type: ignore[no-untyped-def]
+    """Add a word that does not stand alone to what is measured of its piece."""
+    row[WORDS] += 1
+    row[WORD_CHARS] += chars
+    row[LONGEST_WORD] = max(row[LONGEST_WORD], chars)
+    row[LETTER_WORDS] += letters > 0
+    for k in range(len(stop_words)):
+        row[STOP_WORDS] |= (stop_words[k] == packed) << k
 
 
 @numba.njit(nogil=True, cache=True)
@@ -160,9 +206,10 @@ def _mark_repeated(hashes, rows, first, stop):  # type: ignore[no-untyped-def]
 def scan_pieces(offsets, content, classes, breaks, stop_words, phrases, lengths):  # type: ignore[no-untyped-def]
     """Measure the pieces (lines: breaks=1; paragraphs: breaks=2) of each text; return int32 (MEASURES, pieces).
 
-    A piece is what stands between `breaks` line feeds with nothing but white space among them; it starts and ends
-    with a word, and two are equal when their words are. stop_words: packed letters, at most 16. phrases, lengths:
-    lower-case ASCII phrases, at most 16, looked for in either case.
+    A piece is what stands between `breaks` line feeds with nothing but white space among them, without the white space
+    around it; two are equal when they differ in white space only. Words are those of `cuvee.tasks.words.counts`; in
+    WORD_CHARS and LONGEST_WORD those that are a letter alone do not count. stop_words: packed letters, at most 16.
+    phrases, lengths: lower-case ASCII phrases, at most 16, looked for in either case.
     """
     bound = len(offsets) - 1
     for byte in content[offsets[0] : offsets[-1]]:
@@ -176,66 +223,87 @@ def scan_pieces(offsets, content, classes, breaks, stop_words, phrases, lengths)
         unfinished = False
         i, _, _ = _skip_space(content, offsets[document], stop, classes)
         while i < stop:
-            if rows[WORDS, count] == 0:
-                rows[DOCUMENT, count] = document
-                rows[FIRST, count], _ = _decode(content, i)
+            row = rows[:, count]
+            if row[CHARS] == 0:
+                row[DOCUMENT] = document
+                row[FIRST], _ = _decode(content, i)
                 hashes[count] = _SEED
             start = i
-            i, chars, word, letters, packed, ended, unfinished, last, dots = _read_word(
+            i, chars, chunk, letters, alone, packed, ended, unfinished, last, dots = _read_chunk(
                 content, i, stop, classes, unfinished
             )
-            rows[WORDS, count] += 1
-            rows[CHARS, count] += chars
-            rows[WORD_CHARS, count] += chars
-            rows[LONGEST_WORD, count] = max(rows[LONGEST_WORD, count], chars)
-            rows[LETTER_WORDS, count] += letters > 0
-            rows[SENTENCES, count] += ended
-            rows[LAST, count] = last
-            rows[ELLIPSIS, count] = last == _ELLIPSIS or dots >= 3
-            hashes[count] = _mix(hashes[count] * _PRIME ^ word)
-            for k in range(len(stop_words)):
-                rows[STOP_WORDS, count] |= (stop_words[k] == packed) << k
+            if alone == 0:
+                _add_word(row, chars, letters, packed, stop_words)
+            else:
+                part = start
+                while part < i:
+                    part, size, is_word, _, stands_alone, letters, packed = _read_part(content, part, i, classes)
+                    if stands_alone:
+                        row[WORDS] += 1
+                        row[ALONE_WORDS] += 1
+                        row[LETTER_WORDS] += 1
+                    elif is_word:
+                        _add_word(row, size, letters, packed, stop_words)
+            row[CHARS] += chars
+            row[SENTENCES] += ended
+            row[LAST] = last
+            row[ELLIPSIS] = last == _ELLIPSIS or dots >= 3
+            hashes[count] = _mix(hashes[count] * _PRIME ^ chunk)
             if len(lengths) > 0:
-                rows[PHRASES, count] |= _find_phrases(content, start, i, stop, phrases, lengths)
+                row[PHRASES] |= _find_phrases(content, start, i, stop, phrases, lengths)
             i, spaces, line_feeds = _skip_space(content, i, stop, classes)
             if i == stop or line_feeds >= breaks:
-                rows[SENTENCES, count] += unfinished
+                row[SENTENCES] += unfinished
                 unfinished = False
                 count += 1
             else:
-                rows[CHARS, count] += spaces
+                row[CHARS] += spaces
         _mark_repeated(hashes, rows, first_piece, count)
     return rows[:, :count]
 
 
 @numba.njit(nogil=True, cache=True)
-def _split_words(content, start, stop, classes, hashes, ends):  # type: ignore[no-untyped-def]
-    """Fill `hashes` of the words and `ends`, which adds up word lengths plus one each; return words and characters."""
-    count = chars = word = 0
-    word_hash = _SEED
+def _split_words(content, start, stop, classes, hashes, begins, ends):  # type: ignore[no-untyped-def]
+    """Fill hashes, begins and ends of at most MAX_WORDS words; return their number and the characters up to there.
+
+    Begins and ends count the characters of words, and one for white space between two.
+    """
+    count = chars = place = 0
     i = start
-    while i <= stop and count < MAX_WORDS:
-        code, width = 10, 1
-        if i < stop:
+    while count < MAX_WORDS:
+        i, spaces, _ = _skip_space(content, i, stop, classes)
+        chars += spaces
+        if i == stop:
+            break
+        chunk, size, word_hash, alone = i, 0, _SEED, False
+        while i < stop:
             code, width = _decode(content, i)
-            chars += 1
-        if classes[code] in (SPACE, LINE_FEED):
-            if word > 0:
-                hashes[count] = _mix(word_hash)
-                ends[count + 1] = ends[count] + word + 1
-                count += 1
-                word = 0
-                word_hash = _SEED
-        else:
+            if classes[code] in (SPACE, LINE_FEED):
+                break
+            alone |= classes[code] == ALONE
             for j in range(i, i + width):
                 word_hash = (word_hash ^ np.uint64(content[j])) * _PRIME
-            word += 1
-        i += width
+            size += 1
+            i += width
+        part = chunk if alone else i
+        if not alone:
+            hashes[count], begins[count], ends[count] = _mix(word_hash), place, place + size
+            count += 1
+            place += size
+            chars += size
+        while part < i and count < MAX_WORDS:
+            part, size, is_word, part_hash, _, _, _ = _read_part(content, part, i, classes)
+            if is_word:
+                hashes[count], begins[count], ends[count] = part_hash, place, place + size
+                count += 1
+                place += size
+            chars += size
+        place += 1
     return count, chars
 
 
 @numba.njit(nogil=True, cache=True)
-def _top(grams, ends, n, keys, counts):  # type: ignore[no-untyped-def]
+def _top(grams, begins, ends, n, keys, counts):  # type: ignore[no-untyped-def]
     """Return the characters of the n-gram that occurs most (at least twice), times its occurrences."""
     best = 1
     covered = 0
@@ -244,7 +312,7 @@ def _top(grams, ends, n, keys, counts):  # type: ignore[no-untyped-def]
         keys[place] = grams[i]
         counts[place] += 1
         occurrences = counts[place]
-        chars = (ends[i + n] - ends[i] - 1) * occurrences
+        chars = (ends[i + n - 1] - begins[i]) * occurrences
         if occurrences > best or (occurrences == best and best > 1 and chars > covered):
             best = occurrences
             covered = chars
@@ -252,14 +320,14 @@ def _top(grams, ends, n, keys, counts):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _repeated(grams, ends, n, keys):  # type: ignore[no-untyped-def]
+def _repeated(grams, begins, ends, n, keys):  # type: ignore[no-untyped-def]
     """Return the characters of the n-grams seen before, from left to right and without overlap."""
     covered = 0
     i = 0
     while i < len(grams):
         place = _slot(keys, grams[i])
         if keys[place] == grams[i]:
-            covered += ends[i + n] - ends[i] - 1
+            covered += ends[i + n - 1] - begins[i]
             i += n
         else:
             keys[place] = grams[i]
@@ -277,12 +345,13 @@ def scan_ngrams(offsets, content, classes):  # type: ignore[no-untyped-def]
         longest = max(longest, offsets[text + 1] - offsets[text])
     room = min(longest // 2 + 1, MAX_WORDS)
     hashes = np.empty(room, np.uint64)
-    ends = np.zeros(room + 1, np.int64)
+    begins = np.empty(room, np.int64)
+    ends = np.empty(room, np.int64)
     grams = np.empty(room, np.uint64)
     all_keys = np.empty(_capacity(room), np.uint64)
     all_counts = np.empty(_capacity(room), np.int32)
     for text in range(texts):
-        words, chars = _split_words(content, offsets[text], offsets[text + 1], classes, hashes, ends)
+        words, chars = _split_words(content, offsets[text], offsets[text + 1], classes, hashes, begins, ends)
         found[text, 0] = chars
         size = _capacity(words)
         keys = all_keys[:size]
@@ -295,7 +364,7 @@ def scan_ngrams(offsets, content, classes):  # type: ignore[no-untyped-def]
             keys[:] = 0
             if n <= 4:
                 counts[:] = 0
-                found[text, n - 1] = _top(grams[: words - n + 1], ends, n, keys, counts)
+                found[text, n - 1] = _top(grams[: words - n + 1], begins, ends, n, keys, counts)
             else:
-                found[text, n - 1] = _repeated(grams[: words - n + 1], ends, n, keys)
+                found[text, n - 1] = _repeated(grams[: words - n + 1], begins, ends, n, keys)
     return found

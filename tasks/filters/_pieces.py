@@ -9,18 +9,18 @@ import polars as pl
 
 from cuvee.tasks.filters import _kernels as kernels
 from cuvee.tasks.filters._characters import classes
+from cuvee.tasks.words.kernel import text_buffers
 
 Floats = npt.NDArray[np.float64]
-Buffers = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 
 class Pieces:
     """The measured pieces of some texts: one entry a piece in every array, in the order of the texts.
 
-    chars: characters from the first to the last word. words, word_chars: words, and the characters in them.
-    letter_words: words with a letter. longest_word: in characters. sentences: 0 for a piece of marks only. first, last:
-    code points. ellipsis: ends with "..." or "…". repeated: equal to an earlier piece of its text. stop_words,
-    phrases: a bit for each one that was found.
+    chars: all characters. words: of them alone_words are single letters of scripts written without spaces; word_chars,
+    longest_word: characters of the others. letter_words: words with a letter. sentences: 0 for a piece of marks only.
+    first, last: code points. ellipsis: ends with "..." or "…". repeated: equal to an earlier piece of its text.
+    stop_words, phrases: a bit for each one that was found.
     """
 
     def __init__(self, rows: npt.NDArray[np.int32], documents: int) -> None:
@@ -29,6 +29,7 @@ class Pieces:
         self.chars = rows[kernels.CHARS]
         self.words = rows[kernels.WORDS]
         self.word_chars = rows[kernels.WORD_CHARS]
+        self.alone_words = rows[kernels.ALONE_WORDS]
         self.letter_words = rows[kernels.LETTER_WORDS]
         self.longest_word = rows[kernels.LONGEST_WORD]
         self.sentences = rows[kernels.SENTENCES]
@@ -63,15 +64,6 @@ def paragraphs(texts: pl.Series) -> Pieces:
     return _measure(texts, 2, (), ())
 
 
-def buffers(texts: pl.Series) -> Buffers:
-    """Return Arrow's offsets and UTF-8 bytes of a string series without nulls."""
-    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, offsets, content = array.buffers()
-    starts = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-    # One byte more when there is none: numba compiles once more for an array that may be written to.
-    return starts, np.frombuffer(content or b"\0", np.uint8)
-
-
 def ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
     """Divide; where `whole` is 0 the ratio is 0."""
     empty = whole == 0
@@ -90,6 +82,6 @@ def _measure(texts: pl.Series, breaks: int, stop_words: Sequence[str], phrases: 
     letters = np.zeros((len(phrases), max(lengths, default=1)), np.uint8)
     for row, phrase in enumerate(phrases):
         letters[row, : len(phrase)] = list(phrase.encode())
-    offsets, content = buffers(texts)
+    content, offsets = text_buffers(texts)
     rows = kernels.scan_pieces(offsets, content, classes(), breaks, packed, letters, lengths)
     return Pieces(rows, len(texts))

@@ -26,7 +26,7 @@ from pydantic import Field
 from cuvee.tasks.filters import FilterOptions, above, first_reason
 from cuvee.tasks.filters._pieces import codes, lines
 
-VERSION = 1
+VERSION = 2
 READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {
     "c4_lorem_ipsum": pl.Boolean(),

@@ -1,10 +1,10 @@
 """FineWeb: drop lists, menus and fragments that pass Gopher's and C4's rules.
 
 The rules and defaults are FineWeb's own filters (Penedo et al. 2024, arXiv 2406.17557, section 3.6). Lines are those
-that are not blank, without the white space around them; two are equal when their words are, and the first occurrence
-is not a repetition. Beside FineWeb's . ! ? ' " the stops and closing quotes of other scripts end a line well. FineWeb
-has two more rules, which are kinds of their own here: a language score of at least 0.65 (language) and Gopher's.
-FineWeb-2 raises `max_repeated_line_chars` to 0.1.
+that are not blank, without the white space around them; two are equal when they differ in white space only, and the
+first occurrence is not a repetition. Beside FineWeb's . ! ? ' " the stops and closing quotes of other scripts end a
+line well. FineWeb has two more rules, which are kinds of their own here: a language score of at least 0.65 (language)
+and Gopher's. FineWeb-2 raises `max_repeated_line_chars` to 0.1.
 
 Signal columns (float32), all prefixed fineweb_: punctuated_lines, share of lines that end in punctuation; short_lines,
 share of lines of at most 30 characters; repeated_line_chars, characters in lines that repeat an earlier one, of all
@@ -21,7 +21,7 @@ from cuvee.tasks.filters import FilterOptions, above, below, first_reason
 from cuvee.tasks.filters._characters import IDEOGRAPHIC_STOPS, STOPS
 from cuvee.tasks.filters._pieces import codes, lines, ratio
 
-VERSION = 1
+VERSION = 2
 READS = ("chars",)
 SIGNALS: dict[str, pl.DataType] = {
     "fineweb_punctuated_lines": pl.Float32(),

@@ -1,14 +1,15 @@
 """Gopher quality: drop what does not read like prose.
 
-The rules and defaults are those of Gopher (Rae et al. 2021, arXiv 2112.11446, appendix A1.1). Words are maximal runs of
-non-whitespace; lines are those that are not blank, without the white space around them. An empty text measures 0
-everywhere. The stop words are English: set `min_stop_words` to 0 for other languages.
+The rules and defaults are those of Gopher (Rae et al. 2021, arXiv 2112.11446, appendix A1.1). Words are those of
+`cuvee.tasks.words.counts`; lines are those that are not blank, without the white space around them. An empty text
+measures 0 everywhere. The stop words are English: set `min_stop_words` to 0 for other languages.
 
 Signal columns, all prefixed gopher_quality_:
-mean_word_length (float32) characters; hash_ratio and ellipsis_ratio (float32) "#", and "..." or "…", per word;
-bullet_lines and ellipsis_lines (float32) share of lines that start with a bullet (one of - * • ‣ ◦ ▪ ●) or end in an
-ellipsis; letter_words (float32) share of words with a letter; stop_words (uint8) how many of the, be, to, of, and,
-that, have, with occur, as a word whose letters are exactly these.
+mean_word_length (float32) characters of the words that are no single letter of a script written without spaces, null
+where most words are one: the bounds are made for words between spaces; hash_ratio and ellipsis_ratio (float32) "#", and
+"..." or "…", per word; bullet_lines and ellipsis_lines (float32) share of lines that start with a bullet (one of
+- * • ‣ ◦ ▪ ●) or end in an ellipsis; letter_words (float32) share of words with a letter; stop_words (uint8) how many
+of the, be, to, of, and, that, have, with occur, as a word whose letters are exactly these.
 """
 
 from typing import Literal
@@ -20,7 +21,7 @@ from pydantic import Field
 from cuvee.tasks.filters import FilterOptions, above, below, first_reason
 from cuvee.tasks.filters._pieces import codes, lines, ratio
 
-VERSION = 1
+VERSION = 2
 READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {
     "gopher_quality_mean_word_length": pl.Float32(),
@@ -66,8 +67,10 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     stop_words = np.zeros(shard.height, np.uint8)
     for bit in range(len(STOP_WORDS)):
         stop_words += measured.total(measured.stop_words >> bit & 1) > 0
+    between_spaces = words - measured.total(measured.alone_words)
+    mean_length = ratio(measured.total(measured.word_chars), between_spaces)
     columns = [
-        ratio(measured.total(measured.word_chars), words),
+        pl.Series(mean_length).set(pl.Series(2 * between_spaces < words), None),
         ratio(hashes, words),
         ratio(ellipses, words),
         measured.share(np.isin(measured.first, codes(BULLETS))),

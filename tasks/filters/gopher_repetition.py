@@ -2,10 +2,10 @@
 
 The rules and defaults are those of Gopher (Rae et al. 2021, arXiv 2112.11446, table A1). The paper leaves details open;
 here they are as in datatrove, which FineWeb was filtered with, but for the word splitter:
-- Words are maximal runs of non-whitespace, compared with their case and punctuation. The characters of an n-gram are
-  those of its words plus one space between two of them. Every share is of all characters of the text.
-- A line is one that is not blank; a paragraph is what stands between blank lines. Two are equal when their words are.
-  The first occurrence is not a repetition, the later ones are.
+- Words are those of `cuvee.tasks.words.counts`, compared with their case and punctuation. The characters of an n-gram
+  are those of its words, plus one where white space stands between two. Every share is of all characters of the text.
+- A line is one that is not blank; a paragraph is what stands between blank lines. Two are equal when they differ in
+  white space only. The first occurrence is not a repetition, the later ones are.
 - Top n-gram: the one that occurs most, at least twice, and among equals the one with most characters; its characters
   times its occurrences, at most 1.
 - Repeated n-grams: read from left to right, an n-gram that was read before counts with all its characters, and reading
@@ -26,9 +26,10 @@ from pydantic import Field
 from cuvee.tasks.filters import FilterOptions, above, first_reason
 from cuvee.tasks.filters._characters import classes
 from cuvee.tasks.filters._kernels import DUPLICATE_SIZES, TOP_SIZES, scan_ngrams
-from cuvee.tasks.filters._pieces import buffers, lines, paragraphs, ratio
+from cuvee.tasks.filters._pieces import lines, paragraphs, ratio
+from cuvee.tasks.words.kernel import text_buffers
 
-VERSION = 1
+VERSION = 2
 READS = ("chars",)
 _MEASURES = ("lines", "paragraphs", "line_chars", "paragraph_chars")
 _NAMES = (*_MEASURES, *(f"top_{n}" for n in TOP_SIZES), *(f"repeated_{n}" for n in DUPLICATE_SIZES))
@@ -61,7 +62,8 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     for pieces in (lines(texts), paragraphs(texts)):
         shares.append(pieces.share(pieces.repeated))
         char_shares.append(ratio(pieces.total(pieces.chars * pieces.repeated), chars))
-    found = scan_ngrams(*buffers(texts), classes())
+    content, offsets = text_buffers(texts)
+    found = scan_ngrams(offsets, content, classes())
     ngrams = [np.minimum(ratio(covered, found[:, 0]), 1.0) for covered in found[:, 1:].T]
     return pl.DataFrame(dict(zip(SIGNALS, shares + char_shares + ngrams, strict=True)), schema=SIGNALS)
 

@@ -5,6 +5,7 @@ figure depends on size (Shaib et al. 2024, arXiv 2403.00553): entropy of the wor
 distinct ones ÷ all. Null below LEAST_WORDS words on either side.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.priority import priorities
 from cuvee.tasks.steps import load_decided
+from cuvee.tasks.words.counts import list_words
 
 SAMPLES = 10
 _READ = ("shard", "position", "doc_id", "source", "kind", "words", "verdict")
@@ -91,7 +93,10 @@ def _kind(
 
 def diversity(drafts: Sequence[str], seeds: Sequence[str]) -> dict[str, float | int | None]:
     """Compare drafts with seeds on equally many words, from the beginning of each list."""
-    sides = [" ".join(texts).lower().split()[:MOST_WORDS] for texts in (drafts, seeds)]
+    sides = [
+        [word[0] for word in itertools.islice(list_words(" ".join(texts).lower()), MOST_WORDS)]
+        for texts in (drafts, seeds)
+    ]
     words = min(map(len, sides))
     if words < LEAST_WORDS:
         return dict.fromkeys(["entropy", "entropy_of_seeds", "distinct", "distinct_of_seeds"]) | {"words": words}

@@ -25,7 +25,7 @@ TOKEN_BITS = 21
 # Words after its target length within which a text has to find the end of a sentence.
 OVERRUN = 60
 
-# Scripts written without spaces: each character is a token, as it is a word for near duplicates.
+# Scripts written without spaces: each character is a token, and each letter a word.
 _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u{3001}-\u{303F}\u{FF01}-\u{FFEF}"
 _TOKEN = rf"\n+| ?[{_SPACELESS}]|[^\s{_SPACELESS}]+"
 # Three letters or digits before the mark: "e.g.", "U.S." and "Dr." do not end a sentence.
@@ -103,7 +103,7 @@ def _flags(vocabulary: pl.Series) -> npt.NDArray[np.uint8]:
     is_break = vocabulary.str.starts_with("\n").to_numpy()
     spaceless = vocabulary.str.contains(rf"^ ?[{_SPACELESS}]$").to_numpy()
     ends = vocabulary.str.contains(_SENTENCE_END).to_numpy()
-    starts_word = ~is_break & (~spaceless | vocabulary.str.starts_with(" ").to_numpy())
+    starts_word = ~is_break & (~spaceless | vocabulary.str.contains(r"[\p{L}\p{Nl}]").to_numpy())
     spaced = ~is_break & ~spaceless
     flags = is_break * _BREAK + spaced * _SPACED + ends * _ENDS_SENTENCE + starts_word * _STARTS_WORD
     return np.asarray(flags, dtype=np.uint8)
@@ -192,7 +192,7 @@ def write(
     openers: (n, ORDER - 1) first tokens; states: one random state a text, the only source of chance in it;
     targets: words after which a text ends with its sentence.
     """
-    # Scripts without spaces have many tokens a word: their texts end here, at some hundred characters.
+    # In scripts without spaces marks and punctuation are tokens beside the words.
     room = 4 * targets + OVERRUN
     ends = np.cumsum(room)
     out = np.zeros(int(ends[-1]), dtype=np.int32)

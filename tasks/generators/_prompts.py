@@ -6,19 +6,23 @@ A template with `{brief}` instead has no seed: it gets topic, audience and style
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import nearest
+from cuvee.tasks.words.counts import count_words, list_words
 
 FOLDER = Path(__file__).parent / "prompts"
 
 # Longer seeds crowd the answer out of small context windows; about 1,400 tokens of English.
 SEED_WORDS = 1_000
-# The bound for scripts without spaces, where a sentence is one word.
+# The bound for text with few words: addresses, numbers, encoded bytes.
 SEED_CHARACTERS = 8 * SEED_WORDS
 # Rises when `cut_at_sentence` or `Prompt.messages` would give another text for the same document.
 RENDERING = 1
@@ -52,7 +56,7 @@ class Prompt:
     @property
     def length(self) -> int:
         """Count the words of the template itself."""
-        return len(self.system.split()) + len(self.user.split())
+        return int(count_words(pl.Series([self.system, self.user])).sum())
 
     def messages(self, **texts: str) -> list[dict[str, str]]:
         """Fill in the named texts, as they are: a brace in one of them is no field."""
@@ -126,17 +130,13 @@ def cut_at_sentence(text: str, words: int = SEED_WORDS, characters: int = SEED_C
     """
     text = text.strip()
     end = min(len(text), characters)
-    for count, word in enumerate(re.finditer(r"\S+", text[:end])):
-        if count == words:
-            end = word.start()
-            break
+    found = list(itertools.islice(list_words(text[: end + 1]), words + 1))
+    if len(found) > words:
+        end = found[-1].start()
     if end == len(text):
         return text
     sentence_ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, end + 1) if match.end() <= end]
     if sentence_ends:
         return text[: sentence_ends[-1]].rstrip()
-    within = text[:end]
-    last_space = max(within.rfind(" "), within.rfind("\n"))
-    if last_space > 0 and not text[end].isspace():
-        within = within[:last_space]
-    return within.rstrip()
+    cut = found[-1]
+    return text[: cut.start() if 0 < cut.start() <= end < cut.end() else end].rstrip()

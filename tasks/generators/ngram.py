@@ -49,7 +49,7 @@ def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
     """Plan drafts as long as their seeds, within 80 to 800 words; each seed opens at most `max_per_seed` of them.
 
     Empty when no language has 100 words of human text. Plans less than wanted when the seeds of the fits run out.
-    Expected words are exact to a sentence in scripts with spaces, and too many in scripts without.
+    Expected words are exact to a sentence.
     """
     rows = _planned(settings, seeds)
     return cut_to_budget(rows, wanted_words, settings.budget.requests).select(list(PLAN_SCHEMA)).cast(PLAN_SCHEMA)

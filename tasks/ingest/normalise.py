@@ -15,6 +15,7 @@ from collections.abc import Callable
 import polars as pl
 
 from cuvee.tasks.ingest import c2pa
+from cuvee.tasks.words.counts import count_words
 
 _TO_CLEAN = r"[\x00-\x08\x0b-\x1f\x7f]"
 _LINE_ENDS = r"\r\n|[\r\x0b\x0c]"
@@ -42,14 +43,9 @@ def _clean(text: pl.Series) -> pl.Series:
 
 
 def measure(text: pl.Series) -> pl.DataFrame:
-    """Count words (maximal runs of non-whitespace), chars (code points) and bytes (UTF-8) of each text, as int64."""
-    column = pl.col("text")
-    counts = {
-        "words": column.str.count_matches(r"\S+"),
-        "chars": column.str.len_chars(),
-        "bytes": column.str.len_bytes(),
-    }
-    return text.alias("text").to_frame().select(count.cast(pl.Int64).alias(name) for name, count in counts.items())
+    """Count words, chars (code points) and bytes (UTF-8) of each text, as int64."""
+    sizes = {"chars": text.str.len_chars(), "bytes": text.str.len_bytes()}
+    return pl.DataFrame({"words": count_words(text), **{name: size.cast(pl.Int64) for name, size in sizes.items()}})
 
 
 def normalise(text: pl.Series) -> pl.DataFrame:

@@ -11,10 +11,10 @@ import polars as pl
 
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks import readers
-from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.conclude import Thresholds, conclude, score
 from cuvee.tasks.provenance.prevalence import Prevalence, prevalence
 from cuvee.tasks.provenance.protocol import ProvenanceModel
+from cuvee.tasks.words.counts import count_words
 
 # Rows scored together: enough to hide what a call costs, few enough to answer soon.
 BATCH_ROWS = 4_096
@@ -137,7 +137,7 @@ def _classified(
     rows: pl.DataFrame, model: ProvenanceModel, thresholds: Thresholds, language: Language | None
 ) -> pl.DataFrame:
     scores = score(rows["text"], language(rows["text"]) if language else None, model)
-    evidence = rows.select("id", words=layout.word_count(pl.col("text"))).hstack(scores)
+    evidence = rows.select("id", words=count_words(rows["text"])).hstack(scores)
     undeclared = evidence.with_columns(
         origin=pl.lit("unknown"),
         own_draft=pl.lit(value=False),

@@ -23,7 +23,7 @@ from cuvee.tasks.provenance.layout import MIN_WORDS
 from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 # Changes whenever a text can get another score from the same model, or another phrase.
-SCORE_VERSION = 2
+SCORE_VERSION = 3
 VERSION = 2
 
 # The day ChatGPT was released. Before it, machine-written prose in the wild was rare.

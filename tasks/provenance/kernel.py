@@ -53,20 +53,6 @@ _BIAS_RATE: Final = 0.05
 
 
 @numba.njit(nogil=True, cache=True)
-def count_words(characters: Bytes, start: int, end: int, table: Bytes) -> int:
-    """Count maximal runs of non-whitespace."""
-    words, between, position = 0, True, start
-    while position < end:
-        point, width = _decode(characters, position)
-        white = table[point] >= WHITE
-        if between and not white:
-            words += 1
-        between = white
-        position += width
-    return words
-
-
-@numba.njit(nogil=True, cache=True)
 def read(characters: Bytes, start: int, end: int, most: int, table: Bytes, tokens: Tokens) -> int:
     """Write the tokens of a text's first `most` characters into `tokens`, and return how many they are.
 
@@ -248,12 +234,10 @@ def weigh_all(
     weights: Singles,
     weight: Floats,
     known: Floats,
-    words: Tokens,
 ) -> None:
-    """Fill weight, known and words of each text. Sums run in text order: the same on every run."""
+    """Fill weight and known of each text. Sums run in text order: the same on every run."""
     tokens, found = np.empty(3 * most, np.int64), np.empty(6 * most, np.int64)
     for row in range(offsets.size - 1):
-        words[row] = count_words(characters, offsets[row], offsets[row + 1], kinds)
         size = read(characters, offsets[row], offsets[row + 1], most, kinds, tokens)
         count, known[row] = terms(tokens[:size], table, hashes, weights.size - hashes.size, found)
         total = 0.0

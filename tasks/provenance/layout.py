@@ -56,8 +56,3 @@ def normalise(text: pl.Expr) -> pl.Expr:
         .str.replace_all(r"\d+", "0")
         .str.replace_all(_PUNCTUATION, " $1 ")
     )
-
-
-def word_count(text: pl.Expr) -> pl.Expr:
-    """Count words: maximal runs of non-whitespace, over the whole text. Null stays null."""
-    return text.str.count_matches(r"\S+").cast(pl.Int64)

@@ -24,6 +24,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.kernel import Floats, Hashes, Singles, Tokens, fill, weigh_all
 from cuvee.tasks.provenance.tokens import classes
+from cuvee.tasks.words.counts import count_words
 from cuvee.tasks.words.kernel import text_buffers
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -52,11 +53,10 @@ BINS = 28
 
 
 class Weighed(NamedTuple):
-    """What a pass over texts tells of each: its weight, the share of known words among those with a letter, words."""
+    """What a pass over texts tells of each: its weight, and the share of known words among those with a letter."""
 
     weight: Floats
     known: Floats
-    words: Tokens
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Weights:
         return np.concatenate([self.words, self.pairs])
 
     def weigh(self, text: pl.Series) -> Weighed:
-        """Return weight, known words and words of each text, in order; null counts as empty. Releases the GIL."""
-        weight, known, words = np.zeros(len(text)), np.zeros(len(text)), np.zeros(len(text), np.int64)
+        """Return weight and known words of each text, in order; null counts as empty. Releases the GIL."""
+        weight, known = np.zeros(len(text)), np.zeros(len(text))
         if len(text):
             characters, offsets = text_buffers(text)
             kinds, terms = classes(), (self.table, self.hashes, self.joined)
-            weigh_all(offsets, characters, layout.MAX_CHARACTERS, kinds, *terms, weight, known, words)
-        return Weighed(weight, known, words)
+            weigh_all(offsets, characters, layout.MAX_CHARACTERS, kinds, *terms, weight, known)
+        return Weighed(weight, known)
 
 
 def places(hashes: Hashes) -> Tokens:
@@ -161,7 +161,8 @@ class Model:
             return np.zeros(0)
         weighed = self.weights.weigh(text)
         probability = probabilities(weighed.weight, self.calibration.slope, self.calibration.intercept)
-        silent = (weighed.words < layout.MIN_WORDS) | (weighed.known < self.calibration.min_known)
+        words = count_words(text.cast(pl.String).fill_null("")).to_numpy()
+        silent = (words < layout.MIN_WORDS) | (weighed.known < self.calibration.min_known)
         if language is not None:
             silent |= ~language.is_in(list(self.languages)).fill_null(value=False).to_numpy()
         return np.where(silent, np.nan, probability)

@@ -1,9 +1,8 @@
 """Tokens: what the compiled loops read of a text: the class of each of its code points, and its tokens as numbers.
 
 The classes are found by the same regular-expression engine that defines the layout (`layout.normalise`), so both
-follow one version of Unicode. The tokens are those of `layout.normalise`, the words those of `layout.word_count`. A
-token is a number: the FNV-1a hash of its UTF-8 bytes (Fowler, Noll and Vo), and a bit that tells whether it begins with
-a letter.
+follow one version of Unicode. A token is a number: the FNV-1a hash of its UTF-8 bytes (Fowler, Noll and Vo), and a bit
+that tells whether it begins with a letter.
 """
 
 from functools import cache

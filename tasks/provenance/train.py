@@ -18,6 +18,7 @@ from cuvee.tasks.provenance import layout
 from cuvee.tasks.provenance.calibrate import calibrate, platt
 from cuvee.tasks.provenance.fit import TrainingOptions, fit
 from cuvee.tasks.provenance.model import Weights, probabilities, save
+from cuvee.tasks.words.counts import count_words
 
 DEFAULTS = TrainingOptions()
 
@@ -139,7 +140,7 @@ def prepare(frame: pl.DataFrame) -> pl.DataFrame:
     frame = frame.with_columns(
         *(_filled(frame, name, default) for name, default in _COLUMNS.items()),
         digest=pl.Series([hashlib.sha256(text.encode()).hexdigest() for text in frame["text"]], dtype=pl.String),
-        words=layout.word_count(pl.col("text")),
+        words=count_words(frame["text"]),
     )
     # A path shared by more than 200 texts is a collection, not a document.
     path = _filled(frame, "source_path", None).alias("_path")

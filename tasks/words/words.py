@@ -20,8 +20,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Blocks of scripts written without spaces between words. Tibetan is left out (a mark divides its syllables), and so
-# is Hangul (Korean has spaces). Marks and punctuation of these blocks stay separators.
+# Blocks of the scripts written without spaces between words, whose letters Unicode's line breaking (UAX #14, the
+# classes in LineBreak.txt) has as SA, ID or CJ; beside them Javanese and Balinese, of class AK. Left out are Tibetan (a
+# mark divides its syllables) and Hangul (Korean has spaces), and the Latin letters of full width.
 SPACELESS = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
@@ -35,11 +36,17 @@ SPACELESS = (
     (0x31F0, 0x31FF),  # Katakana, extended
     (0x3400, 0x4DBF),  # Han, extension A
     (0x4E00, 0x9FFF),  # Han
+    (0xA000, 0xA4CF),  # Yi
     (0xA980, 0xA9DF),  # Javanese
     (0xA9E0, 0xA9FF),  # Myanmar, extended B
     (0xAA60, 0xAADF),  # Myanmar, extended A; Tai Viet
     (0xF900, 0xFAFF),  # Han, compatibility
-    (0x1AFF0, 0x1B16F),  # Kana, extended
+    (0xFF66, 0xFF9F),  # Katakana, half width
+    (0x116D0, 0x116FF),  # Myanmar, extended C
+    (0x11700, 0x1174F),  # Ahom
+    (0x16FE0, 0x18AFF),  # signs of Han, Tangut
+    (0x18D00, 0x18DFF),  # Tangut, supplement
+    (0x1AFF0, 0x1B2FF),  # Kana, extended; Nushu
     (0x20000, 0x3FFFF),  # Han, later extensions
 )
 

@@ -1,0 +1,131 @@
+"""Words: the unit of amounts and bounds, counted as its definition says, in every script."""
+
+import itertools
+import random
+import unicodedata
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cuvee.tasks import filters
+from cuvee.tasks.generators._prompts import cut_at_sentence
+from cuvee.tasks.ingest.normalise import measure
+from cuvee.tasks.words import counts
+from cuvee.tasks.words.counts import count_words, list_words
+from cuvee.tasks.words.words import SPACELESS
+
+PIECES = ("a", "Wört", "3", "我", "ガ", "ｶﾞ", "々", "〇", "ไท", "ย์", "ខ្មែរ", "မြန်", "ກີບ", "ꆈ", "𠀀", "འ", "한", "ﬁ")
+MARKS = ("。", "—", "...", "\u0301", "\u200b", "😀", "❤\ufe0f", " ", "\u3000", "\n", "\u00a0", "(", "₤")
+TEXTS = st.one_of(st.lists(st.sampled_from((*PIECES, *MARKS)), max_size=30).map("".join), st.text(max_size=20))
+
+
+def stands_alone(character: str) -> bool:
+    letter = unicodedata.category(character)[0] == "L" or unicodedata.category(character) == "Nl"
+    return letter and any(first <= ord(character) <= last for first, last in SPACELESS)
+
+
+def plain_count(text: str) -> int:
+    total = 0
+    for piece in text.split():
+        runs = [(alone, list(run)) for alone, run in itertools.groupby(piece, stands_alone)]
+        if not any(alone for alone, _ in runs):
+            total += 1
+        for alone, run in runs if any(alone for alone, _ in runs) else []:
+            total += len(run) if alone else any(unicodedata.category(mark)[0] in "LN" for mark in run)
+    return total
+
+
+def is_known(text: str) -> bool:
+    return not any(unicodedata.category(mark) in ("Cn", "Co") or "\x1c" <= mark <= "\x1f" for mark in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", 0),
+        (" \u3000\n", 0),
+        ("plain words, with marks — and\u00a0blanks", 7),
+        ("我用Python3写代码。", 6),
+        ("我 用 Python3", 3),
+        ("二〇〇八年", 5),
+        ("（2024）年", 2),
+        ("。", 1),
+        ("「」、。", 1),
+        ("時々コーヒーを飲む", 9),
+        ("ｶﾞｽ", 3),
+        ("ภาษาไทย", 7),
+        ("กี่๑๒", 2),
+        ("ภาษา ๑๒", 5),
+        ("ພາສາລາວ", 7),
+        ("ភាសាខ្មែរ", 5),
+        ("မြန်မာဘာသာ", 5),
+        ("ꆈꌠꉙ", 3),
+        ("ㄅㄆㄇ", 3),
+        ("𠀀𪜀", 2),
+        ("ꦗꦮ ᬩᬮᬶ", 4),
+        ("한국어 문장입니다.", 2),
+        ("བོད་སྐད་", 1),
+        ("हिन्दी में लिखा है।", 4),
+        ("Ｐｙｔｈｏｎ", 1),
+        ("❤️ 😀", 2),
+    ],
+)
+def test_the_words_of_a_text_are_those_counted_by_hand(text: str, words: int) -> None:
+    assert count_words(pl.Series([text])).to_list() == [words]
+    assert len(list(list_words(text))) == words
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXTS.filter(is_known), max_size=6))
+def test_the_kernel_counts_what_the_definition_counts(texts: list[str]) -> None:
+    expected = list(map(plain_count, texts))
+    assert count_words(pl.Series(texts, dtype=pl.String)).to_list() == expected
+    assert [len(list(list_words(text))) for text in texts] == expected
+
+
+def test_counting_takes_null_slices_and_chunks() -> None:
+    series = pl.Series(["a b", None, "我们 c", "", "d"])
+    assert count_words(series).to_list() == [2, None, 3, 0, 1]
+    assert count_words(series[2:]).to_list() == [3, 0, 1]
+    assert count_words(pl.concat([series[3:], series[:1]], rechunk=False)).to_list() == [0, 1, 2]
+    assert count_words(pl.Series([], dtype=pl.String)).to_list() == []
+    assert measure(series[2:3]).row(0) == (3, 4, 8)
+
+
+def test_letters_and_digits_are_those_of_unicode() -> None:
+    kinds = counts.kinds()
+    for point in (*range(0xD800), *range(0xE000, 0x20000, 3)):
+        category = unicodedata.category(chr(point))
+        if category != "Cn":
+            assert (kinds[point] >= counts.DIGIT) == (category[0] in "LN"), hex(point)
+    assert np.count_nonzero(kinds == counts.ALONE) > 90_000
+
+
+def test_chinese_prose_passes_the_rules_for_prose() -> None:
+    chance = random.Random(7)
+    lines = ["第3天，" + "".join(chr(chance.randrange(0x4E00, 0x5E00)) for _ in range(96)) + "。" for _ in range(16)]
+    text = "\n".join(lines)
+    shard = pl.DataFrame({"text": [text, text[:40], "我们 " * 60 + "ab " * 200]}).with_columns(source=pl.lit("s"))
+    shard = shard.hstack(measure(shard["text"]))
+    kinds = ["gopher_quality", "gopher_repetition", "fineweb", "c4", "length"]
+    specs = [{"kind": kind} for kind in kinds] + [{"kind": "length", "min_words": 1584, "max_words": 1584}]
+    specs[0]["min_stop_words"] = 0
+    options = [filters.parse(spec, "filters") for spec in specs]
+    measured = shard.hstack(filters.compute(shard, kinds))
+    assert filters.judge(measured, options[:1]).to_list() == [
+        None,
+        "gopher_quality.min_words",
+        "gopher_quality.mean_word_length",
+    ]
+    assert filters.judge(measured[:1], options).to_list() == [None]
+
+
+def test_a_seed_without_spaces_is_cut_at_its_words() -> None:
+    text = "河水流过。图书馆开放。" * 400
+    assert cut_at_sentence(text, words=9) == "河水流过。图书馆开放。"
+    assert sum(1 for _ in list_words(cut_at_sentence(text))) == 999
+    assert cut_at_sentence("河水 流过图书馆开放", characters=6) == "河水 流过图"
+    assert cut_at_sentence("河水 unbroken", characters=6) == "河水"
