@@ -28,7 +28,8 @@ def parse_recipe(
 ) -> Recipe:
     """Turn YAML text into a checked recipe.
 
-    name: the file's name, for messages. environment: values of `${NAME}` and `${NAME:-default}`.
+    name: the file's name, for messages. environment: values of `${NAME}` and `${NAME:-default}`; an empty one counts as
+    unset, as in shells.
     overrides: `dotted.path=value` strings; a value is parsed as YAML, a number in the path indexes a list.
     Raises RecipeError naming file, key path, value and, for an unknown key, the nearest known one.
     """
@@ -116,10 +117,10 @@ def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tupl
 
     def value_of(match: re.Match[str]) -> str:
         variable, default = match.group(1), match.group(2)
-        value = environment.get(variable, default)
+        value = environment.get(variable) or default
         if value is None:
             raise RecipeError(
-                f"{name}: {'.'.join(path)}: the environment variable {variable} is not set; "
+                f"{name}: {'.'.join(path)}: the environment variable {variable} is not set or empty; "
                 f"set it, or write ${{{variable}:-default}}"
             )
         return value

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -286,10 +287,53 @@ def test_ragged_open_and_undecodable_rows_are_bad_and_the_others_stay():
     rows, bad, _ = gather(content, "x.csv")
     assert rows["id"].to_list() == ["1", "6"]
     assert rows["row"].to_list() == [0, 5]
-    assert [(each.row, each.line) for each in bad] == [(1, 3), (2, 4), (3, 5), (4, 7), (6, 9)]
+    assert [(each.row, each.line) for each in bad] == [(1, 3), (2, 4), (3, 5), (4, 7), (6, 9), (7, 10)]
     assert bad[0].reason == "1 fields where the header has 2"
     assert bad[2].reason == "not UTF-8: byte 0xff at offset 4 of line 5 (lines 5 to 6)"
-    assert bad[4].reason == "a quote is not closed (lines 9 to 10)"
+    assert bad[4].reason == bad[5].reason == "a quote is not closed (lines 9 to 10)"
+
+
+def test_each_line_that_an_open_quote_hides_is_a_bad_row_and_none_is_taken_for_less():
+    plain = [f"{number},text {number}" for number in range(400)]
+    for fault, last in (('200,"begins with a quote', 399), ('200,"begins and "ends" elsewhere', 200)):
+        lines = ["id,text", *plain[:200], fault, *plain[201:]]
+        rows, bad, _ = gather("\n".join(lines).encode(), "x.csv")
+        assert [each.row for each in bad] == list(range(200, last + 1))
+        assert [each.line for each in bad] == list(range(202, last + 3))
+        assert rows["row"].to_list() == [row for row in range(400) if not 200 <= row <= last]
+    closed_late = '200,"begins\n201,b\n202,c "d" e'
+    rows, bad, _ = gather("\n".join(["id,text", *plain[:200], closed_late, *plain[203:]]).encode(), "x.csv")
+    assert ([each.line for each in bad], rows.height) == ([202, 203, 204], 397)
+
+
+def test_a_quote_in_a_tsv_is_a_character():
+    texts = ['"begins with one', "it's 5\" wide", '"both"', '""', 'x "y" z"', " a "]
+    content = "text\tid\r\n" + "".join(f"{text}\t{place}\r\n" for place, text in enumerate(texts))
+    for name in ("x.tsv", "x.csv"):
+        rows, bad, _ = gather(content.encode(), name)
+        assert (rows["text"].to_list(), bad) == (texts, [])
+    rows, bad, _ = gather(b"text\tid\none\ttwo\tthree\n\nfour\t\n", "x.tsv")
+    assert (rows["text"].to_list(), rows["id"].to_list()) == (["four"], [None])
+    assert [(each.row, each.line, each.reason) for each in bad] == [(0, 2, "3 fields where the header has 2")]
+
+
+@pytest.mark.parametrize("log", [10, 27, 28, 31])
+def test_a_zstd_frame_of_any_window_is_read(log):
+    options = zstandard.ZstdCompressionParameters(window_log=log)
+    writer = zstandard.ZstdCompressor(compression_params=options).compressobj()
+    frame = writer.compress(json_lines({"text": "a"})) + writer.flush()
+    skipped = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    assert gather(frame + skipped + frame, "x.jsonl.zst")[0]["text"].to_list() == ["a", "a"]
+
+
+def test_a_zstd_window_that_is_too_large_is_named():
+    writer = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(window_log=31)
+    ).compressobj()
+    frame = bytearray(writer.compress(json_lines({"text": "a"})) + writer.flush())
+    frame[5] = (32 - 10) << 3
+    bad = gather(bytes(frame), "x.jsonl.zst")[1]
+    assert "window of 4,294,967,296 bytes" in bad[0].reason
 
 
 def test_a_csv_line_over_the_limit_is_a_bad_row(monkeypatch):
@@ -454,6 +498,70 @@ def test_a_page_gives_its_main_text_with_tables_and_without_menus_and_comments()
     assert "Paragraph 7 tells of the river 49" in text
     assert "second cell" in text
     assert not any(word in text for word in ("Menu", "comment", "footer"))
+
+
+XHTML = f"<head>HEAD</head><body><div/><p>Before.<a id='x'/></p>{PARAGRAPHS}<p>Tea &amp; cake END</p></body></html>"
+XMLNS = "<html xmlns='http://www.w3.org/1999/xhtml' xml:lang='en'>"
+DOCTYPE = (
+    '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">'
+)
+
+
+@pytest.mark.parametrize(
+    ("begin", "name"),
+    [
+        (f'<?xml version="1.0"?>\n{XMLNS}', "x.html"),
+        (f"{DOCTYPE}<html>", "x.html"),
+        (f"<!DOCTYPE html>\n{XMLNS}", "x.htm"),
+        ("<html>", "x.xhtml"),
+        ("<html>", "x.XHTML"),
+        (f'<?xml version="1.0" encoding="iso-8859-1"?>{XMLNS}', "x.xhtml"),
+    ],
+)
+@pytest.mark.parametrize("head", ["<title/>", "<script src='a.js'/><style/><title>T</title>", "<title>T</title>"])
+def test_xhtml_is_read_as_xml(begin, name, head):
+    end = "caf\u00e9<br/>x&nbsp;y<![CDATA[ <b>kept</b>]]>"
+    page = (begin + XHTML.replace("HEAD", head).replace("END", end)).encode("latin-1")
+    rows, bad, _ = gather(page, name)
+    text = rows["text"][0]
+    assert (bad, rows["title"][0]) == ([], None if head == "<title/>" else "T")
+    assert "Paragraph 7 tells of the river 49" in text
+    assert "Tea & cake café\nx\u00a0y <b>kept</b>" in text
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"<html><head><title>T</title></head><body><br/>{PARAGRAPHS}<p>no end</body></html>",
+        f"<?xml version='1.0'?>{XMLNS}<body><div/>{PARAGRAPHS}<p>never closed</body></html>",
+        f"<!DOCTYPE html [<!ENTITY a 'b'>]>{XMLNS}<body><div/>{PARAGRAPHS}<p>&a;</p></body></html>",
+    ],
+)
+def test_what_is_no_well_formed_xhtml_is_read_as_html(page):
+    rows, bad, _ = gather(page.encode(), "x.xhtml")
+    assert bad == []
+    assert "Paragraph 7 tells of the river 49" in rows["text"][0]
+
+
+SIGNS = "<mrow><msup><mi>x</mi><mn>2</mn></msup></mrow>"
+
+
+@pytest.mark.parametrize(
+    ("formula", "written"),
+    [
+        (f"<semantics>{SIGNS}<annotation encoding='application/x-tex'>x^2</annotation></semantics>", "x^2"),
+        (f"<semantics>{SIGNS}<annotation encoding='LaTeX'>x^2</annotation></semantics>", "x^2"),
+        (f"<semantics>{SIGNS}<annotation encoding='StarMath 5.0'>x^2</annotation></semantics>", "x2"),
+        (f"<semantics>{SIGNS}<annotation-xml encoding='MathML-Content'><ci>x</ci></annotation-xml></semantics>", "x2"),
+        (SIGNS, "x2"),
+    ],
+)
+def test_a_formula_is_written_once(formula, written):
+    page = f"<html><body><article>{PARAGRAPHS}<p>The area is <math>{formula}</math> acres.</p></article></body></html>"
+    assert f"The area is {written} acres." in gather(page.encode(), "x.html")[0]["text"][0]
+    drawn = f"<span class='katex-mathml'><math>{formula}</math></span><span class='katex-html'>x2</span>"
+    page = f"<html><body><article>{PARAGRAPHS}<p>The area is {drawn} acres.</p></article></body></html>"
+    assert f"The area is {written} acres." in gather(page.encode(), "x.html")[0]["text"][0]
 
 
 def test_a_page_without_main_text_is_a_row_without_text():

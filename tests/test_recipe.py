@@ -306,7 +306,7 @@ def test_environment_variables_are_replaced_in_texts_and_are_never_yaml() -> Non
     assert (recipe.corpus, recipe.sources[0].uri) == ("lib", ("texts/*.jsonl",))
     assert recipe.sources[0].domain == "no, [x]"
     assert parse_recipe(text, environment=environment | {"HERE": "x"}).sources[0].uri == ("x/x*.jsonl",)
-    number = parse_recipe(LEAST + "mixture: {total: '${TOTAL:-500}'}", environment={})
+    number = parse_recipe(LEAST + "mixture: {total: '${TOTAL:-500}'}", environment={"TOTAL": ""})
     assert number.mixture.total == 500
     assert (
         parse_recipe(LEAST, environment={"D": "news"}, overrides=["sources.0.domain=${D}"]).sources[0].domain == "news"

@@ -1,8 +1,8 @@
 """Character sets of web pages: what bytes say goes before what is declared, and nothing is guessed silently.
 
 Order: byte-order mark; UTF-8 where all bytes are valid UTF-8 (text in another encoding almost never is: that mends
-pages that declare Latin-1 and send UTF-8); the HTTP header; the meta tag; detection. Labels mean what browsers take
-them for (WHATWG Encoding: iso-8859-1 is windows-1252).
+pages that declare Latin-1 and send UTF-8); the HTTP header; the XML declaration; the meta tag; detection. Labels mean
+what browsers take them for (WHATWG Encoding: iso-8859-1 is windows-1252).
 """
 
 import codecs
@@ -18,6 +18,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([a-zA-Z0-9_:.-]{2,40})""", re.IGNORECASE)
 # Browsers look for the declaration in the first 1,024 bytes; pages put it behind longer scripts all the same.
 _META_WITHIN = 4096
+_XML = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([a-zA-Z0-9_:.-]{2,40})["']""")
 # Python's codecs of these names are narrower than what browsers decode.
 _WIDER = {"shift_jis": "cp932", "euc_kr": "cp949", "gbk": "gb18030", "gb2312": "gb18030", "big5": "big5hkscs"}
 # Encodings whose bytes look like ASCII.
@@ -33,8 +34,9 @@ def decode_page(content: bytes, declared: str | None, is_html: bool) -> str:
         if content.startswith(mark):
             return _within_limit(content[len(mark) :], name) or _fail(f"its byte-order mark says {name}")
     labels = [declared] if declared else []
-    if is_html and (found := _META.search(content, 0, _META_WITHIN)):
-        labels.append(found.group(1).decode("ascii"))
+    if is_html:
+        stated = (_XML.match(content, 0, _META_WITHIN), _META.search(content, 0, _META_WITHIN))
+        labels += [found.group(1).decode("ascii") for found in stated if found]
     names = [name for name in map(_codec, labels) if name]
     if not names or names[0] not in _SEVEN_BIT:
         try:

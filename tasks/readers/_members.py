@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import zstandard
 
 from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, InvalidRowError
+from cuvee.tasks.readers._bytes import MOST_WINDOW_BYTES
 
 _READ_BYTES = 1 << 18
 # zstd can make 128 MB of this, at its worst.
@@ -67,7 +68,7 @@ def pieces(stream: BinaryIO, begins: Callable[[bytes], bool], compression: str |
         except (InvalidRowError, zstandard.ZstdError) as error:
             yield Piece(b"", 0, fault=f"the dictionary of the file cannot be read: {error}")
             return
-        decompressor = zstandard.ZstdDecompressor(dict_data=dictionary)
+        decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MOST_WINDOW_BYTES)
         yield from _members(window, _ZSTD, decompressor.decompressobj, begins)
 
 

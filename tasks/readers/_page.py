@@ -5,11 +5,13 @@ resiliparse finds the main text: beside trafilatura its words are as right (F1 0
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuvee.tasks.readers._batch import InvalidRowError
 from cuvee.tasks.readers._dates import first_day
+from cuvee.tasks.readers._xhtml import as_html
 
 if TYPE_CHECKING:
     from resiliparse.parse.html import HTMLTree
@@ -28,6 +30,13 @@ _DATES = frozenset({
     "article:published_time", "og:published_time", "date", "dc.date", "dc.date.issued", "dcterms.created",
     "dcterms.issued", "datepublished", "citation_publication_date", "publish-date", "pubdate"
 })  # fmt: skip
+_TEX = "annotation[encoding$='tex' i]"
+_FORMULAS = [
+    f"math:has({_TEX}) semantics > :not({_TEX})",
+    f"annotation:not({_TEX.removeprefix('annotation')})",
+    "annotation-xml",
+    ".katex-mathml + .katex-html",
+]
 _JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"]{1,100})"')
 
 
@@ -46,8 +55,12 @@ class Page:
     metas: tuple[tuple[str, str], ...]
 
 
-def read_page(html: str) -> Page:
-    """Take a page apart; raises InvalidRowError for one that is built to stall its reader."""
+def read_page(html: str, is_xhtml: bool = False) -> Page:
+    """Take a page apart; raises InvalidRowError for one that is built to stall its reader.
+
+    is_xhtml: whether its suffix or media type says so.
+    """
+    html = as_html(html, is_xhtml)
     tree = _parse(html)
     metas = (*_metas(tree), *_licenses(tree, html))
     named = {name.lower(): content for name, content in reversed(metas)}
@@ -55,7 +68,7 @@ def read_page(html: str) -> Page:
     # By name, and of one name in the order of the page.
     dates = sorted(((name.lower(), content) for name, content in metas if name.lower() in _DATES), key=lambda m: m[0])
     return Page(
-        text=main_text(tree),
+        text=main_text(tree, _doubles(html)),
         title=" ".join((title or "").split()) or None,
         date=first_day([*(content for _, content in dates), *_JSON_DATE.findall(html)]),
         url=_canonical(tree),
@@ -63,18 +76,29 @@ def read_page(html: str) -> Page:
     )
 
 
-def main_text(tree: "HTMLTree") -> str:
-    """Return the main text of a parsed page, without menus, footers and comments; tables, lists and code stay."""
+def main_text(tree: "HTMLTree", skipped: Sequence[str] = ()) -> str:
+    """Return the main text of a parsed page, without menus, footers and comments; tables, lists and code stay.
+
+    skipped: selectors of elements that are left out.
+    """
     from resiliparse.extract.html2text import extract_plain_text
 
-    return extract_plain_text(tree, main_content=True, alt_texts=False, comments=False).strip()
+    found = extract_plain_text(tree, main_content=True, alt_texts=False, comments=False, skip_elements=skipped or None)
+    return found.strip()
 
 
 def plain_text(html: str) -> str:
     """Return all text of a piece of HTML that has no menus; raises InvalidRowError as `read_page` does."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    return extract_plain_text(_parse(html), alt_texts=False).strip()
+    return extract_plain_text(_parse(html), alt_texts=False, skip_elements=_doubles(html) or None).strip()
+
+
+def _doubles(html: str) -> Sequence[str]:
+    """Select what says a formula again: of MathML the TeX stays where there is any, since it keeps what is above and
+    below, else the signs; KaTeX draws its MathML once more.
+    """
+    return _FORMULAS if "<math" in html and ("<annotation" in html or "katex-html" in html) else ()
 
 
 def _metas(tree: "HTMLTree") -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ def read(
         content = whole(stream, compression)
         if not content:
             return
-        page = read_page(decode_page(content, None, is_html=True))
+        page = read_page(decode_page(content, None, is_html=True), is_xhtml=".xhtml" in str(path).lower())
         yield one_document(
             {
                 "text": page.text,

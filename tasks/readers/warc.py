@@ -99,7 +99,7 @@ def _row(record: Record, response: _http.Response, content_type: str, charset: s
     title: str | None = None
     metas: tuple[tuple[str, str], ...] = ()
     if is_html:
-        page = read_page(text)
+        page = read_page(text, is_xhtml=content_type == "application/xhtml+xml")
         text, title, metas = page.text, page.title, page.metas
     url = record.headers.get("warc-target-uri", "").strip("<> ") or None
     created = record.headers.get("warc-date", "")
