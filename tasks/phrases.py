@@ -14,6 +14,38 @@ _REFUSALS = (
     r"(?:unfortunately,? |i apologi[sz]e,? (?:but )?|my apologies,? (?:but )?)i ?" + _NOT,
     r"i ?" + _NOT + r"\b.{0,60}\b" + _TASK,
     r"as an? (?:ai|artificial intelligence|large language model|language model)\b",
+    # German, French, Spanish, Portuguese, Italian, Dutch, Polish.
+    r"(?:es tut mir (?:sehr )?leid|tut mir leid|entschuldigung|leider)\b.{0,60}\b(?:kann|darf|möchte|werde) ich\b"
+    r".{0,80}\b(?:nicht|kein\w*)\b",
+    r"(?:es tut mir (?:sehr )?leid|tut mir leid)\b.{0,20}\bich (?:kann|darf|werde)\b.{0,80}\b(?:nicht|kein\w*)\b",
+    r"(?:ich kann|ich darf|dabei kann ich|das kann ich)\b.{0,60}\b(?:nicht|kein\w*)\b.{0,60}\b"
+    r"(?:helfen|schreiben|erstellen|verfassen|erfüllen|bereitstellen|nachkommen|beantworten)\b",
+    r"als (?:ki|künstliche intelligenz|sprachmodell)\b",
+    r"(?:je suis (?:vraiment )?désolée?|désolée?|malheureusement)\b.{0,60}\bje ne (?:peux|puis|suis)\b",
+    r"je ne (?:peux|puis|suis) pas\b.{0,60}\b(?:aider|écrire|fournir|rédiger|répondre|créer|générer|satisfaire|mesure)",
+    r"en tant qu['’](?:ia|intelligence artificielle|un modèle)\b",
+    r"(?:lo siento|lo lamento|lamentablemente|disculpa)\b.{0,60}\bno (?:puedo|me es posible|soy capaz)\b",
+    r"no puedo\b.{0,60}\b(?:ayudar|escribir|proporcionar|crear|generar|cumplir|responder|redactar)",
+    r"como (?:una? )?(?:ia|inteligencia artificial|modelo de lengua\w+|modelo de linguagem)\b",
+    r"(?:desculpe|sinto muito|lamento|infelizmente)\b.{0,60}\bnão (?:posso|consigo)\b",
+    r"não (?:posso|consigo)\b.{0,60}\b(?:ajudar|escrever|fornecer|criar|gerar|atender|responder)",
+    r"(?:mi dispiace|purtroppo)\b.{0,60}\bnon (?:posso|sono in grado)\b",
+    r"non (?:posso|sono in grado di)\b.{0,60}\b(?:aiutar|scrivere|fornire|creare|generare|rispondere)",
+    r"(?:het spijt me|sorry|helaas)\b.{0,60}\b(?:ik kan|kan ik)\b.{0,60}\b(?:niet|geen)\b",
+    r"(?:przykro mi|przepraszam|niestety)\b.{0,60}\bnie (?:mogę|jestem w stanie)\b",
+    # Russian, Ukrainian, Chinese, Japanese, Korean, Arabic, Hindi, Turkish.
+    r"(?:извините|простите|к сожалению|мне жаль|прошу прощения)\b.{0,60}\bя? ?не (?:могу|можу|в состоянии|способен)",
+    r"я не могу\b.{0,60}(?:помочь|написать|предоставить|создать|выполнить|ответить|сгенерировать)",
+    r"как (?:ии|искусственный интеллект|языковая модель)\b",
+    r"(?:вибачте|на жаль|перепрошую)\b.{0,60}\bне (?:можу|в змозі)",
+    r"(?:很?抱歉|对不起|對不起|不好意思|非常抱歉|非常遗憾|很遗憾).{0,30}(?:无法|不能|不可以|没办法|無法|沒辦法)",
+    r"我(?:无法|不能|没办法|無法).{0,20}(?:帮|提供|协助|写|生成|完成|满足|回答|创建|幫|寫|協助)",
+    r"作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型)",
+    r"(?:申し訳(?:ありません|ございません)|すみません|恐れ入りますが).{0,60}(?:できません|できかねます|いたしかねます|お手伝い|お答え)",
+    r"(?:죄송합니다|죄송하지만|유감스럽게도).{0,60}(?:수 없|어렵|불가)",
+    r"(?:عذر[اًا]*|آسف|للأسف|أعتذر).{0,60}(?:لا (?:أستطيع|يمكنني|أقدر)|لن أتمكن)",
+    r"(?:क्षमा करें|माफ़? ?करें|मुझे खेद है|क्षमा कीजिए).{0,80}(?:नहीं|असमर्थ)",
+    r"(?:üzgünüm|maalesef|özür dilerim).{0,80}(?:edemem|edemiyorum|yapamam|olamam|olamıyorum|yazamam|mümkün değil)",
 )
 _PREAMBLES = (
     r"(?:sure|certainly|of course|absolutely|okay|ok|great)\b ?[,!.:—–-].{0,80}\b(?:here|below|following)\b",

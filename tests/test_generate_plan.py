@@ -146,12 +146,10 @@ def test_the_next_round_asks_for_the_shortage_at_the_measured_yield() -> None:
 
 
 def test_a_generator_of_which_nothing_survives_is_not_asked_again(folder: Path) -> None:
-    with stub(
-        lambda request, nth: "Sure! Here is the article you asked for:\n" + request["messages"][1]["content"]
-    ) as e:
+    with stub(lambda request, nth: "Lo siento, pero no puedo ayudarte con eso.") as e:
         found = made(folder, e)
         assert len(e.requests) == len(found.drafts[0].planned)
-    assert set(drafts_of(found)["verdict"]) <= {"preamble", "too_long"}
+    assert set(drafts_of(found)["verdict"]) == {"refusal"}
     assert found.drafts[0].expected < 2500
 
 

@@ -26,7 +26,7 @@ from cuvee.schemas.recipe import Free
 from cuvee.storage.local import LocalStore
 from cuvee.storage.memory import MemoryStore
 from cuvee.tasks.generators import _prompts, find, names, openai
-from cuvee.tasks.generators._client import Fault, read_answer
+from cuvee.tasks.generators._answer import UNREADABLE, Reading, read
 from cuvee.tasks.generators._journal import MOST_SMALL_PARTS, Journal, Outcome, Parts, journal_of
 from cuvee.tasks.generators._pace import Policy, Slots, retry_after_s
 from cuvee.tasks.generators._types import DRAFT_SCHEMA, PLAN_SCHEMA, Progress
@@ -756,20 +756,20 @@ def test_a_plan_of_other_settings_is_refused_before_anything_is_sent(tmp_path: P
         b"{}",
         b'{"choices": []}',
         b'{"choices": [{"message": null}]}',
-        b'{"choices": [{"message": {"content": ["parts"]}}]}',
+        b'{"choices": [{"message": {"content": [1, 2]}}]}',
         b'{"error": {}}',
         b"\xff\xfe",
     ],
 )
 def test_whatever_is_not_a_completion_is_a_fault(body: bytes) -> None:
-    assert isinstance(read_answer("key", body), Fault)
+    assert read(body.decode("utf-8", "replace")).reason == UNREADABLE
 
 
 def test_odd_fields_of_a_completion_become_null_and_never_spoil_the_text() -> None:
-    body = b'{"choices": [{"message": {"content": " caf\\ud800e "}}], "usage": {"prompt_tokens": "7"}, "model": 3}'
-    assert read_answer("key", body) == Outcome("key", text="caf?e")
-    empty = read_answer("key", b'{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}')
-    assert empty == Outcome("key", reason="empty_answer", permanent=True, finish_reason="content_filter")
+    body = '{"choices": [{"message": {"content": " caf\\ud800e "}}], "usage": {"prompt_tokens": "x"}, "model": 3}'
+    assert read(body) == Reading(text="caf?e")
+    empty = read('{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}')
+    assert empty == Reading(reason="empty_answer", finish_reason="stop")
 
 
 # Journal and pace

@@ -13,7 +13,7 @@ from pydantic import Field
 from cuvee.tasks import phrases
 from cuvee.tasks.filters import FilterOptions, above, first_reason, gopher_repetition
 
-VERSION = 1
+VERSION = 2
 READS = ("chars",)
 SIGNALS: dict[str, pl.DataType] = {
     "synthetic_refusal": pl.Boolean(),

@@ -95,7 +95,9 @@ def rounds_of(store: Store, pool: Pool, run: Run, entry: Generate) -> pl.DataFra
     for record in pool.drafted:
         if (record.report.source, record.report.reading) == (entry.name, reading):
             found += [
-                frame_of(read_table(store, file)).select(list(LINEAGE_SCHEMA)).cast(LINEAGE_SCHEMA)
+                pl.concat([LINEAGE_SCHEMA.to_frame(), frame_of(read_table(store, file))], how="diagonal_relaxed")
+                .select(list(LINEAGE_SCHEMA))
+                .cast(LINEAGE_SCHEMA)
                 for file in record.beside
             ]
     rounds = pl.concat(found).with_row_index("age")

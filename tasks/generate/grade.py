@@ -13,12 +13,13 @@ from cuvee.schemas.recipe import Gates, Generate, Recipe, canonical_sha256
 from cuvee.tasks import phrases
 from cuvee.tasks.filters import gopher_repetition, language
 from cuvee.tasks.generate import groundedness
+from cuvee.tasks.generators import _answer
 from cuvee.tasks.ingest.reading import READING_VERSION
 from cuvee.tasks.words.kernel import shingle_sets
 
-VERSION = 1
-# Of all that measures a draft.
-VERSIONS = (VERSION, groundedness.VERSION, language.VERSION, gopher_repetition.VERSION)
+VERSION = 2
+# Of all that reads and measures a draft.
+VERSIONS = (VERSION, _answer.VERSION, groundedness.VERSION, language.VERSION, gopher_repetition.VERSION)
 
 # A copied run of eight words is hardly chance; shorter ones are names and set phrases.
 COPIED_WORDS = 8

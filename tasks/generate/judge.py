@@ -1,8 +1,8 @@
 """Judge: let a model mark drafts against their seeds, quote what has no support, and revise with the quotes.
 
-A mark counts only when the whole answer is one JSON object of the form asked for; anything else is unknown, and never
-becomes a score. The grade is the smallest of the four marks: a text is as good as its worst side. Quotes that are not
-in the draft, white space aside, are ignored and counted.
+A mark counts only when the whole answer, a fence aside, is one JSON object of the form asked for; anything else is
+unknown, and never becomes a score. The grade is the smallest of the four marks: a text is as good as its worst side.
+Quotes that are not in the draft, white space aside, are ignored and counted.
 
 Rounds (`rounds`): one row a round of a draft, round 0 being the first answer; columns of ROUND_SCHEMA.
 """
@@ -20,13 +20,16 @@ from cuvee.tasks.generate.grade import MEASURES
 from cuvee.tasks.generators import Texts, _prompts
 from cuvee.tasks.generators._ask import Desk
 from cuvee.tasks.generators._types import Call, Progress
-from cuvee.tasks.generators.openai import BATCH, request_key, shown
+from cuvee.tasks.generators._wrapping import unwrap
+from cuvee.tasks.generators.openai import BATCH, request_key, shown, unwrapped
 
 MARKS = ("faithful", "complete", "useful", "safe")
 SCHEMA = canonical_json({**dict.fromkeys(MARKS, "integer 1 to 5"), "unsupported": ["string"]})
 # Four marks and five short quotes.
 JUDGE_TOKENS = 512
 MOST_QUOTES = 5
+# What may stand around a judgement: no words of the judge's own.
+_AROUND_JSON = ("tokens", "fence")
 
 ROUND_SCHEMA = pl.Schema(
     {
@@ -40,6 +43,7 @@ ROUND_SCHEMA = pl.Schema(
         "finish_reason": pl.String(),
         "prompt_tokens": pl.Int64(),
         "completion_tokens": pl.Int64(),
+        "stripped": pl.List(pl.String()),
         **MEASURES,
         "judge_key": pl.String(),
         "judge_returned": pl.String(),
@@ -174,7 +178,7 @@ def _judge(
     outcomes = desk.ask(asked["judge_key"], _calls(model, prompt, sampling, asked, "judge_key", texts), progress)
     answered, faults = _settle(asked, outcomes, "judge_key", "judge")
     found = [
-        Judgement(None) if said is None else read_judgement(said, draft)
+        Judgement(None) if said is None else read_judgement(unwrap(said, names=_AROUND_JSON)[0], draft)
         for said, draft in answered.select("said", "text").iter_rows()
     ]
     rows: list[dict[str, Any]] = [
@@ -225,7 +229,9 @@ def _revise(
     ]
     asked = drafts.with_columns(asked_key=pl.Series(keys, dtype=pl.String))
     calls = _calls(entry.model or "", prompt, None, asked, "asked_key", texts)
-    answered, faults = _settle(asked, desk.ask(asked["asked_key"], calls, progress), "asked_key", "revise")
+    outcomes = desk.ask(asked["asked_key"], calls, progress).with_columns(kind=pl.lit("revise"))
+    outcomes = unwrapped(outcomes, {"revise": f"{prompt.system}\n{prompt.user}"})
+    answered, faults = _settle(asked, outcomes, "asked_key", "revise")
     answered = answered.with_columns(
         text="said",
         reason="reason_said",
@@ -233,6 +239,7 @@ def _revise(
         finish_reason="finish_said",
         prompt_tokens="prompt_said",
         completion_tokens="completion_said",
+        stripped="stripped_said",
     ).drop("gate", "quotes", *MEASURES)
     return answered.drop("text").hstack(gate(answered)), faults
 
@@ -248,6 +255,7 @@ def _settle(asked: pl.DataFrame, outcomes: pl.DataFrame, key: str, purpose: str)
         finish_said="finish_reason",
         prompt_said="prompt_tokens",
         completion_said="completion_tokens",
+        stripped_said="stripped",
     )
     joined = asked.join(said, on=key, how="left", maintain_order="left")
     later = pl.col("said").is_null() & ~pl.col("permanent")

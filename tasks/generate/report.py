@@ -62,6 +62,7 @@ def _entry(
         "words": {"wanted": made.wanted, "expected": made.expected, "survived": _survived(drafts)},
         "kinds": {kind: _kind(kind, rounds, drafts, shown, seeds) for kind in sorted(set(rounds["kind"].drop_nulls()))},
         "rejected": _reasons(drafts, made),
+        "stripped": _stripped(shown),
         "tokens": {"sent": sent, "received": received},
         "cost_usd": budget.cost_of(entry, sent, received),
         "judge": _judged(rounds) if entry.grade.judge_model else None,
@@ -125,6 +126,12 @@ def _reasons(drafts: pl.DataFrame, made: Generated) -> dict[str, int]:
     reasons = [*drafts["verdict"].drop_nulls(), *(f"failed: {reason}" for reason in made.failed.values())]
     counted = pl.Series("reason", reasons, dtype=pl.String).value_counts()
     return dict(counted.sort(["count", "reason"], descending=[True, False]).iter_rows())
+
+
+def _stripped(shown: pl.DataFrame) -> dict[str, int]:
+    """Count the drafts around which something stood that was taken off, by what it was, the most frequent first."""
+    counted = shown["stripped"].explode().drop_nulls().alias("name").value_counts()
+    return dict(counted.sort(["count", "name"], descending=[True, False]).iter_rows())
 
 
 def _judged(rounds: pl.DataFrame) -> dict[str, Any]:
@@ -204,6 +211,7 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
             for kind, one in found["kinds"].items()
         ),
         "Rejected: " + (", ".join(f"{reason} {count}" for reason, count in found["rejected"].items()) or "nothing"),
+        "Taken off: " + (", ".join(f"{name} {count}" for name, count in found["stripped"].items()) or "nothing"),
     ]
     if found["judge"]:
         judged = found["judge"]

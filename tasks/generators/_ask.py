@@ -10,12 +10,18 @@ import polars as pl
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Generate
-from cuvee.tasks.generators._journal import Journal, Outcome, Writer
+from cuvee.tasks.generators import _answer
+from cuvee.tasks.generators._journal import JOURNAL_SCHEMA, Journal, Outcome, Writer
 from cuvee.tasks.generators._pace import Policy
 from cuvee.tasks.generators._types import Call, Place, Progress
 
 Calls = Callable[[pl.Series], AsyncIterator[Call]]
 """Makes the requests of these keys, one by one as they can be sent."""
+
+_READ_AGAIN = ("text", "reason", "model_returned", "finish_reason", "prompt_tokens", "completion_tokens", "stripped")
+OUTCOME_SCHEMA = pl.Schema(
+    {**{name: kind for name, kind in JOURNAL_SCHEMA.items() if name != "body"}, "stripped": pl.List(pl.String())}
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,12 @@ class Desk:
     policy: Policy
 
     def ask(self, keys: pl.Series, calls: Calls, progress: Progress | None = None) -> pl.DataFrame:
-        """Return the outcome of each request key, JOURNAL_SCHEMA in no particular order, sending what has none.
+        """Return the outcome of each request key, OUTCOME_SCHEMA in no particular order, sending what has none.
 
         A failure that is not permanent is sent again. Raises RecipeError if the endpoint refuses the settings,
         RetryableError if it stops answering; every answer received until then is in the journal.
         """
-        before = self.journal.read(keys)
+        before = read_again(self.journal.read(keys))
         ended = before.filter(pl.col("text").is_not_null() | pl.col("permanent"))["request_key"]
         waiting = keys.filter(~keys.is_in(ended.implode())).unique(maintain_order=True)
         done, planned = keys.n_unique() - len(waiting), keys.n_unique()
@@ -42,7 +48,7 @@ class Desk:
         if not len(waiting):
             return before
         asyncio.run(self._send(calls(waiting), done, planned, progress))
-        return self.journal.read(keys)
+        return read_again(self.journal.read(keys))
 
     async def _send(self, calls: AsyncIterator[Call], done: int, planned: int, progress: Progress | None) -> None:
         # The SDK takes most of a second to load, and most runs send nothing.
@@ -58,6 +64,27 @@ class Desk:
                     progress(done, planned)
 
             await ask_all(self.place, calls, keep, self.concurrency, self.policy)
+
+
+def read_again(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Read the answers of outcomes of a journal, OUTCOME_SCHEMA: bodies, and texts of before bodies were kept."""
+    failed = pl.col("body").is_null() & pl.col("text").is_null()
+    # Texts without a body were paid for, whatever they are found to be now.
+    answered = outcomes.filter(~failed).with_columns(pl.col("permanent") | pl.col("body").is_null())
+    readings = (
+        _answer.read_text(row["text"], row) if row["body"] is None else _answer.read(row["body"])
+        for row in answered.iter_rows(named=True)
+    )
+    rows = [tuple(getattr(reading, name) for name in _READ_AGAIN) for reading in readings]
+    read = pl.DataFrame(rows, schema={name: OUTCOME_SCHEMA[name] for name in _READ_AGAIN}, orient="row")
+    return pl.concat(
+        [
+            OUTCOME_SCHEMA.to_frame(),
+            outcomes.filter(failed).drop("body").with_columns(stripped=pl.lit([], pl.List(pl.String))),
+            answered.drop("body", *_READ_AGAIN, strict=False).hstack(read),
+        ],
+        how="diagonal",
+    )
 
 
 def desk(settings: Generate, journal: Journal, policy: Policy | None = None) -> Desk:

@@ -1,13 +1,12 @@
 """Asking one OpenAI-compatible endpoint many things, with a policy of our own around the plain SDK.
 
-Retried: 408, 409, 429, 5xx, timeouts, broken connections and unreadable answers, each after a wait without a slot.
-Not retried: any other 4xx, which fails its request at once; 401, 403 and 404 end the run, as do redirects, because
-only the configured host is ever contacted, whatever proxies the environment names. An empty answer is a failure.
-finish_reason "length" is an answer.
+Retried: 408, 409, 429, 5xx, timeouts and broken connections, each after a wait without a slot, and an answer that
+cannot be read, once, since it was paid for. Not retried: any other 4xx, which fails its request at once; 401, 403 and
+404 end the run, as do redirects, because only the configured host is ever contacted, whatever proxies the environment
+names. Every body of an answer is kept, whatever it says.
 """
 
 import asyncio
-import json
 import os
 import random
 import ssl
@@ -19,6 +18,7 @@ from typing import Any
 import openai
 
 from cuvee.schemas.errors import RecipeError, RetryableError
+from cuvee.tasks.generators import _answer
 from cuvee.tasks.generators._journal import Outcome
 from cuvee.tasks.generators._pace import Health, Policy, Slots, backoff_s, retry_after_s
 from cuvee.tasks.generators._types import Call, Place
@@ -26,6 +26,8 @@ from cuvee.tasks.generators._types import Call, Place
 _RETRIED = frozenset({408, 409, 429})
 _WRONG_SETTINGS = {401: "the key is refused", 403: "access is refused", 404: "the URL or the model is not there"}
 _DETAIL_CHARACTERS = 300
+# An answer that cannot be read was paid for: it is asked for once more, and no oftener.
+_READINGS = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Fault:
     reason: str
     detail: str = ""
     wait_s: float | None = None
+    body: str | None = None
 
 
 async def ask_all(
@@ -90,6 +93,8 @@ class _Conversation:
         # Requests begun and not ended, asleep between attempts or not; bounds memory when most of them sleep.
         self._begun = asyncio.Semaphore(4 * concurrency)
         self._refused: list[Outcome] = []
+        self._unread: list[Outcome] = []
+        self._was_read = False
 
     async def hold(self, calls: AsyncIterator[Call]) -> None:
         async with asyncio.TaskGroup() as asking:
@@ -99,10 +104,12 @@ class _Conversation:
                 era = await self._slots.take()
                 asking.create_task(self._ask(call, era))
         self._keep_refused()
+        self._keep_unread(at_the_end=True)
 
     async def _ask(self, call: Call, era: int) -> None:
         """Send one call until it ends; the first attempt comes with its slot."""
         begun = time.monotonic()
+        unreadable = 0
         for attempt in range(1, self._policy.attempts + 1):
             if attempt > 1:
                 era = await self._slots.take()
@@ -116,10 +123,11 @@ class _Conversation:
             self._health.faulted()
             if reply.reason == "http_429":
                 self._slots.shrink(era)
-            if attempt == self._policy.attempts:
-                self._give_up(call, reply, round(time.monotonic() - begun, 3))
-            else:
-                await asyncio.sleep(self._wait_s(reply, attempt))
+            unreadable += reply.body is not None
+            if attempt == self._policy.attempts or unreadable == _READINGS:
+                self._give_up(call, reply, attempt, round(time.monotonic() - begun, 3))
+                break
+            await asyncio.sleep(self._wait_s(reply, attempt))
         self._begun.release()
 
     def _end(self, outcome: Outcome) -> None:
@@ -127,8 +135,10 @@ class _Conversation:
         if outcome.reason is not None and outcome.reason.startswith("http_"):
             self._refuse(outcome)
             return
+        self._was_read = True
         self._slots.grow()
         self._keep_refused()
+        self._keep_unread()
         self._keep(outcome)
 
     def _refuse(self, outcome: Outcome) -> None:
@@ -145,21 +155,36 @@ class _Conversation:
             self._keep(outcome)
         self._refused.clear()
 
-    def _give_up(self, call: Call, fault: Fault, seconds: float) -> None:
-        if not self._health.well:
-            raise RetryableError(
-                f"generate: {self._place.base_url} has stopped answering ({fault.reason}: {fault.detail}); "
-                "the answers so far are kept: run again when it is well"
-            )
-        self._keep(
-            Outcome(
-                call.request_key,
-                reason=fault.reason,
-                detail=fault.detail,
-                attempts=self._policy.attempts,
-                seconds=seconds,
-            )
+    def _give_up(self, call: Call, fault: Fault, attempts: int, seconds: float) -> None:
+        outcome = Outcome(
+            call.request_key,
+            reason=fault.reason,
+            detail=fault.detail,
+            attempts=attempts,
+            seconds=seconds,
+            body=fault.body,
         )
+        if fault.body is not None:
+            self._unread.append(outcome)
+            self._keep_unread()
+        if self._health.well:
+            if fault.body is None:
+                self._keep(outcome)
+            return
+        for unread in self._unread:
+            self._keep(unread)
+        what = "answers what cannot be read" if fault.body is not None else "has stopped answering"
+        raise RetryableError(
+            f"generate: {self._place.base_url} {what} ({fault.reason}: {fault.detail}); "
+            "the answers so far are kept: run again when it is well"
+        )
+
+    def _keep_unread(self, at_the_end: bool = False) -> None:
+        """Keep answers that cannot be read, for good once another can be: then the fault is not the endpoint's."""
+        if self._was_read or at_the_end:
+            for outcome in self._unread:
+                self._keep(replace(outcome, permanent=self._was_read))
+            self._unread.clear()
 
     def _wait_s(self, fault: Fault, attempt: int) -> float:
         if fault.wait_s is None:
@@ -184,7 +209,7 @@ class _Conversation:
             return Fault("timeout", f"no answer within {self._policy.timeout_s} s")
         except openai.APIConnectionError as error:
             return Fault("connection", str(error.__cause__ or error)[:_DETAIL_CHARACTERS])
-        return read_answer(call.request_key, response.content)
+        return _outcome(call.request_key, response.content.decode("utf-8", "replace"))
 
     def _judge_status(self, call: Call, error: openai.APIStatusError) -> Outcome | Fault:
         status, place = error.status_code, self._place
@@ -200,36 +225,19 @@ class _Conversation:
         return Outcome(call.request_key, reason=f"http_{status}", permanent=True, detail=detail)
 
 
-def read_answer(request_key: str, body: bytes) -> Outcome | Fault:
-    """Read the body of a chat completion; whatever is not one is a fault, an empty text a permanent failure.
-
-    Only what is needed is read, since compatible servers leave out or add fields. Lone surrogates become "?".
-    """
-    try:
-        answer = json.loads(body)
-        choice = answer["choices"][0]
-        text = choice["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        return Fault("unreadable_answer", f"{type(error).__name__}: {body[:80]!r}")
-    if not isinstance(text, str | None):
-        return Fault("unreadable_answer", f"content is a {type(text).__name__}")
-    usage = answer.get("usage")
-    known: dict[str, Any] = {
-        "model_returned": _string(answer.get("model")),
-        "finish_reason": _string(choice.get("finish_reason")),
-        "prompt_tokens": _count(usage, "prompt_tokens"),
-        "completion_tokens": _count(usage, "completion_tokens"),
-    }
-    text = (text or "").encode("utf-8", "replace").decode().strip()
-    if not text:
-        return Outcome(request_key, reason="empty_answer", permanent=True, **known)
-    return Outcome(request_key, text=text, **known)
-
-
-def _string(value: object) -> str | None:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
-
-
-def _count(usage: object, name: str) -> int | None:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+def _outcome(request_key: str, body: str) -> Outcome | Fault:
+    """Return an answer as it is kept, or the fault that its body is."""
+    found = _answer.read(body)
+    if found.reason == _answer.UNREADABLE:
+        return Fault(found.reason, found.detail or "", body=body)
+    return Outcome(
+        request_key,
+        model_returned=found.model_returned,
+        finish_reason=found.finish_reason,
+        prompt_tokens=found.prompt_tokens,
+        completion_tokens=found.completion_tokens,
+        reason=found.reason,
+        permanent=True,
+        detail=found.detail,
+        body=body,
+    )

@@ -35,9 +35,10 @@ SMALL_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a request ended: with a text, or with a reason. Attempts and seconds stay here, out of every draft.
+    """How a request ended: with the body of an answer, or with a reason. Attempts and seconds stay out of every draft.
 
-    permanent: asking again would be no use or would be paid for twice; never true of an answer.
+    body: of the last answer, as it came; what it says is read anew each time (`_answer.read`). text: of answers that
+    were kept before bodies were. permanent: asking again would be no use or would be paid for twice.
     """
 
     request_key: str
@@ -51,6 +52,7 @@ class Outcome:
     detail: str | None = None
     attempts: int = 1
     seconds: float = 0.0
+    body: str | None = None
 
 
 JOURNAL_SCHEMA = pl.Schema(
@@ -66,6 +68,7 @@ JOURNAL_SCHEMA = pl.Schema(
         "detail": pl.String(),
         "attempts": pl.Int64(),
         "seconds": pl.Float64(),
+        "body": pl.String(),
     }
 )
 
@@ -109,8 +112,9 @@ class Parts:
                 for group in range(parquet.num_row_groups):
                     keys = pl.Series(parquet.read_row_group(group, columns=["request_key"])["request_key"])
                     if wanted is None or keys.is_in(wanted).any():
-                        rows = pl.DataFrame(parquet.read_row_group(group)).select(list(JOURNAL_SCHEMA))
-                        rows = rows.cast(JOURNAL_SCHEMA)
+                        rows = pl.DataFrame(parquet.read_row_group(group))
+                        rows = pl.concat([pl.DataFrame(schema=JOURNAL_SCHEMA), rows], how="diagonal_relaxed")
+                        rows = rows.select(list(JOURNAL_SCHEMA)).cast(JOURNAL_SCHEMA)
                         found.append(rows if wanted is None else rows.filter(pl.col("request_key").is_in(wanted)))
         except FileNotFoundError:
             raise
@@ -194,11 +198,19 @@ class Journal:
 
 
 def best(outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Keep one outcome a request key: an answer before a failure, a permanent failure before another, then the latest.
+    """Keep one outcome a request key: an answer with a text before one without, a permanent failure before another,
+    then the latest.
 
-    Of two answers the smaller text: two machines that both asked agree, in whatever order their parts are read.
+    Of two answers the smaller body: two machines that both asked agree, in whatever order their parts are read.
     """
-    order = [pl.col("text").is_null(), ~pl.col("permanent"), pl.col("text"), -pl.col("line").cast(pl.Int64)]
+    order = [
+        pl.col("text").is_null(),
+        ~pl.col("permanent"),
+        pl.col("reason").is_not_null(),
+        pl.col("text"),
+        pl.col("body"),
+        -pl.col("line").cast(pl.Int64),
+    ]
     ordered = outcomes.with_row_index("line").sort(order, nulls_last=True)
     return ordered.unique("request_key", keep="first", maintain_order=True).drop("line")
 

@@ -48,6 +48,7 @@ DRAFT_SCHEMA = pl.Schema(
         "finish_reason": pl.String(),
         "prompt_tokens": pl.Int64(),
         "completion_tokens": pl.Int64(),
+        "stripped": pl.List(pl.String()),
         "domain": pl.String(),
         "license": pl.String(),
         "language": pl.String(),
@@ -61,6 +62,7 @@ ANSWER_SCHEMA = pl.Schema(
         "finish_reason": pl.String(),
         "prompt_tokens": pl.Int64(),
         "completion_tokens": pl.Int64(),
+        "stripped": pl.List(pl.String()),
     }
 )
 FAILURE_SCHEMA = pl.Schema({"request_key": pl.String(), "reason": pl.String(), "permanent": pl.Boolean()})

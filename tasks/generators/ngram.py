@@ -151,6 +151,7 @@ def _write(chain: _chain.Chain, rows: pl.DataFrame, place_of: dict[str, int]) ->
             "finish_reason": np.where(cut, "length", "stop").tolist(),
             "prompt_tokens": None,
             "completion_tokens": None,
+            "stripped": None,
         },
         schema=ANSWER_SCHEMA,
     )

@@ -21,7 +21,8 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Generate, canonical_json, canonical_sha256
 from cuvee.tasks.generators import _prompts
-from cuvee.tasks.generators._ask import desk, host, place_of
+from cuvee.tasks.generators._answer import EMPTY
+from cuvee.tasks.generators._ask import OUTCOME_SCHEMA, desk, host, place_of
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._pace import Policy
 from cuvee.tasks.generators._prompts import Prompt
@@ -39,6 +40,7 @@ from cuvee.tasks.generators._types import (
     fetch,
     seed_priority,
 )
+from cuvee.tasks.generators._wrapping import unwrap
 
 VERSION = 1
 GRADED = True
@@ -108,6 +110,8 @@ def run(
         return _calls(settings, plan.filter(pl.col("request_key").is_in(waiting.implode())), texts)
 
     outcomes = asking.ask(plan["request_key"], calls, progress)
+    kinds = plan.select("request_key", "kind")
+    outcomes = unwrapped(outcomes.join(kinds, on="request_key", how="left"), templates(settings))
     answers = outcomes.filter(pl.col("text").is_not_null()).select(list(ANSWER_SCHEMA))
     failed = outcomes.filter(pl.col("text").is_null()).select(list(FAILURE_SCHEMA))
     rows = draft_rows(settings, seeds, plan, answers, {"model": settings.model, "endpoint": host(asking.place)})
@@ -126,6 +130,25 @@ def shown(rows: pl.DataFrame, texts: Texts) -> list[str]:
     seeded = rows.filter(pl.col("brief").is_null())
     found = iter(fetch(texts, seeded["seed_ids"].list.first().to_list()))
     return [_prompts.cut_at_sentence(next(found)) if brief is None else brief for brief in rows["brief"]]
+
+
+def templates(settings: Generate) -> dict[str, str]:
+    """Return what each kind's template asks for, system message and all."""
+    return {kind: f"{prompt.system}\n{prompt.user}" for kind, prompt in _prompts.chosen(settings.kinds).items()}
+
+
+def unwrapped(outcomes: pl.DataFrame, templates: Mapping[str, str]) -> pl.DataFrame:
+    """Take what models put around a draft off the texts of outcomes (and kind); a text that was nothing else is EMPTY.
+
+    Column stripped: also names what was taken off here.
+    """
+    rows = []
+    for text, reason, stripped, kind in outcomes.select("text", "reason", "stripped", "kind").iter_rows():
+        bare, names = (None, ()) if text is None else unwrap(text, templates.get(kind, ""))
+        empty = text is not None and not bare
+        rows.append((bare or None, EMPTY if empty else reason, [*(stripped or ()), *names]))
+    schema = {name: OUTCOME_SCHEMA[name] for name in ("text", "reason", "stripped")}
+    return outcomes.with_columns(pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def request_key(
