@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cuvee.deployments import daemons, environment, login
 from cuvee.deployments.daemons import Daemon, Standing
-from cuvee.flows import door, embedded
+from cuvee.flows import door, embedded, history
 from cuvee.schemas.errors import CuveeError, RecipeError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
     """Return what stands with a server: ours that runs, the configured one, or a new one on `port`.
 
-    Raises RecipeError where that port cannot be had, CuveeError where a server does not answer.
+    Raises RecipeError where that port cannot be had, CuveeError where a server does not answer or its database is held.
     """
     if standing.api:
         if port is not None and f":{port}/" not in standing.api:
@@ -50,6 +50,7 @@ def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
         tell(f"Using the Prefect server at {api}, as PREFECT_API_URL says.")
         return Standing(api=api, daemons=())
     chosen = _free_port(port)
+    history.check(embedded.settings_text())
     tell("Starting the Prefect server …")
     log = _log("server")
     settings = {

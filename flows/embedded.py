@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from cuvee.flows import door
+from cuvee.flows import door, history
 from cuvee.schemas.errors import CuveeError
 
 START_TIMEOUT_S = 120  # a first start migrates a new database: 5 s of CPU, 25 s on a busy machine
@@ -86,6 +86,7 @@ def api(verbose: bool = False) -> Iterator[Callable[[], None]]:
     Yields a function that waits for the embedded server; import the flows first, then call it. It raises CuveeError
     with the server's last words when that does not start within PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
     (120). Flows may run without calling it: requests queue at the socket until the server is ready.
+    Raises CuveeError that names the server's database where another program holds it.
     Ctrl-C ends the body when the tasks in hand are done, a second one ends everything at once.
     The environment is as before when the body ends.
     """
@@ -93,12 +94,17 @@ def api(verbose: bool = False) -> Iterator[Callable[[], None]]:
         if server_is_configured():
             yield _nothing
             return
+        history.check(settings_text())
         with _environment(_unset(settings())), tempfile.TemporaryFile() as words:
             login = door.new_login()
             port, child = _spawn(None if verbose else words, login)
             try:
                 with _connected(port, login):
                     yield lambda: _await(port, child, words)
+            except Exception as error:
+                if history.is_unavailable(error):
+                    raise CuveeError(history.locked(history.database(settings_text()))) from error
+                raise
             finally:
                 _stop(child)
 
@@ -111,7 +117,7 @@ def server_is_configured() -> bool:
     if "prefect" not in sys.modules:
         if os.environ.get("PREFECT_API_URL"):
             return True
-        if not any(word in _settings_text() for word in ADDRESS_WORDS):
+        if not any(word in settings_text() for word in ADDRESS_WORDS):
             return False
     from prefect.settings import get_current_settings
 
@@ -202,11 +208,11 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 def _unset(wanted: Mapping[str, str]) -> dict[str, str]:
     """Leave out what the environment, the .env file or a profile already says."""
-    text = _settings_text()
+    text = settings_text()
     return {name: value for name, value in wanted.items() if name not in os.environ and name.lower() not in text}
 
 
-def _settings_text() -> str:
+def settings_text() -> str:
     """Read the files in which Prefect looks for settings, in lower case; a missing one is empty."""
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))

@@ -20,8 +20,8 @@ from deploying import RECIPE, Place, basic, command, deployed
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from cuvee.deployments import daemons, environment, login
-from cuvee.schemas.errors import CuveeError
+from cuvee.deployments import daemons, environment, login, programs
+from cuvee.schemas.errors import CuveeError, RecipeError
 
 OPEN = {("GET", "/api/health"), ("GET", "/api/ready")}
 SOCKETS = [
@@ -257,12 +257,15 @@ def test_the_login_is_shown_once_and_kept_where_its_owner_alone_reads_it(place: 
         assert before not in log.read_text()
 
 
-def test_a_variable_that_the_running_worker_lacks_is_named(place: Place) -> None:
-    (place.folder / "news.yaml").write_text(RECIPE.replace("corpus: library", 'corpus: "${NEWS_NAME}"'))
-    asked = place.environment | {"NEWS_NAME": "news"}
-    refused = command(place.folder, asked, "deploy", "news.yaml", "--name", "news", "--detach")
-    assert refused.returncode == 2
-    assert "news.yaml names NEWS_NAME, which the worker that runs was not given" in refused.stderr
+def test_a_variable_that_the_running_worker_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEWS_NAME", "news")
+    monkeypatch.delenv("NEWS_KEY", raising=False)
+    named = {"NEWS_NAME", "NEWS_KEY", "AWS_PROFILE"}
+    worker = daemons.Daemon(name="worker", pid=1, born="", log="")
+    with pytest.raises(RecipeError, match=r"news\.yaml names NEWS_NAME, which the worker that runs was not given"):
+        programs.check_given(daemons.Standing(api="", daemons=(worker,)), named, "news.yaml")
+    programs.check_given(daemons.Standing(api="", daemons=(worker,), given=("NEWS_NAME",)), named, "news.yaml")
+    programs.check_given(daemons.Standing(api="", daemons=()), named, "news.yaml")
 
 
 def test_of_a_server_that_somebody_else_started_is_said_what_is_not_known(place: Place) -> None:

@@ -9,13 +9,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect import flow, task
+from prefect.exceptions import PrefectHTTPStatusError
 
 from cuvee.commands.progress import display
-from cuvee.flows import embedded
+from cuvee.flows import embedded, history
 from cuvee.flows.artifacts import artifact_key, mixture_markdown, step_table
 from cuvee.flows.runner import gather, task_runner
 from cuvee.schemas.errors import CuveeError, InputError, RecipeError
@@ -97,6 +100,39 @@ def test_a_server_that_cannot_start_is_reported_with_its_last_words(environment:
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith(f"{CuveeError.__module__}.CuveeError: the embedded Prefect server did not start")
     assert "PREFECT_API_URL" in last
+
+
+def test_a_locked_database_is_named(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    path = tmp_path / "prefect.db"
+    history.check()  # none is there yet
+    assert not path.exists()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE run (id)")
+        history.check()
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(history, "PATIENCE_S", 0.1)
+        with pytest.raises(CuveeError, match=rf"{path} is locked by another program; .* PREFECT_HOME=FOLDER"):
+            history.check()
+        script = "from cuvee.flows import embedded, history\nhistory.PATIENCE_S = 0.1\nwith embedded.api(): pass"
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment | {"PREFECT_HOME": str(tmp_path)}, capture_output=True
+        )
+        assert f"CuveeError: the Prefect database {path} is locked" in run.stderr.decode()
+        # One named elsewhere is what counts.
+        monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{tmp_path}/b.db?timeout=1")
+        assert history.database() == tmp_path / "b.db"
+        history.check()
+        monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql+asyncpg://h/d")
+        assert history.database() is None
+    request = httpx.Request("GET", "http://127.0.0.1/api")
+    for code, expected in ((503, True), (500, False)):
+        failed = PrefectHTTPStatusError("", request=request, response=httpx.Response(code, request=request))
+        assert history.is_unavailable(failed) == expected
+    busy = httpx.HTTPStatusError("", request=request, response=httpx.Response(503, request=request))
+    assert not history.is_unavailable(busy)  # an endpoint's, not Prefect's
 
 
 @pytest.mark.parametrize(
