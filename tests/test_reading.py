@@ -18,7 +18,7 @@ from cuvee.flows.curate import curate
 from cuvee.schemas.errors import IntegrityError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry
 from cuvee.schemas.records import PoolState
-from cuvee.storage.corpus import commit, move_tag, write_report
+from cuvee.storage.corpus import commit, move_tag, state_of, write_report, write_state
 from cuvee.storage.local import LocalStore
 from cuvee.storage.store import open_store
 
@@ -95,7 +95,9 @@ def altered(dataset: Dataset, **changes: object) -> Dataset:
 def without_reports(place: Path) -> Manifest:
     """Commit words@v0003, the same as v0002 without any report."""
     store = open_store(str(place))
-    manifest = opened(place).manifest.model_copy(update={"version": 3, "parent": 2, "reports": (), "ledger": ()})
+    manifest = opened(place).manifest
+    pool = write_state(store, "words", state_of(store, manifest).model_copy(update={"number": 3}))
+    manifest = manifest.model_copy(update={"version": 3, "parent": 2, "pool": pool, "reports": (), "ledger": ()})
     commit(store, manifest)
     move_tag(store, "words", "latest", TagEntry(version=3, by="tag", created="2026-01-01T00:00:00+00:00"))
     return manifest

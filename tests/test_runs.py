@@ -87,7 +87,7 @@ def test_the_last_runs_are_kept_and_only_ledgers_that_something_names(
         publish_plainly(recipe, store.uri)
     runs = store.keys("corpora/c/runs/")
     assert len(runs) == 3
-    named = {file.path for key in runs for file in corpus._run_end(store, key).ledger}
+    named = {file.path for key in runs for file in corpus._run_end(store, "c", key).ledger}
     assert set(store.keys("corpora/c/ledger/")) == {published, *named}
     assert len(named) == 3
 
