@@ -1,4 +1,4 @@
-"""Words: the unit of amounts and bounds, counted as its definition says, in every script."""
+"""Words: the unit of amounts and bounds, and what texts are compared by, as their definitions say, in every script."""
 
 import itertools
 import random
@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from cuvee.tasks.generators._prompts import cut_at_sentence
 from cuvee.tasks.ingest.normalise import measure
 from cuvee.tasks.words import counts
 from cuvee.tasks.words.counts import count_words, list_words
-from cuvee.tasks.words.words import SPACELESS
+from cuvee.tasks.words.kernel import shingle_sets, word_hashes
+from cuvee.tasks.words.words import SPACELESS, split_words
 
 PIECES = ("a", "Wört", "3", "我", "ガ", "ｶﾞ", "々", "〇", "ไท", "ย์", "ខ្មែរ", "မြန်", "ກີບ", "ꆈ", "𠀀", "འ", "한", "ﬁ")
 MARKS = ("。", "—", "...", "\u0301", "\u200b", "😀", "❤\ufe0f", " ", "\u3000", "\n", "\u00a0", "(", "₤")
@@ -129,3 +131,80 @@ def test_a_seed_without_spaces_is_cut_at_its_words() -> None:
     assert sum(1 for _ in list_words(cut_at_sentence(text))) == 999
     assert cut_at_sentence("河水 流过图书馆开放", characters=6) == "河水 流过图"
     assert cut_at_sentence("河水 unbroken", characters=6) == "河水"
+
+
+# ---- what texts are compared by
+
+COMPARED = [
+    ("हिन्दी में लिखा है।", ["हिन्दी", "में", "लिखा", "है"]),
+    ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+    ("বাংলা ভাষা", ["বাংলা", "ভাষা"]),
+    ("اللُّغَةُ العَرَبِيَّةُ", ["اللُّغَةُ", "العَرَبِيَّةُ"]),
+    ("שָׁלוֹם עוֹלָם", ["שָׁלוֹם", "עוֹלָם"]),
+    ("ที่นี่", ["ที่", "นี่"]),
+    ("น้ำ", ["น้ํ", "า"]),
+    ("ກິນເຂົ້າ", ["ກິ", "ນ", "ເ", "ຂົ້", "າ"]),
+    ("ភាសាខ្មែរ", ["ភា", "សា", "ខ្", "មែ", "រ"]),
+    ("မြန်မာ", ["မြ", "န်", "မာ"]),
+    ("日本語のPython3コード", ["日", "本", "語", "の", "python3", "コ", "ー", "ド"]),
+    ("か\u3099く", ["が", "く"]),
+    ("葛\U000e0100城", ["葛\U000e0100", "城"]),
+    ("tiếng Việt", ["tiếng", "việt"]),
+    (unicodedata.normalize("NFD", "Tiếng Việt"), ["tiếng", "việt"]),
+    ("I ❤\ufe0f you", ["i", "\ufe0f", "you"]),
+    ("1\ufe0f\u20e3 x", ["1\ufe0f\u20e3", "x"]),
+    ("२०२६ में", ["२०२६", "में"]),
+    ("๒๐ ปี", ["๒", "๐", "ปี"]),
+    ("İstanbul ILIK", ["i\u0307stanbul", "ilik"]),
+    ("STRASSE Straße ẞ", ["strasse", "straße", "ß"]),
+    ("ΟΔΟΣ ΣΟΦΟΣ", ["οδος", "σοφος"]),
+    ("МОСКВА ЁЖ", ["москва", "ёж"]),
+    ("x\u0303\u0323y_z", ["x\u0323\u0303y_z"]),
+    ("\u0301a", ["\u0301a"]),
+    ("बहु\u200dत", ["बहु", "त"]),
+    ("don´t", ["don", "\u0301t"]),
+    ("漢a\u0301字\u0301b", ["漢", "á", "字\u0301", "b"]),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), COMPARED)
+def test_a_combining_mark_continues_its_word(text: str, words: list[str]) -> None:
+    expected = [unicodedata.normalize("NFC", word) for word in words]
+    assert [unicodedata.normalize("NFC", word) for word in split_words(text)] == expected
+    assert word_hashes(pa.array([text])).hashes.tolist() == word_hashes(pa.array([" ".join(words)])).hashes.tolist()
+
+
+MARKED = st.lists(
+    st.sampled_from(
+        [
+            *"aÉ_3कषहไทย漢かㄅကក ,\n",
+            *"ािी्ँ़\u0e33\u0e35\u0e48\u3099\u0301\u0323\u064e\u05b8\u17d2\ufe0f",
+            "\U000e0100",
+            "´",
+        ]
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(MARKED.map("".join), max_size=5))
+def test_the_kernel_splits_as_the_definition_does_at_marks(texts: list[str]) -> None:
+    found, plain = word_hashes(pa.array(texts, pa.large_string())), [split_words(text) for text in texts]
+    assert np.diff(found.offsets).tolist() == list(map(len, plain))
+    words = pa.array([word for words in plain for word in words], pa.large_string())
+    assert found.hashes.tolist() == [word_hashes(words[place : place + 1]).hashes[0] for place in range(len(words))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("काका काकी चाचा चाची मामा मामी", "किकि कूकू चोचे चूची मूमी मेमे"),
+        ("மகன் மகள் மரம் மலர் மழை மனம்", "முகன் மூகள் மிரம் மாலர் மேழை மொனம்"),
+        ("কাকা কাকি চাচা চাচি মামা মামি", "কিকি কুকু চোচে চূচি মূমি মেমে"),
+        ("عَلِمَ كَتَبَ ذَهَبَ رَجُلٌ قَلَمٌ مَلِكٌ", "عُلِمَ كُتِبَ ذُهِبَ رِجْلٌ قَلَّمَ مَلَكٌ"),
+        ("คา ปา มา นา ลา ทา", "ค่า ป้า ม้า น่า ล้า ท่า"),
+    ],
+)
+def test_texts_that_differ_in_marks_are_not_near(one: str, other: str) -> None:
+    hashes, ends = shingle_sets(pa.array([one, other]), 2)
+    assert len(set(hashes[: ends[1]]) & set(hashes[ends[1] :])) / len(set(hashes)) < 0.5

@@ -19,7 +19,7 @@ from pydantic import Field
 from cuvee.tasks.filters import FilterOptions, above, first_reason
 from cuvee.tasks.words.kernel import Int64s, Text, Uint64s, word_hashes
 
-VERSION = 1
+VERSION = 2
 READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {"line_words": pl.Int64()}
 

@@ -38,7 +38,7 @@ from cuvee.tasks.measure.n_grams import (
 from cuvee.tasks.words.kernel import Int64s, Text, Uint64s, word_hashes
 
 # A change of what is found, or of the shares, makes stored results void: raise it.
-VERSION = 1
+VERSION = 2
 MIN_WORDS = 8
 # Text scanned at a time: its words and n-grams, about five times as many bytes, stay in the processor's cache.
 _SLICE_BYTES = 1 << 20

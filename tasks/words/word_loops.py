@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 
-from cuvee.tasks.words.words import ALONE, COMPLEX, SEPARATOR
+from cuvee.tasks.words.words import ALONE, COMPLEX, MARK, SEPARATOR
 
 Function = TypeVar("Function")
 
@@ -29,7 +29,8 @@ _gather = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bi
 # What a word of so many bytes, 16 for longer ones, has in its first and second chunk.
 _first_masks = np.array([(1 << (8 * min(size, 8))) - 1 for size in range(17)], np.uint64)
 _second_masks = np.array([(1 << (8 * max(size - 8, 0))) - 1 for size in range(17)], np.uint64)
-_complex, _alone, _separator = np.uint32(COMPLEX), np.uint32(ALONE), np.uint32(SEPARATOR)
+_complex, _alone, _mark, _separator = np.uint32(COMPLEX), np.uint32(ALONE), np.uint32(MARK), np.uint32(SEPARATOR)
+_point = np.uint32(0x1FFFFF)  # the bits of a code that are a code point
 
 
 def compiled(function: Function) -> Function:
@@ -117,10 +118,10 @@ def _patch(source: Any, table: Any, folded: Any, eights: Any) -> bool:
         if code == _separator:
             for k in range(width):
                 folded[i + k] = _space
-        elif code & _alone or _width(code) != width:
+        elif code & _alone or _width(np.uint32(code & _point)) != width:
             return False
         else:
-            _encode(code, width, folded, i)
+            _encode(np.uint32(code & _point), width, folded, i)
         i = _ascii_end(folded, eights, i + width, len(source))
     return True
 
@@ -130,8 +131,14 @@ def _rewrite(source: Any, table: Any, folded: Any) -> int:
     """Fold a text whose characters change width or need spaces around them; return the length."""
     i = 0
     size = 0
+    # Whether the word before is a character that stands alone: then all but marks begins another.
+    closed = False
     while i < len(source):
         if source[i] < _high:
+            if closed:
+                folded[size] = _space
+                size += 1
+                closed = False
             folded[size] = _fold_byte(source[i])
             i += 1
             size += 1
@@ -140,17 +147,16 @@ def _rewrite(source: Any, table: Any, folded: Any) -> int:
         i += width
         code = _code(table, point)
         alone = code & _alone
-        if alone or code == _separator:
+        if alone or code == _separator or (closed and not code & _mark):
             folded[size] = _space
             size += 1
-        code = np.uint32(code & ~_alone)
+            closed = False
         if code != _separator:
+            code = np.uint32(code & _point)
             width = _width(code)
             _encode(code, width, folded, size)
             size += width
-        if alone:
-            folded[size] = _space
-            size += 1
+        closed = closed or alone != 0
     return size
 
 

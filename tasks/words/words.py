@@ -2,9 +2,9 @@
 
 A text is brought to Unicode NFKC, then lower-cased (full mapping, final sigma included), each exactly once and in this
 order; the lower-cased text is not normalised again. Its words are the maximal runs of letters (general category L),
-digits (N) and underscores, except that a letter or digit of a script written without spaces (SPACELESS) is a word of
-its own. Combining marks that NFKC leaves over are separators, as they are for Python's regular expressions.
-`split_words` says the same in plain Python; tests hold the kernel against it.
+digits (N), combining marks (M) and underscores, except that a letter or digit of a script written without spaces
+(SPACELESS) is a word of its own, with the marks behind it. Marks are vowels and tones in many scripts: Python's regular
+expressions cut Hindi at each. `split_words` says the same in plain Python; tests hold the kernel against it.
 
 The kernel needs no string operation for most texts: `code_table` says what each code point becomes on its own. Texts
 with a code point that acts on its neighbours or becomes several (COMPLEX) go through `normalise` first, which takes
@@ -52,9 +52,12 @@ SPACELESS = (
 
 # Codes of `code_table` beside plain code points.
 SEPARATOR = 0
+MARK = 1 << 29  # added to a combining mark
 ALONE = 1 << 30  # added to a code point that is a word of its own
 COMPLEX = 1 << 31
 
+# Planes 4 to 13 hold no letters, and the last marks are variation selectors.
+_PLANES_END, _MARKS_END = 0x40000, 0xE01F0
 TABLE_SIZE = 0x20000  # code points from here on are rare and count as COMPLEX
 _VARIATIONS = range(0xFE00, 0xFE10)  # marks that follow emoji; they neither move nor compose
 _SIGMA = 0x3A3  # its lower case depends on its neighbours
@@ -65,15 +68,16 @@ _COMPOSING = (range(0x1160, 0x1200), range(0xD7B0, 0xD800), range(0x16D40, 0x16D
 def split_words(text: str) -> list[str]:
     """Return the words of a text, in order: the definition, written for reading and for tests, not for speed."""
     words: list[str] = []
-    running = False
+    behind = alone = False  # what stands before: a character of a word, and one that takes marks only
     for character in unicodedata.normalize("NFKC", text).lower():
-        is_word = character == "_" or unicodedata.category(character)[0] in "LN"
-        alone = is_word and _stands_alone(ord(character))
-        if is_word and running and not alone:
+        kind = unicodedata.category(character)[0]
+        is_word, is_mark = character == "_" or kind in "LNM", kind == "M"
+        own = kind in "LN" and _stands_alone(ord(character))
+        if is_word and behind and (is_mark or (not own and not alone)):
             words[-1] += character
         elif is_word:
             words.append(character)
-        running = is_word and not alone
+        behind, alone = is_word, own or (alone and is_mark)
     return words
 
 
@@ -94,24 +98,26 @@ def normalise(text: pa.Array) -> pa.Array:
 
 @functools.cache
 def plain_table() -> npt.NDArray[np.uint32]:
-    """Return what each code point below 0x40000 of a normalised text is: SEPARATOR, or itself (+ ALONE).
+    """Return what each code point below `_MARKS_END` of a normalised text is: SEPARATOR, or itself (+ ALONE or MARK).
 
     All from there on are separators.
     """
-    points = np.array([point for point in range(0x40000) if not 0xD800 <= point < 0xE000], np.uint32)
+    points = np.array([*range(0xD800), *range(0xE000, _PLANES_END), *range(0xE0000, _MARKS_END)], np.uint32)
     characters = pl.Series(list(map(chr, points.tolist())))
-    table = np.full(0x40000, SEPARATOR, np.uint32)
+    table = np.full(_MARKS_END, SEPARATOR, np.uint32)
     letters = points[characters.str.contains(r"^[\p{L}\p{N}_]$").to_numpy()]
     table[letters] = letters
     for first, last in SPACELESS:
         part = table[first : last + 1]
         part[part != SEPARATOR] |= ALONE
+    marks = points[characters.str.contains(r"^\p{M}$").to_numpy()]
+    table[marks] = marks | MARK
     return table
 
 
 @functools.cache
 def code_table() -> npt.NDArray[np.uint32]:
-    """Return what each code point below TABLE_SIZE becomes: SEPARATOR, a code point (+ ALONE), or COMPLEX."""
+    """Return what each code point below TABLE_SIZE becomes: SEPARATOR, a code point (+ ALONE or MARK), or COMPLEX."""
     points = np.array([point for point in range(TABLE_SIZE) if not 0xD800 <= point < 0xE000])
     texts = normalise(pa.array(map(chr, points.tolist()), pa.large_string()))
     plain = plain_table()
