@@ -28,7 +28,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test lock clean
+.PHONY: help demo setup setup-dev test bombs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 	.venv/bin/ruff format --check .
 	cd .venv && bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p cuvee
 	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile
+
+bombs: setup-dev ## set up, then read small files that ask for much, and print the time and memory that each took
+	.venv/bin/python -m tests.bombs
 
 lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that still fit (UPGRADE=1: newest)
 	$(call resolve,requirements.lock)

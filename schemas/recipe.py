@@ -94,6 +94,10 @@ class Ingest(Frozen):
     shard_mb: int = Field(64, ge=1, le=1024, description="text a shard holds at most, MB")
     max_bad_rows: Share = Field(0.01, description="share of unreadable rows in a source that stops the run")
     min_date: date | None = Field(None, description="documents with an older date are dropped")
+    # A record is held in memory a few times over: a worker stays under 1 GB.
+    max_row_mb: int = Field(64, ge=1, le=1024, description="size of one record, MB; a longer one is unreadable")
+    # gzip makes at most 1,032 of one; text ten.
+    max_expansion: int = Field(1000, ge=1, description="decoded / stored bytes of a file, judged past 256 MB")
 
 
 class FilterSpec(BaseModel):

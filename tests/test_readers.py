@@ -22,11 +22,12 @@ from cuvee.tasks.readers import BadRow, Batch
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
 
-def gather(content, path="x.jsonl", fields=None, batch_bytes=8 << 20, format=None):
+def gather(content, path="x.jsonl", fields=None, batch_bytes=8 << 20, format=None, row_mb=64):
     """Read bytes to the end: all rows, all bad rows, the number of batches."""
     detected, compression = readers.detect(path)
     stream = content if hasattr(content, "read") else io.BytesIO(content)
-    batches = list(readers.read(path, stream, format or detected, compression, fields or {}, batch_bytes))
+    wanted = format or detected, compression, fields or {}, batch_bytes
+    batches = list(readers.read(path, stream, *wanted, row_mb=row_mb))
     for batch in batches:
         assert batch.rows.schema == readers.SCHEMA
     rows = pl.concat([readers.SCHEMA.to_frame(), *(batch.rows for batch in batches)])
@@ -165,13 +166,12 @@ def test_a_json_array_is_refused_with_a_way_out():
         gather(b'[\n  {"text": "a"}\n]\n', "x.json")
 
 
-def test_a_record_over_the_limit_is_a_bad_row_and_its_neighbours_stay(monkeypatch):
-    monkeypatch.setattr("cuvee.tasks.readers._bytes.MAX_RECORD_BYTES", 3 << 20)
+def test_a_record_over_the_limit_is_a_bad_row_and_its_neighbours_stay():
     long = {"text": "x" * (5 << 20)}
-    rows, bad, _ = gather(json_lines({"text": "a"}, long, {"text": "b"}, long))
+    rows, bad, _ = gather(json_lines({"text": "a"}, long, {"text": "b"}, long), row_mb=3)
     assert rows["row"].to_list() == [0, 2]
     assert [(each.row, each.line) for each in bad] == [(1, 2), (3, 4)]
-    assert "MiB" in bad[0].reason
+    assert "over 3 MB (ingest.max_row_mb)" in bad[0].reason
 
 
 @given(
@@ -336,9 +336,8 @@ def test_a_zstd_window_that_is_too_large_is_named():
     assert "window of 4,294,967,296 bytes" in bad[0].reason
 
 
-def test_a_csv_line_over_the_limit_is_a_bad_row(monkeypatch):
-    monkeypatch.setattr("cuvee.tasks.readers._bytes.MAX_RECORD_BYTES", 3 << 20)
-    rows, bad, _ = gather(b"text\na\n" + b"x" * (5 << 20) + b"\nb\n", "x.csv")
+def test_a_csv_line_over_the_limit_is_a_bad_row():
+    rows, bad, _ = gather(b"text\na\n" + b"x" * (5 << 20) + b"\nb\n", "x.csv", row_mb=3)
     assert rows["text"].to_list() == ["a", "b"]
     assert [(each.row, each.line) for each in bad] == [(1, 3)]
 

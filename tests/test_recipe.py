@@ -43,7 +43,13 @@ sources:
     robots: []
     vanished: keep
     fetch: {max_mb: 10000, timeout_s: 3600, private_addresses: false}
-ingest: {mask: [email, ip, phone, card, iban], shard_mb: 64, max_bad_rows: 0.01, min_date: null}
+ingest:
+  mask: [email, ip, phone, card, iban]
+  shard_mb: 64
+  max_bad_rows: 0.01
+  min_date: null
+  max_row_mb: 64
+  max_expansion: 1000
 filters: []
 holdout: {share: 0.005}
 generate:

@@ -29,6 +29,7 @@ from warcio.warcwriter import WARCWriter
 from cuvee.tasks import filters, readers
 from cuvee.tasks.filters.opt_out import reservations
 from cuvee.tasks.readers import _members
+from cuvee.tasks.readers._bounds import Bounds
 
 TEXTS = documents(12)
 DAY = "2021-05-06T07:08:09Z"
@@ -80,9 +81,9 @@ def site() -> Iterator[tuple[str, int]]:
 class Read:
     """All that a reader gives."""
 
-    def __init__(self, content: bytes, name: str = "x.warc.gz") -> None:
+    def __init__(self, content: bytes, name: str = "x.warc.gz", row_mb: int = 64) -> None:
         format, compression = readers.detect(name)
-        batches = list(readers.read(name, io.BytesIO(content), format, compression, {}))
+        batches = list(readers.read(name, io.BytesIO(content), format, compression, {}, row_mb=row_mb))
         self.rows = pl.concat([readers.SCHEMA.to_frame(), *(batch.rows for batch in batches)])
         self.bad = [bad for batch in batches for bad in batch.bad]
         self.skipped: dict[str, int] = {}
@@ -320,17 +321,13 @@ def test_zstd_with_a_dictionary_frame_is_read(packed: bool) -> None:
     assert Read(bytes(broken), "x.warc.zst").urls == addresses(0, *range(2, 10))
 
 
-def test_a_record_over_the_limit_costs_itself_and_images_over_it_are_no_bad_rows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for module in ("_members", "_records", "_http", "_bytes"):
-        monkeypatch.setattr(f"cuvee.tasks.readers.{module}.MAX_RECORD_BYTES", 100_000)
-    large = b"word " * 100_000
+def test_a_record_over_the_limit_costs_itself_and_images_over_it_are_no_bad_rows() -> None:
+    large = b"word " * 400_000
     parts = archive(4)
     parts[1] = record(response(large), url="http://a.example/1")
     parts[2] = record(response(large, kind="image/png"), url="http://a.example/2")
     for name, compress in COMPRESS.items():
-        read = Read(b"".join(map(compress, parts)), name)
+        read = Read(b"".join(map(compress, parts)), name, row_mb=1)
         assert read.urls == addresses(0, 3)
         assert [(bad.row, "the record is over" in bad.reason) for bad in read.bad] == [(1, True)]
         assert read.skipped == {"response of type image/*": 1}
@@ -348,7 +345,7 @@ def test_memory_is_bounded_by_a_record_however_large_a_compressed_file() -> None
             return self.member
 
     stream = Counting()
-    pieces = _members.pieces(stream, lambda head: head.startswith(b"WARC/"), "gzip")  # type: ignore[arg-type]
+    pieces = _members.pieces(stream, lambda head: head.startswith(b"WARC/"), "gzip", Bounds())  # type: ignore[arg-type]
     for _ in range(50):
         next(pieces)
     assert stream.given < 60 * len(stream.member) + (1 << 18) * 2
@@ -401,8 +398,8 @@ def test_a_body_that_ends_early_gives_what_is_there(body: bytes, headers: list[s
         (gzip.compress(BODY)[:-8] + bytes(8), "gzip", "compressed body is broken"),
         (b"no brotli at all", "br", "compressed body is broken"),
         (BODY, "compress", "content encoding 'compress'"),
-        (gzip.compress(bytes(80 << 20)), "gzip", "64 MiB"),
-        (zstandard.compress(bytes(80 << 20)), "zstd", "64 MiB"),
+        (gzip.compress(bytes(80 << 20)), "gzip", "64 MB"),
+        (zstandard.compress(bytes(80 << 20)), "zstd", "64 MB"),
     ],
 )
 def test_a_body_that_cannot_be_decoded_is_a_bad_row(body: bytes, encoding: str, reason: str) -> None:

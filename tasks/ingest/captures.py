@@ -21,6 +21,7 @@ from cuvee.tasks.ingest import robots
 from cuvee.tasks.ingest.sources import expand
 from cuvee.tasks.readers import _http, _records, compression_of
 from cuvee.tasks.readers._batch import InvalidRowError
+from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError, size_of
 from cuvee.tasks.readers._bytes import whole
 
 # Columns: host, with its port where it is not the scheme's, or ANY_HOST; kind: robots | tdmrep; day, date.min where a
@@ -102,23 +103,24 @@ def host_of(authority: str) -> str:
 
 def _captures(path: str, stream: BinaryIO, compression: str | None) -> Iterator[tuple[str, str, str, bytes | None]]:
     """Yield host, kind, moment (ISO, from the day on) and content of each capture; content null where not known."""
+    bounds = Bounds(stored=size_of(stream))
     name = Path(path).name.lower().removesuffix(".gz").removesuffix(".zst")
     if not name.endswith(_ARCHIVES):
         host, kind, day = named(path)
         try:
-            yield host, kind, day, whole(stream, compression)
+            yield host, kind, day, whole(stream, compression, bounds)
         except InvalidRowError as error:
             raise InputError(f"{path}: {error}") from None
         return
-    for record in _records.records(stream, compression):
+    for record in _records.records(stream, compression, bounds):
         if isinstance(record, _records.Record) and record.block is not None:
             address = re.match(ADDRESS, record.headers.get("warc-target-uri", "").strip("<> "))
             if address and (wanted := _KINDS.get(address[2].partition("?")[0])):
                 moment = record.headers.get("warc-date", "")
-                yield host_of(address[1]), wanted, moment, _content(record.headers, record.block)
+                yield host_of(address[1]), wanted, moment, _content(record.headers, record.block, bounds)
 
 
-def _content(headers: Mapping[str, str], block: bytes) -> bytes | None:
+def _content(headers: Mapping[str, str], block: bytes, bounds: Bounds) -> bytes | None:
     if headers.get("warc-type") == "resource":
         return block
     if headers.get("warc-type") != "response":
@@ -127,8 +129,8 @@ def _content(headers: Mapping[str, str], block: bytes) -> bytes | None:
         response = _http.parse(block)
         if 400 <= response.status < 500:
             return b""
-        return _http.content(response) if 200 <= response.status < 300 else None
-    except InvalidRowError:
+        return _http.content(response, bounds) if 200 <= response.status < 300 else None
+    except (InvalidRowError, EndsEarlyError):
         return None
 
 

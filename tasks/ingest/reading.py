@@ -6,7 +6,7 @@ What the recipe declares of a source (origin, licence, domain, dates) is applied
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -67,7 +67,8 @@ def reading_key(source: Source, ingest: Ingest) -> str:
     (`Run.readings`).
     """
     fields = source.fields.model_dump() | {"origin": source.origin_field}
-    return canonical_sha256([source.format, fields, source.date_format, sorted(ingest.mask), READING_VERSION])
+    limits = [ingest.max_row_mb, ingest.max_expansion]
+    return canonical_sha256([source.format, fields, source.date_format, sorted(ingest.mask), limits, READING_VERSION])
 
 
 def key(run: Run, batch: Batch) -> str:
@@ -101,8 +102,8 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
     pieces = (shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
     folder = pool_folder(run.corpus, STEP)
     shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
-    bad = reading.bad
-    unreadable = [write_table(store, folder, pl.DataFrame(bad, UNREADABLE).to_arrow())] if bad else []
+    bad = pl.concat([UNREADABLE.to_frame(), *reading.bad])
+    unreadable = [write_table(store, folder, bad.to_arrow())] if bad.height else []
     names = {file.sha256: file.id for file in batch.files}
     undated, _ = mask(pl.Series(reading.undated[:MOST_FAULTS_TOLD], dtype=pl.String), options.mask)
     report = IngestReport(
@@ -111,7 +112,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         shards=len(shards),
         files=tuple(reading.files),
         masked=masked,
-        faults=tuple(_fault(names[row["file"]], row) for row in bad[:MOST_FAULTS_TOLD]),
+        faults=tuple(_fault(names[row["file"]], row) for row in bad.head(MOST_FAULTS_TOLD).to_dicts()),
         undated=tuple(undated),
         filled=tuple(sorted(reading.filled)),
     )
@@ -124,19 +125,19 @@ class _Reading:
     def __init__(self, run: Run, store: Store, source: Source) -> None:
         self.run, self.store, self.source = run, store, source
         self.files: list[ReadFile] = []
-        self.bad: list[dict[str, Any]] = []
+        self.bad: list[pl.DataFrame] = []
         self.undated: list[str] = []
         self.filled: set[str] = set()
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
         """Yield readable rows, `created` as a date, with the SHA-256 of their file in the column `file`."""
         for file in files:
-            rows, bad, undated = 0, len(self.bad), 0
+            rows = bad = undated = 0
             skipped: dict[str, int] = {}
             format, compression = self._format(file)
             try:
                 for read in self._read(file, format, compression):
-                    self._fail(file, ((b.row, b.line, b.reason) for b in read.bad))
+                    bad += self._fail(file, [(b.row, b.line, b.reason) for b in read.bad])
                     rows += read.rows.height
                     for kind, count in read.skipped.items():
                         skipped[kind] = skipped.get(kind, 0) + count
@@ -147,9 +148,9 @@ class _Reading:
                     undated += self._tell_undated(file, read.rows.filter(found["looks"]))
                     yield read.rows.with_columns(found["created"], file=pl.lit(file.sha256))
             except InputError as error:
-                known = rows + len(self.bad) - bad
+                known = rows + bad
                 lost = range(known, max(error.rows, known + 1))
-                self._fail(file, ((row, None, str(error)) for row in lost))
+                bad += self._fail(file, [(row, None, str(error)) for row in lost])
             _check_unchanged(file)
             self.files.append(
                 ReadFile(
@@ -157,7 +158,7 @@ class _Reading:
                     id=file.id,
                     document=readers.is_one_document(format),
                     rows=rows,
-                    unreadable=len(self.bad) - bad,
+                    unreadable=bad,
                     skipped=dict(sorted(skipped.items())),
                     undated=undated,
                 )
@@ -170,9 +171,12 @@ class _Reading:
             self.undated += [f"{file.id}: row {row}: {created!r}" for row, created in first.iter_rows()]
         return rows.height
 
-    def _fail(self, file: SourceFile, faults: Iterable[tuple[int, int | None, str]]) -> None:
-        names = ("row", "line", "reason")
-        self.bad.extend({"file": file.sha256, **dict(zip(names, fault, strict=True))} for fault in faults)
+    def _fail(self, file: SourceFile, faults: Sequence[tuple[int, int | None, str]]) -> int:
+        """Note unreadable rows; returns how many."""
+        if faults:
+            named = [(file.sha256, *fault) for fault in faults]
+            self.bad.append(pl.DataFrame(named, UNREADABLE, orient="row"))
+        return len(faults)
 
     def _format(self, file: SourceFile) -> tuple[str, str | None]:
         if self.source.format != readers.AUTO:
@@ -184,7 +188,16 @@ class _Reading:
         if self.source.origin_field:
             fields["origin"] = self.source.origin_field
         with fetch.opened(self.run, self.store, file) if file.fetched else open(file.path, "rb") as stream:
-            yield from readers.read(file.id, stream, format, compression, fields)
+            limits = self.run.recipe.ingest
+            yield from readers.read(
+                file.id,
+                stream,
+                format,
+                compression,
+                fields,
+                row_mb=limits.max_row_mb,
+                expansion=limits.max_expansion,
+            )
 
 
 def _check_unchanged(file: SourceFile) -> None:

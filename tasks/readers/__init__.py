@@ -13,7 +13,8 @@ from typing import BinaryIO, Protocol, cast
 from cuvee.schemas.address import shown
 from cuvee.schemas.errors import RecipeError
 from cuvee.tasks import shelf
-from cuvee.tasks.readers._batch import FIELDS, MAX_RECORD_BYTES, SCHEMA, BadRow, Batch, complete_fields
+from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch, complete_fields
+from cuvee.tasks.readers._bounds import Bounds, size_of
 from cuvee.tasks.readers._bytes import COMPRESSIONS
 from cuvee.tasks.readers._dates import ISO_DATE
 
@@ -21,7 +22,6 @@ __all__ = [
     "AUTO",
     "FIELDS",
     "ISO_DATE",
-    "MAX_RECORD_BYTES",
     "SCHEMA",
     "BadRow",
     "Batch",
@@ -51,9 +51,12 @@ class Reader(Protocol):
     ONE_DOCUMENT: bool
 
     def read(
-        self, path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+        self, path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
     ) -> Iterator[Batch]:
-        """Read a file; the arguments are those of `cuvee.tasks.readers.read`, `fields` complete."""
+        """Read a file; the arguments are those of `cuvee.tasks.readers.read`, `fields` complete.
+
+        bounds: what the file may take of the machine; of it, `lines`, `whole` and `pieces` see to how far it expands.
+        """
 
 
 def names() -> list[str]:
@@ -114,6 +117,9 @@ def read(
     compression: str | None,
     fields: Mapping[str, str],
     batch_bytes: int = 8 << 20,
+    *,
+    row_mb: int = 64,
+    expansion: int = 1000,
 ) -> Iterator[Batch]:
     """Read a source file in batches of about `batch_bytes` (> 0), in file order.
 
@@ -123,6 +129,8 @@ def read(
     archives the records that hold no document, which `skipped` counts by kind.
     Values that are no strings are rendered: numbers and lists as JSON, dates and timestamps as ISO 8601; text must be a
     string. Blank cells are null, except in text. An empty file gives nothing.
+    row_mb: MB that one record may hold, a bad row above; expansion: decoded / stored bytes of the file from 256 MB on,
+    beyond which it is not read further. Memory is bounded by them.
     Raises RecipeError for an unknown format, compression or column at once, and InputError, at the first batch, when
     the file as a whole cannot be read.
     """
@@ -131,7 +139,8 @@ def read(
     reader = _found()[0][format]
     if compression not in (None, *COMPRESSIONS.values()) or (compression and not reader.COMPRESSIBLE):
         raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")
-    return reader.read(path, stream, compression, complete_fields(fields), batch_bytes)
+    bounds = Bounds(row_mb, expansion, size_of(stream), batch_bytes)
+    return reader.read(path, stream, compression, complete_fields(fields), bounds)
 
 
 @functools.cache

@@ -17,13 +17,11 @@ SEEN: dict[str, type[pl.DataType]] = {"content_type": pl.String, "opt_out": pl.S
 _TYPES: dict[str, type[pl.DataType]] = {"row": pl.Int64, **dict.fromkeys(FIELDS, pl.String), **SEEN}
 SCHEMA = pl.Schema(_TYPES)
 
-# One record may hold this much; a longer one is a bad row, so that one broken file cannot take the memory.
-MAX_RECORD_BYTES = 64 << 20
 # What a row costs beside its text: eight cells of Python objects while a batch is collected.
 ROW_OVERHEAD_BYTES = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadRow:
     """A record that cannot be read. row: 0-based in the file; line: 1-based, None where a format has no lines."""
 

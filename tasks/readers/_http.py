@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, InvalidRowError
-from cuvee.tasks.readers._bytes import too_long
+from cuvee.tasks.readers._batch import InvalidRowError
+from cuvee.tasks.readers._bounds import Bounds
 from cuvee.tasks.readers._records import header_lines
 
 _STATUS = re.compile(rb"(?:HTTP/\d(?:\.\d+)?|ICY)\s+(\d{3})(?:\s|$)")
@@ -51,17 +51,20 @@ def parse(block: bytes) -> Response:
     return Response(int(status.group(1)) if status else 200, header_lines(head if status else b"\n" + head), body)
 
 
-def content(response: Response) -> bytes:
-    """Decode a response's body; raises InvalidRowError where it is broken, too long, or of an unknown encoding."""
+def content(response: Response, bounds: Bounds) -> bytes:
+    """Decode a response's body; raises InvalidRowError where it is broken, too long, or of an unknown encoding.
+
+    Raises EndsEarlyError where it passes what the file may decode to.
+    """
     body = response.body
     if "chunked" in response.header("transfer-encoding").lower():
         body = _joined(body)
     encodings = [name.strip().lower() for name in response.header("content-encoding").split(",")]
     for name in reversed(encodings):
         if body and name not in ("", "identity", "none", "utf-8"):
-            body = _decoded(body, name)
-    if len(body) > MAX_RECORD_BYTES:
-        raise InvalidRowError(too_long())
+            body = _decoded(body, name, bounds)
+    if len(body) > bounds.row_bytes:
+        raise InvalidRowError(bounds.too_long())
     return body
 
 
@@ -85,22 +88,22 @@ def _joined(body: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _decoded(body: bytes, name: str) -> bytes:
+def _decoded(body: bytes, name: str, bounds: Bounds) -> bytes:
     if name in ("gzip", "x-gzip"):
-        return _inflated(body, 31) if body.startswith(b"\x1f\x8b") else body
+        return _inflated(body, 31, bounds) if body.startswith(b"\x1f\x8b") else body
     if name == "deflate":
         try:
-            return _inflated(body, 15)
+            return _inflated(body, 15, bounds)
         except InvalidRowError:  # servers send it with and without the zlib header
-            return _inflated(body, -15)
+            return _inflated(body, -15, bounds)
     if name == "zstd" and not body.startswith(b"\x28\xb5\x2f\xfd"):
         return body
     if name in ("br", "zstd"):
-        return _streamed(body, {"br": "brotli", "zstd": "zstd"}[name])
+        return _streamed(body, {"br": "brotli", "zstd": "zstd"}[name], bounds)
     raise InvalidRowError(f"the content encoding {name[:40]!r} is not known")
 
 
-def _inflated(body: bytes, bits: int) -> bytes:
+def _inflated(body: bytes, bits: int, bounds: Bounds) -> bytes:
     parts: list[bytes] = []
     size = 0
     while body.startswith(b"\x1f\x8b") or not parts:
@@ -111,8 +114,9 @@ def _inflated(body: bytes, bits: int) -> bytes:
                 body = b""
                 parts.append(piece)
                 size += len(piece)
-                if size > MAX_RECORD_BYTES:
-                    raise InvalidRowError(too_long())
+                bounds.spend(len(piece))
+                if size > bounds.row_bytes:
+                    raise InvalidRowError(bounds.too_long())
                 if not piece and not inflater.unconsumed_tail:
                     break
         except zlib.error as error:
@@ -123,7 +127,7 @@ def _inflated(body: bytes, bits: int) -> bytes:
     return b"".join(parts)
 
 
-def _streamed(body: bytes, codec: str) -> bytes:
+def _streamed(body: bytes, codec: str, bounds: Bounds) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
@@ -131,8 +135,9 @@ def _streamed(body: bytes, codec: str) -> bytes:
             while piece := plain.read(_PIECE_BYTES):
                 parts.append(piece)
                 size += len(piece)
-                if size > MAX_RECORD_BYTES:
-                    raise InvalidRowError(too_long())
+                bounds.spend(len(piece))
+                if size > bounds.row_bytes:
+                    raise InvalidRowError(bounds.too_long())
     except OSError as error:
         raise InvalidRowError(f"the compressed body is broken: {error}") from error
     return b"".join(parts)

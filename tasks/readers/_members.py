@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, InvalidRowError
+from cuvee.tasks.readers._batch import InvalidRowError
+from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError
 from cuvee.tasks.readers._bytes import MOST_WINDOW_BYTES
 
 _READ_BYTES = 1 << 18
@@ -42,13 +43,23 @@ class Piece:
     fault: str | None = None
 
 
-def pieces(stream: BinaryIO, begins: Callable[[bytes], bool], compression: str | None) -> Iterator[Piece]:
+def pieces(
+    stream: BinaryIO, begins: Callable[[bytes], bool], compression: str | None, bounds: Bounds
+) -> Iterator[Piece]:
     """Give the plain bytes of an archive; the first bytes tell whether and how it is compressed.
 
     begins: whether some first bytes are those of a record. compression: what the name says, for a file whose first
-    bytes are broken.
+    bytes are broken. What passes the bounds is a fault behind which nothing follows.
     """
-    window = _Window(stream)
+    try:
+        yield from _pieces(_Window(stream, bounds.row_bytes), begins, compression, bounds)
+    except EndsEarlyError as error:
+        yield Piece(b"", 0, starts=True, fault=str(error))
+
+
+def _pieces(
+    window: "_Window", begins: Callable[[bytes], bool], compression: str | None, bounds: Bounds
+) -> Iterator[Piece]:
     head = window.peek(_HEAD_BYTES)
     skippable = len(head) >= 4 and struct.unpack("<I", head[:4])[0] & 0xFFFFFFF0 == 0x184D2A50
     if head.startswith(_ZSTD) or skippable:
@@ -61,7 +72,7 @@ def pieces(stream: BinaryIO, begins: Callable[[bytes], bool], compression: str |
         while content := window.take(_READ_BYTES):
             yield Piece(content, window.position - len(content), starts=window.position == len(content))
     elif compression == "gzip":
-        yield from _members(window, _GZIP, lambda: zlib.decompressobj(31), begins)
+        yield from _members(window, _GZIP, lambda: zlib.decompressobj(31), begins, bounds)
     else:
         try:
             dictionary = _dictionary(window)
@@ -69,18 +80,18 @@ def pieces(stream: BinaryIO, begins: Callable[[bytes], bool], compression: str |
             yield Piece(b"", 0, fault=f"the dictionary of the file cannot be read: {error}")
             return
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MOST_WINDOW_BYTES)
-        yield from _members(window, _ZSTD, decompressor.decompressobj, begins)
+        yield from _members(window, _ZSTD, decompressor.decompressobj, begins, bounds)
 
 
 class _Window:
     """The bytes of a stream from `start` to what was read, of which those before `position` are taken.
 
-    `mark` drops what is taken; what was taken since can be taken again with `rewind`. It holds at most
-    MAX_RECORD_BYTES.
+    `mark` drops what is taken; what was taken since can be taken again with `rewind`. It holds about
+    `most` bytes.
     """
 
-    def __init__(self, stream: BinaryIO):
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, most: int):
+        self._stream, self._most = stream, most
         self._held = bytearray()
         self.start = self.position = 0
 
@@ -89,7 +100,7 @@ class _Window:
             more = self._stream.read(_READ_BYTES)
             if not more:
                 return
-            if len(self._held) > MAX_RECORD_BYTES:  # a file that is one member: only its end can be searched again
+            if len(self._held) > self._most:  # a file that is one member: only its end can be searched again
                 self.mark()
             self._held += more
 
@@ -130,7 +141,7 @@ class _Window:
 
 
 def _members(
-    window: _Window, magic: bytes, decompressor: Callable[[], Any], begins: Callable[[bytes], bool]
+    window: _Window, magic: bytes, decompressor: Callable[[], Any], begins: Callable[[bytes], bool], bounds: Bounds
 ) -> Iterator[Piece]:
     while True:
         window.mark()
@@ -146,7 +157,7 @@ def _members(
             continue
         fault, given = "no compressed record begins here", False
         if head.startswith(magic):
-            fault, given = yield from _member(window, decompressor(), begins)
+            fault, given = yield from _member(window, decompressor(), begins, bounds)
         if fault:
             # A member that gave nothing is a loss of its own, and no fault of the record before it.
             yield Piece(b"", offset, starts=not given, fault=fault)
@@ -154,7 +165,9 @@ def _members(
             _go_on(window, magic, decompressor, begins)
 
 
-def _member(window: _Window, member: Any, begins: Callable[[bytes], bool]) -> Generator[Piece, None, tuple[str, bool]]:
+def _member(
+    window: _Window, member: Any, begins: Callable[[bytes], bool], bounds: Bounds
+) -> Generator[Piece, None, tuple[str, bool]]:
     """Give one member's bytes; returns what is wrong with it, empty for nothing, and whether it gave any."""
     offset, head, given = window.position, b"", False
     while not member.eof:
@@ -162,6 +175,7 @@ def _member(window: _Window, member: Any, begins: Callable[[bytes], bool]) -> Ge
         fault = "" if chunk else "the file ends within these compressed bytes"
         try:
             for content in _decompressed(member, chunk):
+                bounds.spend(len(content))
                 head += content
                 if head and (given or len(head) >= _HEAD_BYTES or member.eof):
                     yield Piece(head, offset, starts=not given and begins(head))

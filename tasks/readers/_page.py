@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 # Finding the main text takes the square of the depth (1.2 s at 8,000), parsing that of one tag's attributes (0.5 s at
 # 16,000) or of options (3 s at 20,000): pages made to stall a reader. Pages of people stay under 200, 100 and 1,000.
 _MOST_DEPTH, _MOST_ATTRIBUTES, _MOST_OPTIONS = 1000, 4000, 10_000
+# A parsed element takes 200 to 600 bytes. The largest pages of people have 300,000.
+_MOST_ELEMENTS, _MOST_ATTRIBUTES_IN_ALL = 500_000, 2_000_000
+# Attributes of a smaller page cannot be as many.
+_LARGE_PAGE = 4 << 20
+# A style that is not closed is opened again in each element that follows, with all its attributes (WHATWG HTML,
+# "reconstruct the active formatting elements", at most three equal ones): 55 kB took 3 GB.
+_STYLES = "b|big|code|em|font|i|s|small|strike|strong|tt|u"
+_MOST_REOPENED = 1_000_000
+_STYLE = re.compile(rf"<(?:{_STYLES})[\s/>]", re.IGNORECASE)
+_IS_STYLE = frozenset(_STYLES.split("|"))
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)([^>]*)")
+_ELEMENT = re.compile(r"<[a-zA-Z][^<>]*")
 _MOST_METAS = 1000
 # Matches what lies that deep, in 1 ms for 6,000 elements.
 _TOO_DEEP = " > ".join(["*"] * _MOST_DEPTH)
@@ -132,13 +144,41 @@ def _parse(html: str) -> "HTMLTree":
     from resiliparse.parse.html import HTMLTree
 
     for tag in _LONG_TAG.findall(html):
-        if len(_ATTRIBUTE.findall(_QUOTED.sub("", tag))) > _MOST_ATTRIBUTES:
+        if _attributes(tag) > _MOST_ATTRIBUTES:
             raise InvalidRowError(f"a tag of the page has over {_MOST_ATTRIBUTES:,} attributes")
-    if html.count("<") > _MOST_OPTIONS and len(_OPTION.findall(html)) > _MOST_OPTIONS:
+    marks = html.count("<")
+    if marks > _MOST_ELEMENTS and sum(1 for _ in _ELEMENT.finditer(html)) > _MOST_ELEMENTS:
+        raise InvalidRowError(f"the page has over {_MOST_ELEMENTS:,} elements")
+    if len(html) > _LARGE_PAGE and sum(map(_attributes, _ELEMENT.findall(html))) > _MOST_ATTRIBUTES_IN_ALL:
+        raise InvalidRowError(f"the page has over {_MOST_ATTRIBUTES_IN_ALL:,} attributes")
+    if marks > _MOST_DEPTH and len(_STYLE.findall(html)) * marks > _MOST_REOPENED and _reopened(html) > _MOST_REOPENED:
+        raise InvalidRowError(f"styles of the page that are not closed make over {_MOST_REOPENED:,} elements")
+    if marks > _MOST_OPTIONS and len(_OPTION.findall(html)) > _MOST_OPTIONS:
         raise InvalidRowError(f"the page has over {_MOST_OPTIONS:,} options")
     tree = HTMLTree.parse(html)
     # Compiling the selector takes 0.2 ms, half of what a small page takes.
-    deep = html.count("<") > _MOST_DEPTH and tree.document and tree.document.query_selector(_TOO_DEEP) is not None
+    deep = marks > _MOST_DEPTH and tree.document and tree.document.query_selector(_TOO_DEEP) is not None
     if deep:
         raise InvalidRowError(f"the page nests its elements {_MOST_DEPTH:,} deep or more")
     return tree
+
+
+def _attributes(tag: str) -> int:
+    return len(_ATTRIBUTE.findall(_QUOTED.sub("", tag)))
+
+
+def _reopened(html: str) -> int:
+    """Count about how many elements a parser makes to open styles again that are not closed."""
+    opened: dict[str, list[str]] = {name: [] for name in _IS_STYLE}
+    now = total = 0
+    for closing, name, rest in _TAG.findall(html):
+        name = name.lower()
+        if name not in _IS_STYLE:
+            total += 0 if closing else now
+        elif closing and opened[name]:
+            opened[name].pop()
+            now -= 1
+        elif not closing and opened[name][-3:].count(rest) < 3:
+            opened[name].append(rest)
+            now += 1
+    return total

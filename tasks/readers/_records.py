@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from cuvee.tasks.readers._batch import MAX_RECORD_BYTES
-from cuvee.tasks.readers._bytes import too_long
+from cuvee.tasks.readers._bounds import Bounds
 from cuvee.tasks.readers._members import Piece, pieces
 
 _MOST_HEADER_BYTES = 64 << 10
 # What is read of a record over the limit, to tell its kind.
 _PREVIEW_BYTES = 64 << 10
 _LONGEST_START = 8 << 10
+_MOST_BLANK_BYTES = 64 << 10
 
 _WARC = rb"WARC/\d\.\d{1,2}\r?\n[!-9;-~]+:"
 # ARC 1 and 2: URL, IP address, date, content type, …, length.
@@ -26,6 +26,7 @@ _ARC = rb"[a-z][a-z0-9+.-]*:[^\n\r]{0,4096} [0-9A-Fa-f.:]{3,45} \d{14} [^\n\r]{1
 _BEGINS = re.compile(rb"WARC/\d\.|[a-z][a-z0-9+.-]{1,20}:")
 _NEXT = re.compile(rb"(?<=\n)(?:" + _WARC + rb"|" + _ARC + rb")")
 _START = re.compile(rb"(?:" + _WARC + rb"|" + _ARC + rb")")
+_FILLED = re.compile(rb"[^\r\n\0]")
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _ARC_LINE = re.compile(rb"(\S.*?) ([0-9A-Fa-f.:]{3,45}) (\d{14}) (\S+)(?: .*)? (\d+)\r?\n")
 
@@ -50,11 +51,11 @@ class Broken:
     reason: str
 
 
-def records(stream: BinaryIO, compression: str | None) -> Iterator[Record | Broken]:
+def records(stream: BinaryIO, compression: str | None, bounds: Bounds) -> Iterator[Record | Broken]:
     """Give the records of an archive in order; memory is bounded by the longest that is read."""
-    source = _Source(pieces(stream, lambda head: _BEGINS.match(head) is not None, compression))
+    source = _Source(pieces(stream, lambda head: _BEGINS.match(head) is not None, compression, bounds))
     while source.open():
-        yield from _stretch(source)
+        yield from _stretch(source, bounds)
 
 
 class _Source:
@@ -100,10 +101,17 @@ class _Source:
 
     def skip_blank(self) -> bool:
         """Move over line ends and filling; False at the end of the stretch."""
+        start = self.at
         while self.has(1):
-            if self.held[self.at] not in b"\r\n\0":
+            found = _FILLED.search(self.held, self.at)
+            if found:
+                self.at = found.start()
                 return True
-            self.at += 1
+            self.at = len(self.held)
+            if self.at - start > _MOST_BLANK_BYTES:  # filling without end is not held
+                del self.held[start:]
+                self._taken += self.at - start
+                self.at = start
         return False
 
     def drop(self) -> None:
@@ -135,7 +143,7 @@ class _Source:
         return f"byte {self._offset}" + (f", {inside} bytes into its plain text" if inside else "")
 
 
-def _stretch(source: _Source) -> Iterator[Record | Broken]:
+def _stretch(source: _Source, bounds: Bounds) -> Iterator[Record | Broken]:
     if not source.skip_blank():
         if source.fault:
             yield Broken(source.place(), source.fault)
@@ -146,7 +154,7 @@ def _stretch(source: _Source) -> Iterator[Record | Broken]:
         place = source.place()
         fault, headers, length = _header(source)
         start = source.at
-        if fault is None and length <= MAX_RECORD_BYTES:
+        if fault is None and length <= bounds.row_bytes:
             fault = _block_fault(source, length)
             if fault is None:
                 yield Record(place, headers, bytes(source.held[start : start + length]))
@@ -162,7 +170,7 @@ def _stretch(source: _Source) -> Iterator[Record | Broken]:
             continue
         source.at = start
         more = source.find_next()
-        yield Broken(place, fault or too_long())
+        yield Broken(place, fault or bounds.too_long())
 
 
 def _block_fault(source: _Source, length: int) -> str | None:

@@ -23,6 +23,8 @@ _DIFFERS = re.compile(rf"<(?!(?:{_VOID})\b)[a-zA-Z][^<>]*/>|<!\[CDATA\[", re.IGN
 _NAMESPACE = "http://www.w3.org/1999/xhtml"
 _KNOWN = ("", _NAMESPACE, "http://www.w3.org/1998/Math/MathML", "http://www.w3.org/2000/svg")
 _SEPARATOR = "\n"
+# With more the page is refused anyway.
+_MOST_TAGS = 1_000_000
 
 
 class _NoXHTMLError(Exception):
@@ -34,7 +36,7 @@ def as_html(page: str, declared: bool) -> str:
 
     declared: whether its suffix or media type says that it is XHTML, as its first bytes may.
     """
-    if not (declared or _XHTML.match(page)) or _DIFFERS.search(page) is None:
+    if page.count("<") > _MOST_TAGS or not (declared or _XHTML.match(page)) or _DIFFERS.search(page) is None:
         return page
     try:
         return _Writer().write(page)

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, Batch, Collector, InvalidRowError
-from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines, too_long
+from cuvee.tasks.readers._batch import Batch, Collector, InvalidRowError
+from cuvee.tasks.readers._bounds import Bounds
+from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines
 
 SUFFIXES = (".csv", ".tsv")
 COMPRESSIBLE = True
 MEDIA_TYPES = ("text/csv",)
 ONE_DOCUMENT = False
+
+# What a line within quotes counts at least: a quote may hide 90 million empty ones.
+_LINE_BYTES = 32
 
 
 class _Lines:
@@ -29,8 +33,9 @@ class _Lines:
     An iterator and not a generator: it goes on after the error for a line that is too long.
     """
 
-    def __init__(self, source: Iterable[bytes | None]):
+    def __init__(self, source: Iterable[bytes | None], bounds: Bounds):
         self._source = iter(source)
+        self._bounds = bounds
         self.number = 0
         self.start_record()
 
@@ -46,8 +51,10 @@ class _Lines:
         line = next(self._source)
         self.number += 1
         if line is None:
-            raise InvalidRowError(too_long())
-        self.size_bytes += len(line)
+            raise InvalidRowError(self._bounds.too_long())
+        self.size_bytes += max(len(line) + 1, _LINE_BYTES)
+        if self.size_bytes > self._bounds.row_bytes:  # its lines count, as those of any other fault in quotes
+            raise csv.Error(self._bounds.too_long())
         try:
             return decode(line) + "\n"
         except InvalidRowError as error:
@@ -97,32 +104,30 @@ def _check(record: list[str], header: list[str], source: _Lines) -> None:
     """Raise InvalidRowError when a record is not what the header promises."""
     if source.fault:
         raise InvalidRowError(source.fault)
-    if source.size_bytes > MAX_RECORD_BYTES:
-        raise InvalidRowError(too_long())
     if len(record) != len(header):
         raise InvalidRowError(f"{len(record)} fields where the header has {len(header)}")
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read the records of a file; see `cuvee.tasks.readers.read`.
 
     Raises InputError when the header cannot be read or lacks the text column.
     """
-    csv.field_size_limit(MAX_RECORD_BYTES)  # the module's own limit is 128 KiB
-    plain = lines(stream, compression)
+    csv.field_size_limit(bounds.row_bytes)  # the module's own limit is 128 KiB
+    plain = lines(stream, compression, bounds)
     try:
         first = next(plain, b"")
     except EndsEarlyError as error:
         raise InputError(f"{path}: the header line cannot be read: {error}") from error
-    source = _Lines(chain([first], plain) if first != b"" else plain)
+    source = _Lines(chain([first], plain) if first != b"" else plain, bounds)
     records = _records(source, _delimiter(path, first or b""))
     header = _read_header(path, records, source)
     if not header:
         return
     positions = _positions(path, header, fields)
-    collector = Collector(positions, batch_bytes)
+    collector = Collector(positions, bounds.batch_bytes)
     row = 0
     while True:
         line = source.number + 1

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from cuvee.tasks.readers import _signals
 from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
+from cuvee.tasks.readers._bounds import Bounds
 from cuvee.tasks.readers._bytes import whole
 from cuvee.tasks.readers._charset import decode_page
 from cuvee.tasks.readers._page import read_page
@@ -21,11 +22,11 @@ ONE_DOCUMENT = True
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read one page; see `cuvee.tasks.readers.read`. The fields and the batch size do not apply."""
     try:
-        content = whole(stream, compression)
+        content = whole(stream, compression, bounds)
         if not content:
             return
         page = read_page(decode_page(content, None, is_html=True), is_xhtml=".xhtml" in str(path).lower())

@@ -6,13 +6,15 @@ the latter it takes an id that is a number here and a string there, and isolates
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import Batch, Collector, InvalidRowError, as_text
-from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines, too_long
+from cuvee.tasks.readers._bounds import Bounds
+from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 COMPRESSIBLE = True
@@ -20,14 +22,19 @@ MEDIA_TYPES = ("application/jsonl", "application/x-ndjson")
 ONE_DOCUMENT = False
 
 _KEYS_SHOWN = 10
+_WIDE_BYTES, _MOST_VALUES = 4 << 20, 2_000_000
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _JSON_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array",
                dict: "an object", str: "a string"}  # fmt: skip
 
 
-def _parse(line: bytes | None) -> dict[str, object]:
-    if line is None:
-        raise InvalidRowError(too_long())
+def _parse(line: bytes) -> dict[str, object]:
     text = decode(line)
+    # Values in Python take ten times their bytes; text has few of these signs.
+    if len(text) > _WIDE_BYTES and sum(map(text.count, ",[{")) > _MOST_VALUES:
+        values = sum(map(_STRING.sub("", text).count, ",[{"))
+        if values > _MOST_VALUES:
+            raise InvalidRowError(f"the record holds over {_MOST_VALUES:,} values")
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
@@ -39,7 +46,7 @@ def _parse(line: bytes | None) -> dict[str, object]:
     return record
 
 
-def _values(line: bytes | None, fields: Mapping[str, str]) -> list[str | None]:
+def _values(line: bytes, fields: Mapping[str, str]) -> list[str | None]:
     """Give the values of one line in the order of `fields`; raises InvalidRowError."""
     record = _parse(line)
     name = fields["text"]
@@ -60,22 +67,24 @@ def _values(line: bytes | None, fields: Mapping[str, str]) -> list[str | None]:
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read the objects of a file; see `cuvee.tasks.readers.read`.
 
     Raises InputError when a .json file is one array instead of lines.
     """
-    collector = Collector(fields, batch_bytes)
+    collector = Collector(fields, bounds.batch_bytes)
     row = number = 0
     try:
-        for number, line in enumerate(lines(stream, compression), start=1):
+        for number, line in enumerate(lines(stream, compression, bounds), start=1):
             if line is not None and not line.strip():
                 continue
             if row == 0 and line is not None and line.lstrip()[:1] == b"[" and ".json" in Path(path).suffixes:
                 raise InputError(f"{path} holds a JSON array, not one object a line; write it as lines (jq -c '.[]')")
             try:
-                collector.add(row, _values(line, fields), len(line or b""))
+                if line is None:
+                    raise InvalidRowError(bounds.too_long())
+                collector.add(row, _values(line, fields), len(line))
             except InvalidRowError as error:
                 collector.fail(row, number, str(error))
             row += 1

@@ -1,29 +1,48 @@
 """Parquet, row group by row group; only the columns that the fields name are read.
 
 A damaged row group costs its own rows, each a bad row; the groups after it are read.
+Texts are read as places in a dictionary, where the file has one, so that what rows decode to is known before they are
+decoded: 1.5 kB may hold 23.8 GB.
 """
 
+import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import MAX_RECORD_BYTES, ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, as_text, clean
-from cuvee.tasks.readers._bytes import is_of_arrow, too_long
+from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, as_text, clean
+from cuvee.tasks.readers._bounds import MB, RECORD_BYTES, Bounds, EndsEarlyError
+from cuvee.tasks.readers._bytes import is_of_arrow
+from cuvee.tasks.readers._parquet_pages import Footer, NoPagesError, Pages
 
 SUFFIXES = (".parquet",)
 COMPRESSIBLE = False
 MEDIA_TYPES = ("application/vnd.apache.parquet",)
 ONE_DOCUMENT = False
 
+# Opens the file with these columns' texts as places in a dictionary.
+Opened = Callable[[tuple[str, ...]], pq.ParquetFile]
+
 _FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError)
+
+# A page is decoded as a whole, its dictionary twice. Sound pages are larger where 1,024 long rows make one (pyarrow),
+# and then not this much smaller in the file.
+_PAGE_BYTES, _PAGE_EXPANSION = 128 * MB, 20
+# Of rows in delta encodings, each may be as long as its page; they cannot be read as places in a dictionary.
+_DELTA_BYTES = 64 * MB
+# A footer may say that a group holds 10^12 rows; of those that are lost, so many are told one by one.
+_MOST_LOST_ROWS = 100_000
 
 # The days of the years 1 to 9999, counted from 1970-01-01.
 _DAYS = (-719_162, 2_932_896)
@@ -141,56 +160,125 @@ def _as_strings(array: pa.Array) -> tuple[pl.Series, list[int]]:
     return cast(pl.Series, pl.from_arrow(array)).cast(pl.String), []
 
 
-def _batch(table: pa.RecordBatch, columns: Mapping[str, str], start: int) -> Batch:
-    """Turn the rows from number `start` on into a batch; rows without text, not UTF-8 or too long are bad."""
+def _batch(table: pa.RecordBatch, columns: Mapping[str, str], start: int, long: Set[int], reason: str) -> Batch:
+    """Turn the rows from number `start` on into a batch; rows without text or not UTF-8 are bad.
+
+    long: places of rows that are too long, which have lost their values; reason: what is said of them.
+    """
     frame = {"row": pl.Series(range(start, start + table.num_rows), dtype=pl.Int64)}
     reasons: dict[int, str] = {}
     for column, name in columns.items():
         frame[column], wrong = _as_strings(table.column(name))
         reasons |= dict.fromkeys(wrong, f'field "{name}" is not UTF-8')
-    text = frame["text"]
-    for place in text.is_null().arg_true():
+    for place in frame["text"].is_null().arg_true():
         reasons.setdefault(place, f'field "{columns["text"]}" is null, not a string')
-    for place in (text.str.len_bytes() > MAX_RECORD_BYTES).arg_true():
-        reasons[place] = too_long()
+    reasons |= dict.fromkeys(long, reason)
     rows = pl.DataFrame(frame)
     if reasons:
         rows = rows.filter(~pl.int_range(pl.len()).is_in(list(reasons)))
     return Batch(clean(rows), [BadRow(start + place, None, reasons[place]) for place in sorted(reasons)])
 
 
-def _rows_per_batch(group: pq.RowGroupMetaData, batch_bytes: int) -> int:
+def _lengths(array: pa.Array) -> npt.NDArray[np.int64]:
+    """Tell how many bytes each text of a column decodes to, without decoding it; 0 for what is no text."""
+    if pa.types.is_dictionary(array.type):
+        of_values = _lengths(array.dictionary)
+        places = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        lengths = of_values[places] if len(of_values) else np.zeros(len(array), np.int64)
+        return cast(npt.NDArray[np.int64], np.where(array.is_null().to_numpy(zero_copy_only=False), 0, lengths))
+    if not _is_text(array.type) or pa.types.is_null(array.type):
+        return np.zeros(len(array), np.int64)
+    return cast(
+        npt.NDArray[np.int64], pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
+
+
+def _without(array: pa.Array, long: npt.NDArray[np.bool_]) -> pa.Array:
+    """Take the values of some rows out of a column of texts."""
+    if not pa.types.is_dictionary(array.type):
+        return pc.if_else(pa.array(long), pa.scalar(None, array.type), array) if _is_text(array.type) else array
+    places = pc.if_else(pa.array(long), pa.scalar(None, array.indices.type), array.indices)
+    return pa.DictionaryArray.from_arrays(places, array.dictionary, safe=False)
+
+
+def _batches(table: pa.RecordBatch, columns: Mapping[str, str], start: int, bounds: Bounds) -> Iterator[Batch]:
+    """Give the rows from number `start` on in bounded batches; raises EndsEarlyError where they are too many."""
+    lengths = sum((_lengths(table.column(name)) for name in columns.values()), np.zeros(table.num_rows, np.int64))
+    long = lengths > bounds.row_bytes
+    if long.any():
+        arrays = [_without(table.column(name), long) for name in table.schema.names]
+        table = pa.RecordBatch.from_arrays(arrays, table.schema.names)
+    lengths[long] = 0
+    ends = np.cumsum(lengths + ROW_OVERHEAD_BYTES)
+    at = 0
+    while at < table.num_rows:
+        before = int(ends[at - 1]) if at else 0
+        end = max(at + 1, int(np.searchsorted(ends, before + bounds.batch_bytes, "right")))
+        bounds.spend(int(np.maximum(lengths[at:end], RECORD_BYTES).sum()))
+        places = frozenset(np.flatnonzero(long[at:end]).tolist())
+        yield _batch(table.slice(at, end - at), columns, start + at, places, bounds.too_long())
+        at = end
+
+
+def _page_fault(pages: Mapping[str, Pages], bounds: Bounds) -> str | None:
+    """Say why the pages of a row group are not decoded; None where they may be."""
+    decoded, stored = sum(p.largest for p in pages.values()), sum(p.packed for p in pages.values())
+    if decoded <= max(_PAGE_BYTES, 2 * bounds.row_bytes, _PAGE_EXPANSION * stored):
+        return None
+    return (
+        f"has pages of {decoded // MB:,} MB in {stored:,} bytes, over twice ingest.max_row_mb; write the file with "
+        "smaller pages, or raise that limit"
+    )
+
+
+def _rows_per_batch(group: pq.RowGroupMetaData, pages: Iterable[Pages], batch_bytes: int) -> int:
     """Choose how many rows of a group make a batch, from its size in the footer.
 
     The size is that of all columns, so batches may be smaller than asked for. The footer's entry of a column is not
-    read: where it is damaged, pyarrow 26 ends the whole process.
+    asked of pyarrow: where it is damaged, pyarrow 26 ends the whole process.
     """
     rows = max(int(group.num_rows), 1)
     row_bytes = max(int(group.total_byte_size), 0) / rows + ROW_OVERHEAD_BYTES
-    return max(1, min(rows, int(batch_bytes / row_bytes)))
+    longest = sum(found.largest for found in pages if found.deltas)
+    return max(1, min(rows, int(batch_bytes / row_bytes), _DELTA_BYTES // longest if longest else rows))
+
+
+def _lost(rows: range, reason: str) -> Batch:
+    return Batch(SCHEMA.to_frame(), [BadRow(row, None, reason) for row in rows[:_MOST_LOST_ROWS]])
 
 
 def _read_group(
-    file: pq.ParquetFile, group: int, columns: Mapping[str, str], rows: range, batch_bytes: int
+    opened: Opened, footer: Footer, group: int, columns: Mapping[str, str], rows: range, bounds: Bounds
 ) -> Iterator[Batch]:
-    """Read one row group, whose rows have the numbers `rows`."""
-    start = rows.start
+    """Read one row group, whose rows have the numbers `rows`; raises EndsEarlyError, its lost rows told."""
+    start, over = rows.start, None
     try:
-        size = _rows_per_batch(file.metadata.row_group(group), batch_bytes)
         names = list(dict.fromkeys(columns.values()))
-        for table in file.iter_batches(batch_size=size, row_groups=[group], columns=names, use_threads=False):
-            batch = _batch(table.slice(0, rows.stop - start), columns, start)
-            start += min(table.num_rows, rows.stop - start)
-            yield batch
-        reason = f"row group {group} holds fewer rows than the footer says"
+        pages = footer.pages(group, names)
+        reason = _page_fault(pages, bounds)
+        if reason is None:
+            bounds.spend(sum(found.total for found in pages.values()))
+            file = opened(tuple(name for name, found in pages.items() if found.dictionary and not found.deltas))
+            size = _rows_per_batch(file.metadata.row_group(group), pages.values(), bounds.batch_bytes)
+            for table in file.iter_batches(batch_size=size, row_groups=[group], columns=names, use_threads=False):
+                for batch in _batches(table.slice(0, rows.stop - start), columns, start, bounds):
+                    start += batch.rows.height + len(batch.bad)
+                    yield batch
+            reason = "holds fewer rows than the footer says"
+    except EndsEarlyError as error:
+        reason, over = str(error), error
+    except NoPagesError as error:
+        reason = f"is damaged: {error}"
     except _FAULTS as error:
-        reason = f"row group {group} is damaged from here on: {_fault(error)}"
+        reason = f"is damaged from here on: {_fault(error)}"
     if start < rows.stop:
-        yield Batch(SCHEMA.to_frame(), [BadRow(row, None, reason) for row in range(start, rows.stop)])
+        yield _lost(range(start, rows.stop), reason if over else f"row group {group} {reason}")
+    if over:
+        raise over
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read the rows of a file; see `cuvee.tasks.readers.read`.
 
@@ -202,19 +290,30 @@ def read(
         return
     stream.seek(0)
     try:
-        # A buffer lets pages be read one by one, where the default takes the whole column chunk of a group.
-        file = pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False)
-        schema = file.schema_arrow
-    except _FAULTS as error:
+        file = _opened(stream)
+        schema, metadata = file.schema_arrow, file.metadata
+        footer = Footer(stream)
+    except (NoPagesError, *_FAULTS) as error:
         raise InputError(f"{path} is not a whole Parquet file: {_fault(error)}") from error
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    if min(sizes, default=0) < 0 or sum(sizes) != file.metadata.num_rows:
-        raise InputError(f"{path} is damaged: its footer counts {file.metadata.num_rows} rows and {sum(sizes)}")
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if min(sizes, default=0) < 0 or sum(sizes) != metadata.num_rows:
+        raise InputError(f"{path} is damaged: its footer counts {metadata.num_rows} rows and {sum(sizes)}")
     try:
         columns = _columns(path, schema, fields)
     except InputError as error:
-        error.rows = max(1, sum(sizes))
+        error.rows = max(1, min(sum(sizes), _MOST_LOST_ROWS))
         raise
+    opened = functools.cache(functools.partial(_opened, stream))
     starts = accumulate(sizes, initial=0)
     for group, (start, size) in enumerate(zip(starts, sizes, strict=False)):
-        yield from _read_group(file, group, columns, range(start, start + size), batch_bytes)
+        try:
+            yield from _read_group(opened, footer, group, columns, range(start, start + size), bounds)
+        except EndsEarlyError as error:
+            yield _lost(range(start + size, sum(sizes)), str(error))
+            return
+
+
+def _opened(stream: BinaryIO, in_dictionary: tuple[str, ...] = ()) -> pq.ParquetFile:
+    """Open a file; in_dictionary: columns of which texts are read as places in a dictionary."""
+    # A buffer lets pages be read one by one, where the default takes the whole column chunk of a group.
+    return pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False, read_dictionary=list(in_dictionary))

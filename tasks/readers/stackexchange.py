@@ -1,8 +1,9 @@
 """Stack Exchange: Posts.xml of a data dump, a row for each question and answer.
 
-The dump has one <row …/> a line, so each is parsed by itself: a broken one is a bad row and costs no other. Bodies are
-HTML, of which all is text. Ids count within a site; the folder that the file lies in, by custom named for the site,
-stands before them, and tells the address where it is a host.
+The dump has one <row …/> a line, so each is parsed by itself: a broken one is a bad row and costs no other; several on
+a line are read as well. There is no document type, hence no entities beyond XML's own. Bodies are HTML, of which all is
+text. Ids count within a site; the folder that the file lies in, by custom named for the site, stands before them, and
+tells the address where it is a host.
 """
 
 import re
@@ -13,7 +14,8 @@ from xml.etree import ElementTree
 
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import Batch, Collector, InvalidRowError
-from cuvee.tasks.readers._bytes import EndsEarlyError, lines, too_long
+from cuvee.tasks.readers._bounds import RECORD_BYTES, Bounds
+from cuvee.tasks.readers._bytes import EndsEarlyError, lines
 from cuvee.tasks.readers._page import plain_text
 
 SUFFIXES = (".xml",)
@@ -23,55 +25,73 @@ ONE_DOCUMENT = False
 
 _COLUMNS = ("text", "id", "url", "title", "created", "license")
 _QUESTION, _ANSWER = "1", "2"
+_AROUND = re.compile(rb"</?posts\s*/?>")
+_DECLARATION = re.compile(rb"^<\?xml[^<>]*\?>")
+_PART = re.compile(rb"""\s+|</?posts\s*/?>|<row(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>""")
 _SITE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|net)")
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read the posts of a file; see `cuvee.tasks.readers.read`. The fields do not apply.
 
     Raises InputError for XML that is no dump of posts.
     """
-    collector = Collector(_COLUMNS, batch_bytes)
+    collector = Collector(_COLUMNS, bounds.batch_bytes)
     folder = PurePosixPath(path).parent.name
     row, opened = 0, False
     number = 0
     try:
-        for number, line in enumerate(lines(stream, compression), start=1):
-            start = b"" if line is None else line.strip()[:16]
-            if line is not None and not start.startswith(b"<row"):
-                opened = opened or start.startswith(b"<posts>")
-                if start and not start.startswith((b"<?xml", b"<posts>", b"</posts>")):
-                    if not opened:
-                        raise InputError(
-                            f"{path} is no Posts.xml of a Stack Exchange dump: line {number} is no <posts>"
-                        )
-                    collector.fail(row, number, "the line holds no <row>")
-                    row += 1
-                continue
-            try:
-                post = _post(line)
-                if post.get("PostTypeId") in (_QUESTION, _ANSWER):
-                    collector.add(row, _values(post, folder), len(line or b""))
-                else:
-                    collector.skip(f"post type {post.get('PostTypeId', '')[:4]}")
-            except InvalidRowError as error:
-                collector.fail(row, number, str(error))
-            row += 1
-            if collector.full and (batch := collector.take()):
-                yield batch
+        for number, line in enumerate(lines(stream, compression, bounds), start=1):
+            for part in _parts(line):
+                if part is not None and _AROUND.fullmatch(part):
+                    opened = True
+                    continue
+                if not opened and part is not None and not part.startswith(b"<row"):
+                    raise InputError(f"{path} is no Posts.xml of a Stack Exchange dump: line {number} is no <posts>")
+                try:
+                    if part is None:
+                        raise InvalidRowError(bounds.too_long())
+                    post = _post(part)
+                    if post.get("PostTypeId") in (_QUESTION, _ANSWER):
+                        collector.add(row, _values(post, folder), len(part))
+                    else:
+                        collector.skip(f"post type {post.get('PostTypeId', '')[:4]}")
+                except InvalidRowError as error:
+                    collector.fail(row, number, str(error))
+                row += 1
+                bounds.spend(RECORD_BYTES if part is None else max(RECORD_BYTES - len(part), 0))
+                if collector.full and (batch := collector.take()):
+                    yield batch
     except EndsEarlyError as error:
         collector.fail(row, number + 1, str(error))
     if batch := collector.take():
         yield batch
 
 
-def _post(line: bytes | None) -> dict[str, str]:
+def _parts(line: bytes | None) -> Iterator[bytes | None]:
+    """Cut a line into what stands around rows, each of `_AROUND`, and rows or what else there is; None as it is."""
     if line is None:
-        raise InvalidRowError(too_long())
+        yield None
+        return
+    line = _DECLARATION.sub(b"", line.strip())
+    at = 0
+    while at < len(line):
+        found = _PART.match(line, at)
+        # A broken row ends where the next begins.
+        end = found.end() if found else line.find(b"<row", at + 1)
+        end = end if end > 0 else len(line)
+        if part := line[at:end].strip():
+            yield part
+        at = end
+
+
+def _post(row: bytes) -> dict[str, str]:
+    if not row.startswith(b"<row"):
+        raise InvalidRowError("the line holds no <row>")
     try:
-        return dict(ElementTree.fromstring(line.strip()).attrib)
+        return dict(ElementTree.fromstring(row).attrib)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise InvalidRowError(f"not XML: {error}") from error
 

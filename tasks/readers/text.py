@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
+from cuvee.tasks.readers._bounds import Bounds
 from cuvee.tasks.readers._bytes import decode, whole
 
 SUFFIXES = (".txt", ".md", ".text")
@@ -14,11 +15,11 @@ ONE_DOCUMENT = True
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read one document; see `cuvee.tasks.readers.read`. The fields and the batch size do not apply."""
     try:
-        text = decode(whole(stream, compression))
+        text = decode(whole(stream, compression, bounds))
         if text:
             yield one_document({"text": text, "id": str(path)})
     except InvalidRowError as error:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from cuvee.tasks.readers import _http, _signals
 from cuvee.tasks.readers._batch import SEEN, Batch, Collector, InvalidRowError
-from cuvee.tasks.readers._bytes import too_long
+from cuvee.tasks.readers._bounds import RECORD_BYTES, Bounds, EndsEarlyError
 from cuvee.tasks.readers._charset import charset_of, decode_page
 from cuvee.tasks.readers._page import read_page
 from cuvee.tasks.readers._records import Broken, Record, records
@@ -40,27 +40,31 @@ class _NoDocumentError(Exception):
 
 
 def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], batch_bytes: int
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read the records of an archive; see `cuvee.tasks.readers.read`. The fields do not apply."""
-    collector = Collector(_COLUMNS, batch_bytes)
-    for number, record in enumerate(records(stream, compression)):
+    collector = Collector(_COLUMNS, bounds.batch_bytes)
+    for number, record in enumerate(records(stream, compression, bounds)):
         try:
+            bounds.spend(RECORD_BYTES)
             if isinstance(record, Broken):
                 raise InvalidRowError(record.reason)
-            values = _values(record)
+            values = _values(record, bounds)
             collector.add(number, values, len(str(values[0])))
         except _NoDocumentError as kind:
             collector.skip(str(kind))
         except InvalidRowError as error:
             collector.fail(number, None, f"record {number} at {record.place}: {error}")
+        except EndsEarlyError as error:
+            collector.fail(number, None, f"record {number} at {record.place}: {error}")
+            break
         if collector.full and (batch := collector.take()):
             yield batch
     if batch := collector.take():
         yield batch
 
 
-def _values(record: Record) -> Values:
+def _values(record: Record, bounds: Bounds) -> Values:
     """Return the row of a record; raises _NoDocumentError and InvalidRowError."""
     kind = record.headers.get("warc-type", "").lower()
     if kind in ("response", "resource", "conversion"):
@@ -70,10 +74,10 @@ def _values(record: Record) -> Values:
         if content_type not in _TEXT:
             raise _NoDocumentError(f"{kind} of type {_main_type(content_type)}")
         if record.block is None:
-            raise InvalidRowError(too_long())
+            raise InvalidRowError(bounds.too_long())
         if record.headers.get("warc-segment-number"):
             raise InvalidRowError("it is one segment of several, which are not joined")
-        return _row(record, response, content_type, charset_of(declared))
+        return _row(record, response, content_type, charset_of(declared), bounds)
     raise _NoDocumentError(kind if kind in _KINDS else "unknown")
 
 
@@ -93,9 +97,9 @@ def _response(record: Record, kind: str) -> _http.Response:
     return _http.Response(200, (("content-type", stored),), block)
 
 
-def _row(record: Record, response: _http.Response, content_type: str, charset: str | None) -> Values:
+def _row(record: Record, response: _http.Response, content_type: str, charset: str | None, bounds: Bounds) -> Values:
     is_html = content_type in _HTML
-    text = decode_page(_http.content(response), charset, is_html)
+    text = decode_page(_http.content(response, bounds), charset, is_html)
     title: str | None = None
     metas: tuple[tuple[str, str], ...] = ()
     if is_html:

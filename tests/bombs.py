@@ -1,0 +1,189 @@
+"""Bombs: small files that ask for much, and what reading each of them takes.
+
+`python -m tests.bombs` reads all of them at the defaults, each in a process of its own, and prints time and memory.
+"""
+
+import functools
+import gzip
+import io
+import json
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from cuvee.schemas.errors import InputError
+from cuvee.tasks import readers
+
+MB = 10**6
+
+
+class Bomb(NamedTuple):
+    """A file. told: what a message says of it; large: its making or reading takes seconds."""
+
+    name: str
+    make: Callable[[], bytes]
+    told: str
+    large: bool = False
+
+
+class Taken(NamedTuple):
+    """What reading a file gave and took; reasons: of the first and of the last bad row, or of the whole file."""
+
+    rows: int
+    bad: int
+    reasons: list[str]
+    cpu_s: float
+    peak_mb: float
+
+
+def gzipped(total: int, piece: bytes, head: bytes = b"") -> bytes:
+    """Compress `head` and `total` bytes of repeated pieces, as members one behind the other."""
+    member = gzip.compress(piece * ((16 << 20) // len(piece)))
+    return gzip.compress(head) + member * (total >> 24)
+
+
+def frames(total: int, piece: bytes, head: bytes = b"") -> bytes:
+    """Compress `head` and `total` bytes of repeated pieces, as zstd frames one behind the other."""
+    frame = zstandard.compress(piece * ((16 << 20) // len(piece)))
+    return zstandard.compress(head) + frame * (total >> 24)
+
+
+def one_frame(total: int) -> bytes:
+    """Compress `total` zero bytes as one zstd frame."""
+    sink = io.BytesIO()
+    with zstandard.ZstdCompressor().stream_writer(sink, closefd=False) as writer:
+        for _ in range(total >> 20):
+            writer.write(bytes(1 << 20))
+    return sink.getvalue()
+
+
+def capture(body: bytes, encoding: str) -> bytes:
+    """Store a response as a WARC record."""
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: %s\r\n\r\n" % encoding.encode() + body
+    head = "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a.example/\r\nContent-Type: application/http\r\n"
+    return f"{head}Content-Length: {len(http)}\r\n\r\n".encode() + http + b"\r\n\r\n"
+
+
+def parquet(text: pa.Array, **options: object) -> bytes:
+    """Write a column of texts as one row group."""
+    sink = io.BytesIO()
+    options = {"compression": "zstd", "store_schema": False, "row_group_size": 1 << 30} | options
+    pq.write_table(pa.table({"text": text}), sink, **options)
+    return sink.getvalue()
+
+
+def repeated(text: str, rows: int) -> pa.Array:
+    """Repeat a text as places in a dictionary of one."""
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([text]))
+
+
+LONG = "a" * (60 * MB)
+LAUGHS = b'<!DOCTYPE posts [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
+OUTSIDE = b'<!DOCTYPE posts [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+POST = b'<row Id="1" PostTypeId="1" Body="&a;" />'
+WHOLE = {"dictionary_pagesize_limit": 1 << 30}
+OVER, LENGTH = "ingest.max_expansion", "ingest.max_row_mb"
+BOMBS = [
+    Bomb("line.jsonl.gz", lambda: gzipped(2 << 30, b"a", b'{"text": "'), OVER, large=True),
+    Bomb("zeros.jsonl.zst", lambda: frames(4 << 30, b"\0"), OVER),
+    Bomb("blank.jsonl.zst", lambda: frames(4 << 30, b"\n"), OVER),
+    Bomb("rows.jsonl.zst", lambda: frames(4 << 30, b'{"text":"a"}    \n'), OVER),
+    Bomb("text.txt.zst", lambda: one_frame(4 << 30), LENGTH, large=True),
+    Bomb("quote.csv", lambda: b'text\n"' + b"hidden by a quote that is not closed\n" * 2_500_000, LENGTH, large=True),
+    Bomb("quote.csv.zst", lambda: frames(4 << 30, b"a\n", b'text\n"'), OVER),
+    Bomb("zeros.warc.zst", lambda: one_frame(4 << 30), OVER, large=True),
+    Bomb("frames.warc.zst", lambda: frames(4 << 30, b"\0"), OVER),
+    Bomb("body.warc", lambda: capture(gzipped(4 << 30, b"a"), "gzip"), LENGTH),
+    Bomb("bodies.warc.zst", lambda: zstandard.compress(capture(frames(16 << 20, b"a"), "zstd") * 900), OVER),
+    Bomb("dictionary.parquet", lambda: parquet(repeated(LONG[: 20 * MB], 1200), **WHOLE), OVER),
+    Bomb("long_dictionary.parquet", lambda: parquet(repeated(LONG, 400), **WHOLE), OVER, large=True),
+    Bomb("run_length.parquet", lambda: parquet(repeated("x", 100 * MB)), OVER, large=True),
+    Bomb("nulls.parquet", lambda: parquet(pa.nulls(20 * MB, pa.string())), OVER),
+    Bomb(
+        "prefixes.parquet",
+        lambda: parquet(pa.array([LONG] * 30), use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY"),
+        OVER,
+        large=True,
+    ),
+    Bomb("page.parquet", lambda: parquet(pa.array(["a" * (400 * MB)]), use_dictionary=False), LENGTH, large=True),
+    Bomb("laughs.xml", lambda: LAUGHS + b"\n<posts>\n" + POST + b"\n</posts>", "is no <posts>"),
+    Bomb("laughs_inside.xml", lambda: b"<posts>\n" + LAUGHS + POST, "holds no <row>"),
+    Bomb("outside.xml", lambda: b"<posts>" + OUTSIDE + POST + b"</posts>", "holds no <row>"),
+    Bomb("undefined.xml", lambda: b"<posts>" + POST + b"</posts>", "undefined entity"),
+    Bomb("one_line.xml", lambda: b"<posts>" + POST.replace(b"&a;", b"ha") * 20_000 + b"</posts>", ""),
+    Bomb("deep.html", lambda: b"<div>" * (3 * MB), "500,000 elements"),
+    Bomb("deep_styles.html", lambda: b"<p><b>" * (2 * MB), "500,000 elements"),
+    Bomb("wide.html", lambda: b"<p>a</p>" * (2 * MB), "500,000 elements"),
+    Bomb("styles.html", lambda: "".join(f"<p><b id={n}>" for n in range(8000)).encode(), "1,000,000 elements"),
+    Bomb("attributes.html", lambda: (b"<p " + b"a b c d e f " * 300 + b">") * 1500, "2,000,000 attributes"),
+    Bomb("deep.jsonl", lambda: b'{"text": "a", "id": ' + b"[" * MB + b"]" * MB + b"}", "recursion"),
+    Bomb("wide.jsonl", lambda: b'{"text": "a", "id": [' + b"[]," * (20 * MB) + b"0]}", "2,000,000 values"),
+    Bomb("digits.jsonl", lambda: b'{"text": "a", "id": ' + b"9" * MB + b"}", "not readable JSON"),
+]
+
+
+def measure(bombs: Iterable[Bomb], folder: Path) -> dict[str, Taken]:
+    """Make each file, and read it, each in a process of its own that is forked from this one."""
+    found = {}
+    for bomb in bombs:
+        path = folder / bomb.name
+        _forked(functools.partial(_make, bomb, path))
+        (rows, bad, reasons), used = _forked(functools.partial(_read, path))
+        found[bomb.name] = Taken(rows, bad, reasons, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        path.unlink()
+    return found
+
+
+def _forked(work: Callable[[], object]) -> tuple[Any, resource.struct_rusage]:
+    """Work in a forked process; returns what came of it, by way of JSON, and what it took."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        with os.fdopen(theirs, "w") as answer:
+            json.dump(work(), answer)
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as answer:
+        came = answer.read()
+    _, _, used = os.wait4(child, 0)
+    return json.loads(came), used
+
+
+def _make(bomb: Bomb, path: Path) -> None:
+    path.write_bytes(bomb.make())
+
+
+def _read(path: Path) -> tuple[int, int, list[str]]:
+    rows, bad, reasons = 0, 0, list[str]()
+    try:
+        with path.open("rb") as stream:
+            for batch in readers.read(path, stream, *readers.detect(str(path)), {}):
+                rows, bad = rows + batch.rows.height, bad + len(batch.bad)
+                told = [fault.reason for fault in (*batch.bad[:1], *batch.bad[-1:])]
+                reasons = [*reasons[:1], *told] if told else reasons
+    except InputError as error:
+        reasons.append(str(error))
+    return rows, bad, reasons
+
+
+def _show(named: Iterable[str]) -> None:
+    names = set(named)
+    chosen = [bomb for bomb in BOMBS if not names or bomb.name in names]
+    with tempfile.TemporaryDirectory() as folder:
+        for bomb in chosen:
+            (taken,) = measure([bomb], Path(folder)).values()
+            took = f"{taken.cpu_s:4.1f} s, {taken.peak_mb:4.0f} MB, {taken.rows:9,} rows, {taken.bad:9,} bad"
+            print(f"{bomb.name:20} {took}", flush=True)
+
+
+if __name__ == "__main__":
+    _show(sys.argv[1:])
