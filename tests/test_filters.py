@@ -694,6 +694,51 @@ def test_a_foreign_first_page_does_not_hide_the_language_of_the_rest() -> None:
     assert filters.compute(shard_of([german + english]), ["language"])["language"].to_list() == ["en"]
 
 
+SPEECH = {
+    "en": "The old bridge over the river was mended last year, and since then the children walk to school again.",
+    "de": "Die alte Brücke über den Fluß wurde im vergangenen Jahr erneuert, und die Kinder gehen wieder zu Fuß.",
+    "tr": "Nehrin üzerindeki eski köprü geçen yıl onarıldı ve çocuklar yine yürüyerek okula gidiyor.",
+    "el": "Η παλιά γέφυρα πάνω από το ποτάμι επισκευάστηκε πέρυσι και τα παιδιά πηγαίνουν πάλι στο σχολείο.",
+    "ru": "Старый мост через реку в прошлом году починили, и дети снова ходят в школу пешком.",
+    "vi": "Cây cầu cũ bắc qua sông đã được sửa chữa vào năm ngoái và trẻ em lại đi bộ đến trường.",
+    "fr": "Le vieux pont sur la rivière a été réparé l'année dernière et les enfants vont de nouveau à pied.",
+    "hi": "नदी पर बना पुराना पुल पिछले साल ठीक किया गया और बच्चे फिर से पैदल स्कूल जाते हैं।",
+    "fa": "پل قدیمی روی رودخانه سال گذشته تعمیر شد و بچه\u200cها دوباره پیاده به مدرسه می\u200cروند.",
+    "th": "สะพานเก่าข้ามแม่น้ำได้รับการซ่อมแซมเมื่อปีที่แล้ว และเด็กๆ ก็เดินไปโรงเรียนอีกครั้ง",
+}
+DISGUISES = {
+    "capitals": str.upper,
+    "titles": str.title,
+    "every second word in capitals": lambda text: " ".join(
+        word.upper() if place % 2 else word for place, word in enumerate(text.split(" "))
+    ),
+    "a heading in capitals": lambda text: text.upper() * 12 + "\n" + text * 12,
+    "capitals and no-break spaces": lambda text: text.upper().replace(" ", "\u00a0"),
+    **{
+        f"U+{ord(blank):04X} as blank": lambda text, blank=blank: text.replace(" ", blank)
+        for blank in "\u00a0\u1680\u2003\u200b\u202f\u205f\u2800\u3000\ufeff"
+    },
+    **{
+        f"U+{ord(mark):04X} in words": lambda text, mark=mark: mark.join(text)
+        for mark in "\u00ad\u034f\u200b\u200d\u2060\ufeff"
+    },
+}
+
+
+@needs_model
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_capitals_and_exotic_blanks_do_not_change_the_language(disguise: str) -> None:
+    found = filters.compute(shard_of([DISGUISES[disguise](text) for text in SPEECH.values()]), ["language"])
+    assert found["language"].to_list() == list(SPEECH)
+    assert found["language_score"].min() >= 0.65
+
+
+@needs_model
+def test_text_in_capitals_is_read_as_in_lower_case() -> None:
+    texts = [SPEECH["en"].upper(), SPEECH["en"].lower(), SPEECH["en"].lower().replace(" ", "\u2003")]
+    assert filters.compute(shard_of(texts), ["language"]).n_unique() == 1
+
+
 @needs_model
 def test_a_score_on_the_language_threshold_passes() -> None:
     options = filters.parse({"kind": "language", "keep": ["en"]}, "filters.0")
