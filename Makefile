@@ -28,7 +28,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test bombs lock clean
+.PHONY: help demo setup setup-dev test bombs fuzz lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 
 bombs: setup-dev ## set up, then read small files that ask for much, and print the time and memory that each took
 	.venv/bin/python -m tests.bombs
+
+fuzz: setup-dev ## tamper with a store in 2,000 ways, and see each command end in words (half an hour)
+	DO_NOT_TRACK=1 CUVEE_FUZZ=2000 .venv/bin/pytest tests/test_fuzz_store.py
 
 lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that still fit (UPGRADE=1: newest)
 	$(call resolve,requirements.lock)

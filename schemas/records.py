@@ -89,7 +89,7 @@ class ShardsReport(Report):
 
     source: str
     reading: str
-    shards: int
+    shards: Count
 
 
 class IngestReport(ShardsReport):
@@ -170,6 +170,13 @@ class StepRecord(Frozen):
     key: Annotated[str, Field(pattern="^[a-z0-9]+$")]
     files: tuple[FileRef, ...] = ()
     report: Report = Report()
+
+
+class KeptRecord(Frozen):
+    """A record as it lies below work/, with the hash of its canonical JSON."""
+
+    sha256: Sha256
+    record: dict[str, Any]
 
 
 class ShardsRecord(StepRecord):

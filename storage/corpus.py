@@ -23,12 +23,14 @@ from uuid import uuid4
 
 from cuvee.schemas.errors import ConflictError, IntegrityError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, manifest_version, parse_ref, parse_version, version_name
-from cuvee.schemas.records import FileRef, PoolState, StepRecord
+from cuvee.schemas.recipe import canonical_json, canonical_sha256
+from cuvee.schemas.records import FileRef, KeptRecord, PoolState, StepRecord
 from cuvee.schemas.report import RunEnd
 from cuvee.storage.store import Store
 from cuvee.storage.trust import (
     RESTORE,
     check_paths,
+    parse_json,
     parse_manifest,
     read_bounded,
     read_json,
@@ -320,16 +322,20 @@ def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
 def _record(store: Store, kind: type[R], step: str, below: str, key: str) -> R | None:
     where = f"work/{step}/{key}.json"
     try:
-        record = read_json(store, where, kind)
+        kept = read_json(store, where, KeptRecord)
+        record = parse_json(canonical_json(kept.record).encode(), kind, where)
         check_paths(record.files, below, where)
     except (FileNotFoundError, IntegrityError):  # another cuvee's form of a record, a damaged or a forged one
         return None
-    return record if (record.step, record.key) == (step, key) else None
+    is_whole = canonical_sha256(kept.record) == kept.sha256
+    return record if is_whole and (record.step, record.key) == (step, key) else None
 
 
 def write_record(store: Store, record: StepRecord) -> None:
-    """Store a record of finished work; its files stand already."""
-    store.put(f"work/{record.step}/{record.key}.json", record.model_dump_json().encode())
+    """Store a record of finished work with its hash, as nothing else tells that it changed; its files stand already."""
+    tree = record.model_dump(mode="json")
+    kept = KeptRecord(sha256=canonical_sha256(tree), record=tree)
+    store.put(f"work/{record.step}/{record.key}.json", kept.model_dump_json().encode())
 
 
 def write_report(store: Store, corpus: str, version: int, name: str, content: bytes, rows: int = 0) -> FileRef:

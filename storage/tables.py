@@ -130,9 +130,14 @@ def _keep(store: Store, folder: str, path: Path) -> FileRef:
     return FileRef(path=key, sha256=sha256, bytes=size, rows=rows)
 
 
-def read_table(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file's columns; raises IntegrityError when it is gone, damaged or has another number of rows."""
-    with _opened(store, ref) as (_, parquet):
+def read_table(
+    store: Store, ref: FileRef, columns: Sequence[str] | None = None, needed: Sequence[str] | None = None
+) -> pa.Table:
+    """Read a file's columns. needed: those that it must have, by default all that are read; of others it may lack some.
+
+    Raises IntegrityError when the file is gone, damaged, has another number of rows, or lacks a column.
+    """
+    with _opened(store, ref, (columns or ()) if needed is None else needed) as (_, parquet):
         return _read(store, ref, parquet, columns)
 
 
@@ -141,14 +146,16 @@ def read_ledger(store: Store, refs: Sequence[FileRef]) -> pa.Table:
     columns = LEDGER.to_frame().to_arrow().schema
     tables = [columns.empty_table()]
     for ref in refs:
-        with _opened(store, ref, BytesIO(read_whole(store, ref))) as (_, parquet):
+        with _opened(store, ref, columns.names, BytesIO(read_whole(store, ref))) as (_, parquet):
             tables.append(_read(store, ref, parquet, columns.names).cast(columns))
     return pa.concat_tables(tables)
 
 
-def read_tables(store: Store, refs: Sequence[FileRef], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Read the columns of many files, and yield the tables in order; raises as `read_table`."""
-    return read_each(store, lambda ref: read_table(store, ref, columns), refs)
+def read_tables(
+    store: Store, refs: Sequence[FileRef], columns: Sequence[str] | None = None, needed: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Read the columns of many files, and yield the tables in order; arguments and errors are those of `read_table`."""
+    return read_each(store, lambda ref: read_table(store, ref, columns, needed), refs)
 
 
 def read_each(store: Store, read: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
@@ -162,9 +169,6 @@ def read_each(store: Store, read: Callable[[Item], Found], items: Iterable[Item]
 
 
 def _read(store: Store, ref: FileRef, parquet: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
-    missing = set(columns or ()).difference(parquet.schema_arrow.names)
-    if missing:
-        raise IntegrityError(f"{store.location(ref.path)} has no column {', '.join(sorted(missing))}; restore it")
     table = parquet.read(columns=list(columns) if columns is not None else None)
     if table.num_rows != ref.rows:
         raise IntegrityError(f"{store.location(ref.path)} has {table.num_rows} rows, recorded were {ref.rows}")
@@ -172,8 +176,8 @@ def _read(store: Store, ref: FileRef, parquet: pq.ParquetFile, columns: Sequence
 
 
 def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Read a file's columns a row group at a time; raises IntegrityError when it is gone or damaged."""
-    with _opened(store, ref) as (_, parquet):
+    """Read a file's columns a row group at a time; raises IntegrityError when it is gone, damaged or lacks one."""
+    with _opened(store, ref, columns) as (_, parquet):
         for group in range(parquet.num_row_groups):
             yield parquet.read_row_group(group, columns=list(columns))
 
@@ -184,7 +188,7 @@ def take_rows(store: Store, ref: FileRef, columns: Sequence[str], rows: npt.NDAr
     Row groups without a wanted row are not read; where few rows are wanted, only the pages that hold their texts are.
     """
     parts, start = [], 0
-    with _opened(store, ref) as (file, parquet):
+    with _opened(store, ref, columns) as (file, parquet):
         counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
         if sum(counts) != ref.rows:
             raise IntegrityError(f"{store.location(ref.path)} has {sum(counts)} rows, recorded were {ref.rows}")
@@ -227,8 +231,10 @@ def _take_group(
 
 
 @contextmanager
-def _opened(store: Store, ref: FileRef, content: BinaryIO | None = None) -> Iterator[tuple[BinaryIO, pq.ParquetFile]]:
-    """Open a file, or its bytes where they have been read already."""
+def _opened(
+    store: Store, ref: FileRef, needed: Sequence[str], content: BinaryIO | None = None
+) -> Iterator[tuple[BinaryIO, pq.ParquetFile]]:
+    """Open a file, or its bytes where they have been read already. needed: columns that it must have."""
     try:
         with content or store.open(ref.path) as file:
             # Pre-buffered, the columns that lie together are one request.
@@ -238,6 +244,9 @@ def _opened(store: Store, ref: FileRef, content: BinaryIO | None = None) -> Iter
             written = pa.ipc.read_schema(pa.py_buffer(schema))
             if written.names != parquet.schema_arrow.names:
                 raise pa.ArrowInvalid("its columns have other names than were written")
+            missing = set(needed).difference(written.names)
+            if missing:
+                raise pa.ArrowInvalid(f"it has no column {', '.join(sorted(missing))}")
             yield file, parquet
     except FileNotFoundError:
         raise IntegrityError(f"{store.location(ref.path)} is missing; restore it from a backup") from None

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
+from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import (
     DraftRecord,
     FileRef,
@@ -142,7 +143,8 @@ def pool_of(state: PoolState) -> Pool:
 def thin_rows(store: Store, pool: Pool) -> pl.DataFrame:
     """Read the thin columns of every row of the pool: ROWS. About 200 bytes a row; no text is read."""
     frames = [ROWS.to_frame()]
-    tables = read_tables(store, [shard.file for shard in pool.shards], THIN)
+    # Shards written before a column was added have it as null.
+    tables = read_tables(store, [shard.file for shard in pool.shards], THIN, needed=["doc_id"])
     for number, (shard, table) in enumerate(zip(pool.shards, tables, strict=True)):
         frame = frame_of(table).with_columns(
             shard=pl.lit(number, pl.Int32),
@@ -153,7 +155,6 @@ def thin_rows(store: Store, pool: Pool) -> pl.DataFrame:
             reading=pl.lit(shard.reading),
         )
         frames.append(frame)
-    # Shards written before a column was added have it as null.
     return declared(pl.concat(frames, how="diagonal"), ROWS)
 
 
@@ -165,8 +166,23 @@ def signal_rows(store: Store, pool: Pool, kind: str, schema: pl.Schema) -> pl.Da
     if kind not in pool.signals:
         rows = sum(shard.file.rows for shard in pool.shards)
         return pl.select(pl.repeat(None, rows, dtype=kind_of).alias(name) for name, kind_of in schema.items())
-    tables = read_tables(store, [record.files[0] for record in pool.signals[kind]])
-    return pl.concat([schema.to_frame(), *(declared(frame_of(table), schema) for table in tables)])
+    return read_declared(store, [record.files[0] for record in pool.signals[kind]], schema)
+
+
+def read_declared(
+    store: Store, refs: Sequence[FileRef], schema: pl.Schema, needed: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Read the rows of files of one table. needed: columns that a file must have, by default all; others may be lacking
+    in an older file, and are null. Raises IntegrityError for a file that holds another table.
+    """
+    frames = [schema.to_frame()]
+    for ref, table in zip(refs, read_tables(store, refs, schema.names(), needed), strict=True):
+        try:
+            whole = pl.concat([schema.to_frame(), frame_of(table)], how="diagonal_relaxed")
+            frames.append(declared(whole, schema))
+        except pl.exceptions.PolarsError as error:
+            raise IntegrityError(f"{store.location(ref.path)} holds another table ({error}); restore it") from None
+    return pl.concat(frames)
 
 
 class Texts:

@@ -116,12 +116,20 @@ def test_a_record_of_work_that_names_other_files_or_other_work_is_not_believed(p
     (place / "corpora/d/pool").mkdir(parents=True)
     (place / "corpora/d/pool/secret").write_bytes(b"secret")
     for path in ("../secret", str(place.parent / "secret"), "corpora/d/pool/secret"):
-        files = [{"path": path, "sha256": sha256, "bytes": 6, "rows": 1}]
-        store.put("work/sign/k.json", json.dumps({"step": "sign", "key": "k", "files": files}).encode())
+        file = FileRef(path=path, sha256=sha256, bytes=6, rows=1)
+        corpus.write_record(store, StepRecord(step="sign", key="k", files=(file,)))
         assert corpus.read_record(store, StepRecord, "sign", "k", "corpora/c/") is None
     corpus.write_record(store, StepRecord(step="sign", key="k"))
     store.put("work/sign/other.json", store.get("work/sign/k.json"))
     assert corpus.read_record(store, StepRecord, "sign", "other", "corpora/c/") is None
+
+
+def test_amounts_in_a_changed_record_of_a_published_file_are_counted_anew(place: Path) -> None:
+    write_jsonl(place.parent / "texts/3.jsonl", documents(4, seed=3))
+    for path in (place / "work/assemble").glob("*.json"):
+        change(path, lambda tree: tree["record"]["report"]["amounts"].update(human=1))
+    again(place)
+    assert list(open_dataset("c", str(place)).verify()) == []
 
 
 def test_two_corpora_of_one_source_share_no_file_of_their_pools(place: Path) -> None:

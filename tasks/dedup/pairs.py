@@ -36,7 +36,7 @@ from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.dedup.index import BAND_BYTES, CROWD, BandIndex, Bands, choose, first_of_each, found
 from cuvee.tasks.dedup.near import BYTES_A_PAIR, TooManyPairsError, near_pairs
 from cuvee.tasks.dedup.verify import BATCH_BYTES, Comparison
-from cuvee.tasks.pool import Pool, Texts, frame_of
+from cuvee.tasks.pool import Pool, Texts, read_declared
 from cuvee.tasks.steps import once
 from cuvee.tasks.words.kernel import KEY_BYTES, Int64s
 
@@ -118,7 +118,7 @@ def choose_bands(recipe: Recipe, known: PairsRecord | None) -> tuple[int, int]:
 
 def read_pairs(store: Store, record: PairsRecord) -> pl.DataFrame:
     """Read all pairs: PAIRS."""
-    return pl.concat([PAIRS.to_frame(), *(frame_of(read_table(store, file)) for file in record.files)])
+    return read_declared(store, record.files, PAIRS)
 
 
 def _objection(

@@ -16,7 +16,7 @@ from cuvee.schemas.recipe import Generate
 from cuvee.schemas.records import DraftRecord, DraftReport, Run
 from cuvee.storage.corpus import pool_folder, write_record
 from cuvee.storage.store import Store
-from cuvee.storage.tables import read_table, write_table
+from cuvee.storage.tables import write_table
 from cuvee.tasks import generators
 from cuvee.tasks.generate import grade, judge
 from cuvee.tasks.generate.seeds import Seeds
@@ -25,7 +25,7 @@ from cuvee.tasks.generators._journal import Journal, journal_of
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.shards import MB, draft_shards
-from cuvee.tasks.pool import Pool, frame_of
+from cuvee.tasks.pool import Pool, read_declared
 from cuvee.tasks.steps import progress
 
 STEP = "generate"
@@ -91,16 +91,9 @@ def rounds_of(store: Store, pool: Pool, run: Run, entry: Generate) -> pl.DataFra
     failed and was asked again the latest.
     """
     reading = run.readings[entry.name]
-    found = [pl.DataFrame(schema=LINEAGE_SCHEMA)]
-    for record in pool.drafted:
-        if (record.report.source, record.report.reading) == (entry.name, reading):
-            found += [
-                pl.concat([LINEAGE_SCHEMA.to_frame(), frame_of(read_table(store, file))], how="diagonal_relaxed")
-                .select(list(LINEAGE_SCHEMA))
-                .cast(LINEAGE_SCHEMA)
-                for file in record.beside
-            ]
-    rounds = pl.concat(found).with_row_index("age")
+    own = [r for r in pool.drafted if (r.report.source, r.report.reading) == (entry.name, reading)]
+    lineage = [file for record in own for file in record.beside]
+    rounds = read_declared(store, lineage, LINEAGE_SCHEMA, ["request_key"]).with_row_index("age")
     latest = rounds.sort(pl.col("text").is_not_null(), "age", descending=True)
     return latest.unique(["request_key", "round"], keep="first", maintain_order=True).sort("age").drop("age")
 

@@ -42,7 +42,7 @@ Measure: TypeAlias = Callable[[pl.DataFrame], Sequence[pl.DataFrame]]
 
 class Kind(NamedTuple):
     """A kind of signal. version, options: what decides its values beside the text; schema: of its table; reads: columns
-    of a shard beside doc_id and text; prepare: gives what measures, once a shard.
+    of a shard beside doc_id and text; prepare: gives what measures, once a shard; files: of a record.
     """
 
     version: int
@@ -50,6 +50,7 @@ class Kind(NamedTuple):
     schema: pl.Schema
     reads: tuple[str, ...]
     prepare: Callable[[], Measure]
+    files: int = 1
 
 
 def kinds(run: Run) -> dict[str, Kind]:
@@ -59,7 +60,7 @@ def kinds(run: Run) -> dict[str, Kind]:
     found = {filter_step(name): _of_filter(name) for name in measured}
     found["classify"] = Kind(conclude.SCORE_VERSION, provenance_model(run).sha256, SCORES, (), lambda: _scores(run))
     cut = [dedup.ngram, dedup.permutations, dedup.seed, run.bands]
-    found["sign"] = Kind(SIGN_VERSION, cut, TEXT_KEYS, (), lambda: _band_keys(run))
+    found["sign"] = Kind(SIGN_VERSION, cut, TEXT_KEYS, (), lambda: _band_keys(run), files=2)
     if run.recipe.decontaminate.benchmarks:
         content = [[_content_hash(path) for path in benchmark_paths(run)], run.recipe.decontaminate.ngram]
         found["decontaminate"] = Kind(decontaminate.VERSION, content, OVERLAPS, (), lambda: _overlaps(run))
@@ -73,12 +74,16 @@ def versions(run: Run) -> dict[str, int]:
 
 def found(run: Run, store: Store, shards: Sequence[Shard]) -> dict[str, list[StepRecord | None]]:
     """Return by kind of signal what is known of each shard already, None where it has to be measured."""
-    return {
-        name: read_records(
-            store, StepRecord, name, [_key(run, name, kind, shard) for shard in shards], corpus_folder(run.corpus)
-        )
-        for name, kind in kinds(run).items()
-    }
+    known: dict[str, list[StepRecord | None]] = {}
+    for name, kind in kinds(run).items():
+        keys = [_key(run, name, kind, shard) for shard in shards]
+        records = read_records(store, StepRecord, name, keys, corpus_folder(run.corpus))
+        # A record of other tables is none: each row of a shard has its signals.
+        known[name] = [
+            record if record and len(record.files) == kind.files and record.files[0].rows == shard.file.rows else None
+            for record, shard in zip(records, shards, strict=True)
+        ]
+    return known
 
 
 def lacking(known: Mapping[str, Sequence[StepRecord | None]]) -> list[tuple[int, tuple[str, ...]]]:
@@ -159,7 +164,8 @@ def _key(run: Run, name: str, kind: Kind, shard: Shard) -> str:
 
 def _of_filter(name: str) -> Kind:
     module = filters.kinds()[name]
-    return Kind(module.VERSION, None, filters.table(name), (*module.READS, "bytes"), lambda: _signals_of(name))
+    reads, files = (*module.READS, "bytes"), 2 if isinstance(module, filters.Gathering) else 1
+    return Kind(module.VERSION, None, filters.table(name), reads, lambda: _signals_of(name), files)
 
 
 def _signals_of(name: str) -> Measure:

@@ -8,12 +8,12 @@ from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import STEPS, Accounts, StepReport
-from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, VERDICTS, DecidedRef, PlannedRef
+from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, UNREADABLE, VERDICTS, DecidedRef, PlannedRef
 from cuvee.storage.corpus import ledger_folder
 from cuvee.storage.store import Store
-from cuvee.storage.tables import read_table, write_table
+from cuvee.storage.tables import write_table
 from cuvee.tasks.generate.rounds import NOT_SENT, Generated
-from cuvee.tasks.pool import Pool, declared, frame_of
+from cuvee.tasks.pool import Pool, declared, read_declared
 from cuvee.tasks.steps import load, load_decided, look_up
 
 # What is read of the decided rows.
@@ -114,9 +114,8 @@ def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
 def _lost(run: Run, store: Store, pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
     lost = [pl.DataFrame(schema={"source": pl.String, "file": pl.String, "row": pl.Int64, "detail": pl.String})]
     for record in pool.read_as(run.readings):
-        for file in record.beside:
-            rows = frame_of(read_table(store, file)).with_columns(source=pl.lit(record.report.source))
-            lost.append(rows.select("source", "file", "row", detail="reason"))
+        rows = read_declared(store, record.beside, UNREADABLE).with_columns(source=pl.lit(record.report.source))
+        lost.append(rows.select("source", "file", "row", detail="reason"))
     present = pl.DataFrame([(f.source, f.sha256) for f in files], schema=["source", "file"], orient="row")
     rows = pl.concat(lost).join(present, on=["source", "file"], how="semi", maintain_order="left")
     return rows.with_columns(outcome=pl.lit("unreadable"), step=pl.lit("ingest"), reason=pl.lit("unreadable"))

@@ -1,0 +1,259 @@
+"""Stores that were tampered with: any change to a manifest, a tag, a state or a record ends a command in words.
+
+CUVEE_FUZZ=2000 tries so many changes, `make fuzz` does that; the suite tries a few, always the same ones.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from plain import publish_plainly, recipe_file
+from texts import documents, write_jsonl
+
+from cuvee.commands import cli
+from cuvee.schemas.errors import CuveeError
+
+EXAMPLES = int(os.environ.get("CUVEE_FUZZ", "30"))
+MOST_S, MOST_MB = 10.0, 500
+RECIPE = """
+corpus: c
+sources: [{name: a, uri: ../texts/*.jsonl, license: PSF-2.0}]
+holdout: {share: 0.2}
+filters: [{kind: length, min_words: 5}]
+mixture: {human: {min: 0.5}}
+generate: [{name: drafts, generator: ngram, allow_baseline: true}]
+"""
+
+KINDS = {
+    "manifest": "corpora/c/manifests/*.json",
+    "tag": "corpora/c/tags/latest/*.json",
+    "state": "corpora/c/pool/states/*.json",
+    "run": "corpora/c/runs/*/run.json",
+    "record": "work/*/*.json",
+}
+COMMANDS = {
+    "manifest": ["versions", "show", "files", "verify", "pull", "explain", "diff", "run"],
+    "tag": ["versions", "show", "files", "run"],
+    "state": ["verify", "run", "run", "run"],
+    "run": ["explain", "run"],
+    "record": ["run"],
+}
+
+
+class World:
+    """A published store, and what lies beside it and must be left alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("secret.json", "secret.parquet", "below/secret.txt"):
+            (folder / "canary" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "canary" / name).write_text(f'{{"secret": "{name}"}}')
+        texts = documents(20, seed=5)
+        for number in (1, 2):
+            near = [text + " One more sentence stands here." for text in texts[:number]]
+            write_jsonl(folder / f"texts/{number}.jsonl", texts[number * 10 - 10 : number * 10] + near)
+            (folder / "recipe").mkdir(exist_ok=True)
+            recipe = recipe_file(folder / "recipe", RECIPE)
+            publish_plainly(recipe, str(folder / "whole"))
+        self.outside = self.listing()
+
+    def listing(self) -> dict[str, str]:
+        """Return the content of every file beside the copy of the store and what is pulled from it."""
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in found
+            if path.relative_to(self.folder).parts[0] not in ("store", "pulled")
+        }
+
+    def fresh(self) -> Path:
+        """Return a copy of the store. Its files are the same ones: nothing is written but by a new name."""
+        for name in ("store", "pulled"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        shutil.copytree(self.folder / "whole", self.folder / "store", copy_function=os.link)
+        return self.folder / "store"
+
+    def arguments(self, command: str) -> list[str]:
+        """Return the command line of a command over the copy."""
+        more = {
+            "show": ["c"],
+            "files": ["c"],
+            "verify": ["c"],
+            "versions": ["c"],
+            "pull": ["c", str(self.folder / "pulled")],
+            "explain": ["c", "1.jsonl"],
+            "diff": ["c@v0001", "c@v0002"],
+            "run": [str(self.folder / "recipe/recipe.yaml"), "--runner", "plain"],
+        }
+        return [command, *more[command], "--store", str(self.folder / "store")]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("fuzz"))
+
+
+NASTY: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 7, 127, 128, 2**31, 2**53, 2**63, 2**64, 10**30, 10**5000, 0.5, -0.5, 1e308),
+    *(float("nan"), float("inf"), "", "x", "..", ".", "/", "../canary/secret.json", "../../canary/secret.parquet"),
+    *("/dev/zero", "/etc/passwd", "corpora/c/data/../../../../canary/secret.parquet", "corpora/d/data/x.parquet"),
+    *("a\x00b", "a\\b", "\ud800", "é" * 300, "v0001", "1", "0" * 64, "human", "2030-01-01", "CANARY"),
+    *([], {}, [[]], {"a": 1}, [None], ["x"]),
+]
+PUT_IN = [b"", b"\xff", b"\x00", b"{", b"]", b",", b'"', b"[" * 5000, b"9" * 5000, b"\\ud800"]
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """List every path in a tree, the root's first."""
+    found = [path]
+    nodes = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for name, node in nodes:
+        found += places(node, (*path, name))
+    return found
+
+
+def mutated(draw: Callable[[Any], Any], tree: Any, canary: str) -> Any:
+    """Change one place of a tree: another value, none, twice, a value from elsewhere in it, a number beside it."""
+    tree = copy.deepcopy(tree)
+    all_places = places(tree)
+    path = all_places[draw(st.integers(0, len(all_places) - 1))]
+    if not path:
+        return draw(st.sampled_from(NASTY))
+    node = tree
+    for name in path[:-1]:
+        node = node[name]
+    last = path[-1]
+    how = draw(st.sampled_from(["value", "value", "near", "elsewhere", "gone", "twice", "renamed"]))
+    if how == "value":
+        value = draw(st.sampled_from(NASTY))
+        node[last] = canary if value == "CANARY" else value
+    elif how == "near" and isinstance(node[last], int):
+        node[last] += draw(st.sampled_from([-1, 1, 1000, -(10**6)]))
+    elif how == "elsewhere":
+        other = tree
+        for name in all_places[draw(st.integers(0, len(all_places) - 1))]:
+            other = other[name]
+        node[last] = copy.deepcopy(other)
+    elif how == "gone":
+        del node[last]
+    elif isinstance(node, list):
+        node.insert(last, copy.deepcopy(node[last]))
+    elif how == "renamed":
+        node[f"{last}x"] = node.pop(last)
+    return tree
+
+
+def as_bytes(tree: Any) -> bytes:
+    with no_limit_of_digits():
+        return json.dumps(tree).encode()
+
+
+@contextmanager
+def no_limit_of_digits() -> Iterator[None]:
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+def broken(draw: Callable[[Any], Any], content: bytes) -> bytes:
+    """Change bytes: cut, doubled, something put in."""
+    at = draw(st.integers(0, len(content)))
+    put_in = draw(st.sampled_from(PUT_IN))
+    how = draw(st.sampled_from(["cut", "put in", "instead", "all"]))
+    ends = {"cut": content[:at], "put in": content[:at] + put_in + content[at:], "all": put_in}
+    return ends.get(how, content[:at] + put_in + content[at + len(put_in) :])
+
+
+def replaced(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def tamper(draw: Callable[[Any], Any], world: World, store: Path, kind: str) -> Path:
+    """Change one file of a kind; the manifest of a changed state is made to name the new bytes, most of the time."""
+    found = sorted(store.glob(KINDS[kind]))
+    in_use = json.loads((store / "corpora/c/manifests/v0002.json").read_text())["pool"]["path"]
+    newest = {"state": store / in_use, "record": None}.get(kind, found[-1])
+    path = newest if newest and draw(st.integers(0, 3)) else found[draw(st.integers(0, len(found) - 1))]
+    canary = world.folder / "canary"
+    how = draw(st.sampled_from(["tree"] * 8 + ["bytes", "link"]))
+    if how == "link":
+        path.unlink()
+        path.symlink_to(draw(st.sampled_from([canary, canary / "secret.json", Path("/dev/zero"), path, store])))
+        return path
+    before = path.read_bytes()
+    after = broken(draw, before)
+    if how == "tree":
+        after = as_bytes(mutated(draw, json.loads(before), str(canary / "secret.json")))
+    if kind == "state" and draw(st.integers(0, 3)):
+        for manifest in store.glob(KINDS["manifest"]):
+            tree = json.loads(manifest.read_text())
+            if tree["pool"]["path"].endswith(path.name):
+                tree["pool"] |= {"bytes": len(after), "sha256": hashlib.sha256(after).hexdigest()}
+                replaced(manifest, json.dumps(tree).encode())
+    replaced(path, after)
+    return path
+
+
+_opened: list[str] = []
+_watching = False
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watching and event == "open" and isinstance(arguments[0], str | bytes):
+        _opened.append(os.fsdecode(arguments[0]))
+
+
+sys.addaudithook(_watch)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="CUVEE_FUZZ" not in os.environ,
+    database=None,
+    phases=[Phase.generate],  # a smaller change would take many more commands to find
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(data=st.data())
+def test_a_store_that_was_tampered_with_ends_a_command_in_words(world: World, data: st.DataObject) -> None:
+    global _watching
+    store = world.fresh()
+    kind = data.draw(st.sampled_from(sorted(KINDS)))
+    path = tamper(data.draw, world, store, kind)
+    command = data.draw(st.sampled_from(COMMANDS[kind]))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, _watching = time.process_time(), True
+    try:
+        result = CliRunner().invoke(cli, world.arguments(command))
+    finally:
+        _watching = False
+    seconds = time.process_time() - began
+    error = result.exception
+    if error is not None and not isinstance(error, CuveeError):
+        raise AssertionError(f"{command} after a change of {path}: {error!r}") from error
+    assert seconds < MOST_S
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most) // 1024 < MOST_MB
+    canary = str(world.folder / "canary")
+    read = [name for name in _opened if os.path.realpath(name).startswith((canary, "/dev/zero", "/etc/passwd"))]
+    _opened.clear()
+    assert read == []
+    with suppress(FileNotFoundError):
+        (world.folder / "pulled/manifest.json").unlink()
+    assert world.listing() == world.outside
