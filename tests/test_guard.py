@@ -42,7 +42,7 @@ from cuvee.storage.memory import MemoryStore
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import guard
-from cuvee.tasks.guard import compared, copies_of_human, diversity, duplicates, provenance
+from cuvee.tasks.guard import ceiling, compared, copies_of_human, diversity, duplicates, provenance
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.provenance import prevalence
 
@@ -106,6 +106,32 @@ def test_a_source_is_named_from_20_rows_on_when_it_lost_more_than_three_tenths()
 
 
 # ---- copies of human text
+
+
+def test_human_text_that_is_too_large_for_the_ceiling_is_told() -> None:
+    rows = [
+        {"doc_id": f"{number:032x}", "provenance": provenance, "verdict": verdict}
+        for number, (provenance, verdict) in enumerate(
+            [("human", None), ("human", None), ("human", "c4.x"), ("unknown", None), ("synthetic", None)]
+        )
+    ]
+    recipe = "mixture: {human: {max: 0.3}}\nholdout: {share: 0}\nprovenance: {unknown_as: synthetic}"
+    told = ceiling.figures(candidate(rows, [{"provenance": "synthetic"}, {"provenance": "human"}], recipe=recipe))
+    assert told == ceiling.Ceiling(there=2, trained=1)
+    # What is held out, by hash, is no text that could be trained on.
+    many = [{"doc_id": f"{number * 7919:016x}" * 2, "provenance": "human"} for number in range(40)]
+    assert 0 < ceiling.figures(candidate(many, recipe="holdout: {share: 0.5}")).there < 40
+    here = candidate(recipe=recipe)
+    assert ceiling.findings(here, told) == []
+    assert ceiling.findings(here, ceiling.Ceiling(there=0, trained=0)) == []
+    assert ceiling.findings(candidate(recipe="mixture: {human: {max: 0}}"), ceiling.Ceiling(there=1, trained=0)) == []
+    message = (
+        "no human text is trained on: each human document is larger than the bounds leave room for (mixture.human.max "
+        "0.3); add smaller ones or more synthetic text, or widen the bounds"
+    )
+    assert ceiling.findings(here, ceiling.Ceiling(there=1, trained=0)) == [
+        Finding(kind="no_human_text", subject="mixture", message=message, figures={"documents": 1})
+    ]
 
 
 def test_copies_of_human_text_are_counted_of_synthetic_rows_and_told_from_copies_of_seeds() -> None:

@@ -109,36 +109,42 @@ def test_the_human_share_is_never_below_its_floor_and_the_total_never_passed(
 
 
 @some
-@given(corpora, shares, shares, totals)
-def test_the_ceiling_holds_but_for_one_document(
-    documents: list[Document], one: float, other: float, total: float | None
+@given(corpora, shares, shares, totals, st.sampled_from([0.0, 0.3]))
+@example([Document("human", 100)] * 10 + [Document("synthetic", 400)] * 2, 0.0, 0.5, 1000, 0.0)
+@example([Document("human", 4)] * 2 + [Document("human", 3)] + [Document("synthetic", 6)] * 2, 0.4, 0.45, None, 0.0)
+@example([Document("human", 60)] * 3 + [Document("synthetic", 1)] * 30, 0.0, 0.1, None, 0.5)
+def test_floor_and_ceiling_hold_to_the_last_document(
+    documents: list[Document], one: float, other: float, total: float | None, holdout: float
 ) -> None:
     floor, ceiling = sorted((one, other))
     try:
-        planned = plan(rows(documents), recipe(min=floor, max=ceiling, total=total))
-    except GateError:
-        return
-    found, largest = taken(planned), max(document.words for document in documents)
-    assert found.share >= exactly(floor)
-    one_more = Fraction(found.human, found.human + found.synthetic + largest)
-    one_less = Fraction(max(found.human - largest, 0), max(found.human + found.synthetic - largest, 1))
-    assert min(found.share, one_more, one_less) <= exactly(ceiling)
-
-
-@some
-@given(corpora, shares, totals)
-@example([Document("human", 100)] * 10 + [Document("synthetic", 400)] * 2, 0.5, 1000)
-def test_without_a_floor_the_ceiling_is_passed_only_where_no_human_document_fits_under_it(
-    documents: list[Document], ceiling: float, total: float | None
-) -> None:
-    try:
-        planned = plan(rows(documents), recipe(max=ceiling, total=total))
+        planned = plan(rows(documents), recipe(min=floor, max=ceiling, total=total, holdout=holdout))
     except GateError:
         return
     found = taken(planned)
-    if found.share > exactly(ceiling):
-        room = found.synthetic * exactly(ceiling) / (1 - exactly(ceiling))
-        assert min(document.words for document in documents if document.provenance == "human") > room
+    assert found.share >= exactly(floor)
+    assert found.share_of_all <= exactly(ceiling)
+
+
+@some
+@given(corpora, shares)
+def test_without_a_floor_all_synthetic_text_is_published_under_any_ceiling(
+    documents: list[Document], ceiling: float
+) -> None:
+    there = sum(document.words for document in documents if document.provenance == "synthetic")
+    assume(there)
+    assert taken(plan(rows(documents), recipe(max=ceiling))).synthetic == there
+
+
+def test_human_documents_too_large_for_the_ceiling_are_left_out_or_stop_the_run() -> None:
+    frame = rows([Document("human", 1000)] * 2 + [Document("synthetic", 100)] * 10)
+    assert taken(plan(frame, recipe(max=0.3))) == (0, 1000, 0)
+    with pytest.raises(
+        GateError, match=r"no human text is trained on: .*mixture\.human\.max 0\.3.*nothing is published"
+    ):
+        plan(frame, recipe(max=0.3, shortage="fail"))
+    with pytest.raises(GateError, match="no choice of whole documents has a human share between"):
+        plan(frame, recipe(min=0.1, max=0.3, total=5000))
 
 
 @some
@@ -379,37 +385,66 @@ def published(split: Any, **amounts: int) -> DataFile:
 
 def test_the_proof_counts_the_files_and_refuses_what_breaks_a_bound() -> None:
     files = [published("train", human=60), published("train", synthetic=40), published("validation", human=20)]
-    everything, splits, proof = prove(recipe(min=0.6), files)
+    everything, splits, proof = prove(recipe(min=0.6, holdout=0.2), files)
     assert (everything.amount, everything.documents, everything.human_share) == (120, 3, 0.666667)
     assert splits["train"].human_share == proof.human_share_train == 0.6
     assert splits["validation"].by_provenance == {"human": 20}
     assert proof.counted_from == tuple(file.sha256 for file in files)
     with pytest.raises(IntegrityError, match=r"the train split: the human share is 0\.6, under the floor 0\.61"):
-        prove(recipe(min=0.61), files)
+        prove(recipe(min=0.61, holdout=0.2), files)
     with pytest.raises(IntegrityError, match=r"120 words pass mixture\.total"):
-        prove(recipe(total=119), files)
-    assert prove(recipe(total=120), files)[0].amount == 120
+        prove(recipe(total=119, holdout=0.2), files)
+    with pytest.raises(IntegrityError, match=r"all files: the human share is 0\.666667, above the ceiling 0\.6;"):
+        prove(recipe(max=0.6, holdout=0.2), files)
+    with pytest.raises(IntegrityError, match=r"60 words of human text are less than mixture\.human\.min_amount 61"):
+        prove(recipe(min_amount=61, holdout=0.2), files)
+    for options in ({}, {"holdout": 0.1, "total": 150}):
+        with pytest.raises(IntegrityError, match=r"20 words are more than holdout\.share"):
+            prove(recipe(**options), files)
+    with pytest.raises(IntegrityError, match="the validation split holds synthetic text"):
+        prove(recipe(holdout=0.2), [*files, published("validation", synthetic=1)])
+    with pytest.raises(IntegrityError, match="unknown text, which the recipe excludes"):
+        prove(recipe(), [published("train", unknown=1, human=1)])
+    deep = published("train", synthetic=1)
+    deep = deep.model_copy(update={"stratum": deep.stratum.model_copy(update={"depth": 2})})
+    with pytest.raises(IntegrityError, match=r"depth 2 passes mixture\.depth\.max 1"):
+        prove(recipe(), [*files[:2], deep])
+    assert prove(recipe(total=120, holdout=0.2), files)[0].amount == 120
     unknown = [published("train", unknown=50, synthetic=50)]
     assert amounts.totals(unknown, "human").human_share == 0.5
     assert amounts.totals(unknown, "synthetic").human_share == 0.0
     assert amounts.totals([], "exclude").human_share is None
 
 
-@some
-@given(corpora, shares, shares, totals, st.sampled_from([0.0, 0.2]))
-@example([Document("human", 1), Document("synthetic", 9)], 0.1, 1.0, None, 0.0)
-def test_whatever_is_planned_can_be_proved(
-    documents: list[Document], one: float, other: float, total: float | None, holdout: float
-) -> None:
-    floor, ceiling = sorted((one, other))
-    options = recipe(min=floor, max=ceiling, total=total, holdout=holdout)
+blends = st.lists(
+    st.builds(Document, st.sampled_from(["human", "synthetic", "unknown"]), st.integers(1, 400)),
+    min_size=1,
+    max_size=40,
+)
+recipes = st.fixed_dictionaries(
+    {
+        "min": shares.map(lambda share: share / 2),
+        "max": shares,
+        "total": totals,
+        "unit": units,
+        "min_amount": st.one_of(st.none(), st.integers(0, 2000)),
+        "holdout": st.sampled_from([0.0, 0.05, 0.2, 0.5]),
+        "unknown_as": st.sampled_from(["human", "synthetic"]),
+        "shortage": st.sampled_from(["shrink", "fail"]),
+        "seed": st.integers(0, 3),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(blends, recipes)
+@example([Document("human", 1), Document("synthetic", 9)], {"min": 0.1})
+def test_whatever_is_planned_can_be_proved(documents: list[Document], asked: dict[str, Any]) -> None:
+    ceiling = max(asked.get("max", 1.0), asked["min"])
+    options = recipe(**asked | {"max": ceiling})
     try:
-        found = taken(plan(rows(documents), options))
+        planned = plan(rows(documents), options)
     except GateError:
         return
-    files = [
-        published("train", human=found.human),
-        published("train", synthetic=found.synthetic),
-        published("validation", human=found.validation),
-    ]
-    prove(options, files)
+    sums = planned.drop_nulls("split").group_by("split", "provenance").agg(pl.col("amount").sum())
+    prove(options, [published(split, **{provenance: amount}) for split, provenance, amount in sums.iter_rows()])

@@ -19,17 +19,29 @@ def prove(recipe: Recipe, files: Sequence[DataFile]) -> tuple[Totals, dict[str, 
     splits = {
         name: totals([file for file in files if file.split == name], unknown_as) for name in ("train", "validation")
     }
-    human = recipe.mixture.human
-    floor = Fraction(str(human.min))
+    human, unit = recipe.mixture.human, recipe.mixture.unit
+    floor, ceiling = Fraction(str(human.min)), Fraction(str(human.max))
     for name, counted in {"all files": everything, "the train split": splits["train"]}.items():
         if counted.counted_human < floor * counted.amount:
             raise IntegrityError(
                 f"{name}: the human share is {counted.human_share}, under the floor {human.min:g}; nothing is published"
             )
+    if everything.counted_human > ceiling * everything.amount:
+        raise IntegrityError(
+            f"all files: the human share is {everything.human_share}, above the ceiling {human.max:g}; nothing is "
+            "published"
+        )
+    if human.min_amount is not None and splits["train"].counted_human < human.min_amount:
+        raise IntegrityError(
+            f"the train split: {splits['train'].counted_human} {unit} of human text are less than "
+            f"mixture.human.min_amount {human.min_amount:g}; nothing is published"
+        )
     if recipe.mixture.total is not None and everything.amount > recipe.mixture.total:
-        raise IntegrityError(f"{everything.amount} {recipe.mixture.unit} pass mixture.total; nothing is published")
+        raise IntegrityError(f"{everything.amount} {unit} pass mixture.total; nothing is published")
+    _check_held_out(recipe, splits["validation"])
+    _check_strata(recipe, files)
     proof = Proof(
-        unit=recipe.mixture.unit,
+        unit=unit,
         bounds=Bounds(**human.model_dump()),
         total=recipe.mixture.total,
         unknown_as=unknown_as,
@@ -38,3 +50,29 @@ def prove(recipe: Recipe, files: Sequence[DataFile]) -> tuple[Totals, dict[str, 
         counted_from=tuple(file.sha256 for file in files),
     )
     return everything, splits, proof
+
+
+def _check_held_out(recipe: Recipe, validation: Totals) -> None:
+    """Validation is human text, and of a total at most the share that is held out."""
+    other = sorted(validation.by_provenance.keys() - {"human"})
+    if other:
+        raise IntegrityError(f"the validation split holds {other[0]} text; nothing is published")
+    share, total = Fraction(str(recipe.holdout.share)), recipe.mixture.total
+    bounded = not share or total is not None
+    if bounded and validation.amount > share * Fraction(str(total or 0)):
+        raise IntegrityError(
+            f"the validation split: {validation.amount} {recipe.mixture.unit} are more than holdout.share "
+            f"{recipe.holdout.share:g}; nothing is published"
+        )
+
+
+def _check_strata(recipe: Recipe, files: Sequence[DataFile]) -> None:
+    """No file holds text deeper than mixture.depth.max, nor unknown text where that is excluded."""
+    for file in files:
+        if file.stratum.depth > recipe.mixture.depth.max:
+            raise IntegrityError(
+                f"{file.path}: depth {file.stratum.depth} passes mixture.depth.max {recipe.mixture.depth.max}; nothing "
+                "is published"
+            )
+        if recipe.provenance.unknown_as == "exclude" and file.amounts.keys() - {"human", "synthetic"}:
+            raise IntegrityError(f"{file.path}: it holds unknown text, which the recipe excludes; nothing is published")

@@ -84,7 +84,7 @@ def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     choice = choose(amounts[0], amounts[1], amounts[2], mixture, recipe.holdout.share)
     there = Amounts(*(int(amount.sum()) for amount in amounts))
     taken = Amounts(*(_sum(amount, mask) for amount, mask in zip(amounts, choice, strict=True)))
-    _check(there, taken, int(deciding["amount"].to_numpy().max(initial=0)), mixture)
+    _check(there, taken, deciding["amount"].to_numpy(), mixture)
     splits = [
         group.select("place", "amount", "priority", "doc_id", split=pl.when(pl.Series(mask)).then(pl.lit(name)))
         for group, mask, name in zip((human, synthetic, apart), choice, ("train", "train", "validation"), strict=True)
@@ -98,13 +98,14 @@ def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, ho
     """Work out which documents to take: as much as the bounds allow, human text first.
 
     human, synthetic, apart: amounts, in the order in which documents are taken; apart is held-out human text.
-    Documents are taken whole, so a bound is used up to the last document that fits. The floor always holds. The
-    ceiling holds but for what one document more or less makes.
+    Documents are taken whole, so a bound is used up to the last document that fits. Floor and ceiling always hold;
+    where no choice in this order keeps them, no document is taken for training.
     """
     total = math.inf if mixture.total is None else mixture.total
     # Exact fractions: with floats a share of 0.3 could come out a hair below its floor.
     low, high = Fraction(str(mixture.human.min)), Fraction(str(mixture.human.max))
-    held = _take(apart, total * holdout_share if mixture.total is not None else math.inf)
+    bounded = mixture.total is not None
+    held = _take(apart, math.floor(Fraction(str(total)) * Fraction(str(holdout_share))) if bounded else math.inf)
     kept_apart = int(apart[held].sum())
     room = max(total - kept_apart, 0)
     share_of_room = room * float(high) if high else 0.0  # without a total, 0 times infinity is no number
@@ -124,13 +125,38 @@ def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, ho
     # Whole documents leave less synthetic text than planned: give human text back, unless that would break the floor.
     if fewer.any() and _sum(synthetic, machines) <= most_synthetic(_sum(human, fewer)):
         people = fewer
-    return Choice(people, machines, held)
+    return _within(Choice(people, machines, held), human, synthetic, apart, low, high)
 
 
-def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> None:
+def _within(choice: Choice, human: Int64s, synthetic: Int64s, apart: Int64s, low: Fraction, high: Fraction) -> Choice:
+    """Give the last documents back, until the human share is between its bounds: as little human text as possible.
+
+    Whole documents may miss both bounds: of human documents of 4, 4 and 3 words and synthetic ones of 6 and 6, a share
+    of 0.4 to 0.45 holds for 4 + 4 and 6 + 6. Text held out is given back only where all else would be in vain.
+    """
+    most_human = math.inf if high == 1 else math.floor(_sum(synthetic, choice.synthetic) * high / (1 - high))
+    people_sums, machine_sums = (
+        np.concatenate([[0], amounts[taken].cumsum()])
+        for amounts, taken in ((human, choice.human), (synthetic, choice.synthetic))
+    )
+    fewer = choice.held_out & _take(np.where(choice.held_out, apart, 0), most_human)
+    for held in (choice.held_out, fewer, np.zeros_like(fewer)):
+        kept_apart = _sum(apart, held)
+        for people in range(len(people_sums) - 1, -1, -1):
+            amount = int(people_sums[people])
+            most = math.floor(amount * (1 - low) / low) if low else math.inf
+            machines = int(np.searchsorted(machine_sums, most, side="right")) - 1
+            all_human, made = amount + kept_apart, int(machine_sums[machines])
+            if amount + made and all_human <= high * (all_human + made):
+                return Choice(_first(choice.human, people), _first(choice.synthetic, machines), held)
+    return Choice(np.zeros_like(choice.human), np.zeros_like(choice.synthetic), choice.held_out)
+
+
+def _check(there: Amounts, taken: Amounts, amounts: Int64s, mixture: Mixture) -> None:
     unit, floor = mixture.unit, mixture.human.min
+    largest = int(amounts.max(initial=0))
     if taken.human + taken.synthetic == 0:
-        raise GateError(f"{_why_nothing(there, mixture)}; nothing is published")
+        raise GateError(f"{_why_nothing(there, amounts, mixture)}; nothing is published")
     least = mixture.human.min_amount or 0
     if taken.human < least:
         raise GateError(
@@ -140,6 +166,9 @@ def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> No
     if mixture.shortage != "fail":
         return
     wanted = mixture.total if mixture.total is not None else there.total if floor < 1 else there.human + there.held_out
+    left_out = no_human_text(there.human > 0, taken.human, mixture)
+    if left_out:
+        raise GateError(f"shortage: {left_out}; mixture.shortage is fail; nothing is published")
     # Whole documents only: less than one document short is not a shortage, one of each kind under a ceiling.
     if taken.total + largest * (2 if mixture.human.max < 1 else 1) > wanted:
         return
@@ -158,7 +187,18 @@ def _check(there: Amounts, taken: Amounts, largest: int, mixture: Mixture) -> No
     )
 
 
-def _why_nothing(there: Amounts, mixture: Mixture) -> str:
+def no_human_text(is_there: bool, taken: int, mixture: Mixture) -> str | None:
+    """Say that all human text is left out, where there is some that the bounds allow and no document fits into them."""
+    if taken or not is_there or mixture.human.max == 0:
+        return None
+    total = "" if mixture.total is None else f", mixture.total {mixture.total:,.0f}"
+    return (
+        "no human text is trained on: each human document is larger than the bounds leave room for (mixture.human.max "
+        f"{mixture.human.max:g}{total}); add smaller ones or more synthetic text, or widen the bounds"
+    )
+
+
+def _why_nothing(there: Amounts, amounts: Int64s, mixture: Mixture) -> str:
     """Say why no document could be taken for training, and what to do."""
     unit = mixture.unit
     if there.human + there.synthetic == 0:
@@ -170,7 +210,7 @@ def _why_nothing(there: Amounts, mixture: Mixture) -> str:
         )
     if there.synthetic == 0 and mixture.human.max < 1:
         return f"mixture.human.max is {mixture.human.max:g}, and there is no synthetic text; generate some, or raise it"
-    if mixture.total is None:
+    if mixture.total is None or amounts.min() <= mixture.total:
         bounds = f"mixture.human.min {mixture.human.min:g} and max {mixture.human.max:g}"
         return f"no choice of whole documents has a human share between {bounds}; widen them, or add sources"
     return f"no document fits into mixture.total {mixture.total:,.0f} {unit} under its bounds; raise it"
@@ -178,6 +218,12 @@ def _why_nothing(there: Amounts, mixture: Mixture) -> str:
 
 def _sum(amounts: Int64s, taken: Bools) -> int:
     return int(amounts[taken].sum())
+
+
+def _first(taken: Bools, count: int) -> Bools:
+    """Keep the first `count` of the taken documents."""
+    kept: Bools = taken & (taken.cumsum() <= count)
+    return kept
 
 
 def _take(amounts: Int64s, most: float) -> Bools:
