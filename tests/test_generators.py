@@ -452,7 +452,7 @@ def test_rows_come_in_plan_order_with_lineage_and_what_the_server_returned(
     assert (first["model"], first["model_returned"]) == ("tiny", "tiny-2026-01")
     assert (first["finish_reason"], first["prompt_tokens"], first["completion_tokens"]) == ("stop", 7, 5)
     assert first["endpoint"] == endpoint.base_url.removeprefix("http://").removesuffix("/v1")
-    assert json.loads(first["sampling"]) == {"temperature": 0.7, "max_tokens": 512, "seed": 1}
+    assert json.loads(first["sampling"]) == {"temperature": 0.7, "max_tokens": 256, "seed": 1}
     assert endpoint.keys == {"Bearer secret-of-the-test"}
     assert endpoint.most_at_once <= entry.concurrency
     assert seen[-1] == (len(plan), len(plan))
@@ -485,7 +485,7 @@ def faults(request: dict[str, object], nth: int) -> Reply | None:
     if nth == 1 and number == 50:
         time.sleep(3.0)
     if number < 60:
-        return 200, {}, completion("An answer that ran into its", "length")
+        return 200, {}, completion("A whole sentence. An answer that ran into its", "length")
     return None
 
 
@@ -683,7 +683,7 @@ def test_a_changed_setting_changes_the_keys_it_shapes_and_no_others(
         {"model": "tinier"},
         {"base_url": "http://127.0.0.1:2/v1"},
         {"sampling": Sampling(temperature=0.8)},
-        {"sampling": Sampling(max_tokens=511)},
+        {"sampling": Sampling(max_tokens=100)},
         {"sampling": Sampling(seed=2)},
     ):
         assert set(keys(entry.model_copy(update=change)).values()).isdisjoint(before.values())

@@ -21,7 +21,7 @@ from cuvee.tasks.generators import Texts, _prompts
 from cuvee.tasks.generators._ask import Desk
 from cuvee.tasks.generators._types import Call, Progress
 from cuvee.tasks.generators._wrapping import unwrap
-from cuvee.tasks.generators.openai import BATCH, request_key, shown, unwrapped
+from cuvee.tasks.generators.openai import BATCH, as_drafts, request_key, shown
 
 MARKS = ("faithful", "complete", "useful", "safe")
 SCHEMA = canonical_json({**dict.fromkeys(MARKS, "integer 1 to 5"), "unsupported": ["string"]})
@@ -229,8 +229,9 @@ def _revise(
     ]
     asked = drafts.with_columns(asked_key=pl.Series(keys, dtype=pl.String))
     calls = _calls(entry.model or "", prompt, None, asked, "asked_key", texts)
-    outcomes = desk.ask(asked["asked_key"], calls, progress).with_columns(kind=pl.lit("revise"))
-    outcomes = unwrapped(outcomes, {"revise": f"{prompt.system}\n{prompt.user}"})
+    asked_for = asked.select("sampling", request_key="asked_key", kind=pl.lit("revise")).unique("request_key")
+    outcomes = desk.ask(asked["asked_key"], calls, progress).join(asked_for, on="request_key", how="left")
+    outcomes = as_drafts(outcomes, {"revise": f"{prompt.system}\n{prompt.user}"})
     answered, faults = _settle(asked, outcomes, "asked_key", "revise")
     answered = answered.with_columns(
         text="said",

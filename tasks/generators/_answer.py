@@ -15,6 +15,7 @@ VERSION = 1
 
 # Reasons that are no text of an answer that was paid for.
 UNREADABLE, EMPTY, REFUSAL, UNFINISHED = "unreadable_answer", "empty_answer", "refusal", "unfinished_reasoning"
+TRUNCATED = "truncated"
 CONTENT_FILTER, TOOL_CALLS = "content_filter", "tool_calls"
 _TOOLS = ("tool_calls", "function_call")
 

@@ -21,7 +21,7 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Generate, canonical_json, canonical_sha256
 from cuvee.tasks.generators import _prompts
-from cuvee.tasks.generators._answer import EMPTY
+from cuvee.tasks.generators._answer import EMPTY, TRUNCATED
 from cuvee.tasks.generators._ask import OUTCOME_SCHEMA, desk, host, place_of
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._pace import Policy
@@ -40,6 +40,7 @@ from cuvee.tasks.generators._types import (
     fetch,
     seed_priority,
 )
+from cuvee.tasks.generators._whole import cut_back, is_whole, was_cut_off
 from cuvee.tasks.generators._wrapping import unwrap
 
 VERSION = 1
@@ -48,6 +49,10 @@ BASELINE = False
 
 # English prose: about 100 tokens for 75 words, so an answer cannot hold more words than this of its token limit.
 WORDS_A_TOKEN = 0.75
+# What a request allows for a word expected: thrice the length in English, the length itself where words take four.
+TOKENS_A_WORD = 4
+# In steps, so that a seed that is counted a little otherwise asks the same.
+TOKENS_STEP = 128
 # Seed texts held at once while requests are made of them.
 BATCH = 256
 
@@ -78,8 +83,8 @@ def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
     turns = turns.sort("turn", pl.col("brief").is_not_null(), maintain_order=True).drop("turn")
     rows = cut_to_budget(turns, wanted_words, settings.budget.requests)
     keyed = [
-        _request(settings, base_url, prompts[kind], [doc_id], seed)
-        for doc_id, kind, seed in rows.select("doc_id", "kind", "seed").iter_rows()
+        _request(settings, base_url, prompts[kind], [doc_id], seed, words)
+        for doc_id, kind, seed, words in rows.select("doc_id", "kind", "seed", "words_expected").iter_rows()
     ]
     asked = pl.DataFrame(keyed, schema=["request_key", "prompt_id", "prompt_hash", "sampling"], orient="row")
     no_seeds = pl.lit([], pl.List(pl.String))
@@ -110,8 +115,8 @@ def run(
         return _calls(settings, plan.filter(pl.col("request_key").is_in(waiting.implode())), texts)
 
     outcomes = asking.ask(plan["request_key"], calls, progress)
-    kinds = plan.select("request_key", "kind")
-    outcomes = unwrapped(outcomes.join(kinds, on="request_key", how="left"), templates(settings))
+    asked = plan.select("request_key", "kind", "sampling")
+    outcomes = as_drafts(outcomes.join(asked, on="request_key", how="left"), templates(settings))
     answers = outcomes.filter(pl.col("text").is_not_null()).select(list(ANSWER_SCHEMA))
     failed = outcomes.filter(pl.col("text").is_null()).select(list(FAILURE_SCHEMA))
     rows = draft_rows(settings, seeds, plan, answers, {"model": settings.model, "endpoint": host(asking.place)})
@@ -137,16 +142,28 @@ def templates(settings: Generate) -> dict[str, str]:
     return {kind: f"{prompt.system}\n{prompt.user}" for kind, prompt in _prompts.chosen(settings.kinds).items()}
 
 
-def unwrapped(outcomes: pl.DataFrame, templates: Mapping[str, str]) -> pl.DataFrame:
-    """Take what models put around a draft off the texts of outcomes (and kind); a text that was nothing else is EMPTY.
+def as_drafts(outcomes: pl.DataFrame, templates: Mapping[str, str]) -> pl.DataFrame:
+    """Take what models put around a draft off the texts of outcomes, and cut those back that ran into a limit.
 
-    Column stripped: also names what was taken off here.
+    outcomes: also kind and sampling of the request. A text that was nothing else becomes the reason EMPTY, one of which
+    nothing is whole TRUNCATED. Column stripped: also names what was taken off here.
     """
     rows = []
-    for text, reason, stripped, kind in outcomes.select("text", "reason", "stripped", "kind").iter_rows():
-        bare, names = (None, ()) if text is None else unwrap(text, templates.get(kind, ""))
-        empty = text is not None and not bare
-        rows.append((bare or None, EMPTY if empty else reason, [*(stripped or ()), *names]))
+    for row in outcomes.iter_rows(named=True):
+        text, reason, names = row["text"], row["reason"], [*(row["stripped"] or ())]
+        if text is not None:
+            text, around = unwrap(text, templates.get(row["kind"], ""))
+            reason = None if text else EMPTY
+            names += around
+        if text:
+            hard = was_cut_off(row["finish_reason"], row["completion_tokens"], json.loads(row["sampling"] or "{}"))
+            soft = row["finish_reason"] is None and not is_whole(text)
+            bare = cut_back(text) if hard or soft else text
+            # Where a server does not say how an answer ended, a text without a sentence end may be meant so.
+            bare = bare or ("" if hard else text)
+            names += ["cut_off"] if bare != text else []
+            text, reason = bare, None if bare else TRUNCATED
+        rows.append((text or None, reason, names))
     schema = {name: OUTCOME_SCHEMA[name] for name in ("text", "reason", "stripped")}
     return outcomes.with_columns(pl.DataFrame(rows, schema=schema, orient="row"))
 
@@ -228,11 +245,18 @@ def _words_expected(settings: Generate, words: pl.Expr) -> pl.Expr:
     return words.round(0).clip(1, most).cast(pl.Int64).alias("words_expected")
 
 
+def token_limit(settings: Generate, words_expected: int) -> int:
+    """Return the tokens that a request for this many words may take; `sampling.max_tokens` is a ceiling."""
+    steps = -(-words_expected * TOKENS_A_WORD // TOKENS_STEP)
+    return min(settings.sampling.max_tokens, steps * TOKENS_STEP)
+
+
 def _request(
-    settings: Generate, base_url: str, prompt: Prompt, inputs: list[str], seed: int
+    settings: Generate, base_url: str, prompt: Prompt, inputs: list[str], seed: int, words_expected: int
 ) -> tuple[str, str, str, str]:
     """Return request_key, prompt_id, prompt_hash and sampling of one plan row."""
-    asked = {"temperature": settings.sampling.temperature, "max_tokens": settings.sampling.max_tokens, "seed": seed}
+    limit = token_limit(settings, words_expected)
+    asked = {"temperature": settings.sampling.temperature, "max_tokens": limit, "seed": seed}
     sampling = canonical_json(asked)
     return request_key(base_url, settings.model or "", prompt, sampling, inputs), prompt.id, prompt.hash, sampling
 
