@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.tokens import ScalarToken
 
 from cuvee.schemas import address
@@ -19,6 +20,9 @@ from cuvee.schemas.recipe import Recipe, Review
 # What pydantic says of Python's types, in the words of the recipe.
 _EXPECTED = dict.fromkeys(["model_type", "dict_type"], "a mapping of keys belongs here")
 _EXPECTED["tuple_type"] = "a list belongs here"
+
+# 435 bytes of aliases stand for 10^9 values; a recipe that lists 10,000 files has 10,000.
+_MOST_VALUES, _MOST_DEPTH = 100_000, 50
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -38,10 +42,7 @@ def parse_recipe(
         raise RecipeError(f"{name}: a recipe is a mapping of keys such as corpus and sources; this is {_kind(tree)}")
     for override in overrides:
         _override(tree, override, name)
-    try:
-        tree = _substitute(tree, environment or {}, name, ())
-    except RecursionError:
-        raise RecipeError(f"{name}: an alias (*name) stands inside its own anchor (&name); write it out") from None
+    tree = _substitute(tree, environment or {}, name, ())
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
@@ -69,6 +70,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _load(text: str, name: str) -> Any:
     try:
+        _check_size(text, name)
         return YAML(typ="safe", pure=True).load(StringIO(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark
@@ -76,6 +78,34 @@ def _load(text: str, name: str) -> Any:
         raise RecipeError(f"{name}:{where}: not YAML: {(error.problem or str(error)).strip()}") from None
     except (YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
         raise RecipeError(f"{name}: not YAML: {error}") from None
+
+
+def _check_size(text: str, name: str) -> None:
+    """Raise RecipeError where YAML nests too deep, or has too many values once each alias is written out."""
+    sizes: dict[str, int] = {}  # values below each anchor
+    open_: list[tuple[str | None, int]] = [(None, 0)]  # each collection that is not closed, its anchor and values
+    for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
+        where = f"{name}: line {event.start_mark.line + 1}"
+        anchor, size = getattr(event, "anchor", None), 1
+        if isinstance(event, AliasEvent):
+            if any(anchor == outer for outer, _ in open_):
+                raise RecipeError(f"{where}: the alias *{anchor} stands inside its own anchor &{anchor}; write it out")
+            size = sizes.get(str(anchor), 1)
+        elif isinstance(event, CollectionStartEvent):
+            open_.append((anchor, 1))
+            if len(open_) > _MOST_DEPTH:
+                raise RecipeError(f"{where}: lists and mappings nest over {_MOST_DEPTH} deep; a recipe needs fewer")
+            continue
+        elif isinstance(event, CollectionEndEvent):
+            anchor, size = open_.pop()
+        elif not isinstance(event, ScalarEvent):
+            continue
+        if anchor is not None and not isinstance(event, AliasEvent):
+            sizes[anchor] = size
+        outer, below = open_[-1]
+        open_[-1] = outer, below + size
+        if below + size > _MOST_VALUES:
+            raise RecipeError(f"{where}: with its aliases written out the text has over {_MOST_VALUES:,} values")
 
 
 def _override(tree: dict[str, Any], override: str, name: str) -> None:

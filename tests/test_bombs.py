@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.parse import parse_recipe
 from tests.bombs import BOMBS, Taken
 
 # A bomb may take this much, and a slow machine a little longer than the ten seconds of a good one.
@@ -36,3 +38,32 @@ def test_a_bomb_is_told_of_and_takes_neither_memory_nor_time(bomb, taken):
     assert any(bomb.told in reason for reason in found.reasons) or (not bomb.told and found.rows)
     assert found.peak_mb < MOST_MB
     assert found.cpu_s < MOST_CPU_S
+
+
+RECIPE = "corpus: a\nsources: [{name: a, uri: a.jsonl}]\n"
+LAUGHS = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(8))
+MERGED = "".join(f"m{n + 1}: &m{n + 1} {{<<: [*m{n}, *m{n}]}}\n" for n in range(30))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a0: &a0 [x]\n" + LAUGHS, "line 6: with its aliases written out the text has over 100,000 values"),
+        ("m0: &m0 {x: 1}\n" + MERGED, "over 100,000 values"),
+        ("a: &a [x, *a]\n", "line 1: the alias \\*a stands inside its own anchor"),
+        ("a: " + "[" * 50_000, "line 1: lists and mappings nest over 50 deep"),
+        ("".join(" " * n + "a:\n" for n in range(1000)), "nest over 50 deep"),
+        ("a: " + "9" * 10**6, "not YAML: Exceeds the limit"),
+    ],
+    ids=["aliases", "merges", "own anchor", "deep", "indented", "digits"],
+)
+def test_a_recipe_that_grows_or_nests_without_end_is_refused(text, told):
+    with pytest.raises(RecipeError, match=told):
+        parse_recipe(text + "\n" + RECIPE)
+    with pytest.raises(RecipeError, match=told):
+        parse_recipe(RECIPE, overrides=[f"guard={text}"])
+
+
+def test_aliases_of_a_recipe_are_read():
+    recipe = parse_recipe("corpus: a\nsources:\n  - &a {name: a, uri: a.jsonl}\n  - {<<: *a, name: b}\n")
+    assert [(source.name, source.uri) for source in recipe.sources] == [("a", ("a.jsonl",)), ("b", ("a.jsonl",))]

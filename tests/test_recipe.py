@@ -234,7 +234,7 @@ def test_a_key_that_is_like_none_lists_what_is_known() -> None:
         ("corpus: other", "line 3, column 1: not YAML: found duplicate key"),
         ("ingest: {mask: [email}", "line 3, column 22: not YAML: "),
         ("---\na: b", "line 3, column 1: not YAML: but found another document"),
-        ("guard: &g {action: *g}", "an alias (*name) stands inside its own anchor"),
+        ("guard: &g {action: *g}", "the alias *g stands inside its own anchor"),
     ],
 )
 def test_an_error_names_file_key_and_value(more: str, told: str) -> None:
