@@ -88,10 +88,11 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
             return foresee.run(run, store, pool, files, decided, plan, drafts, warnings)
         guarded = hands.one("guard", guard.run, run, store, pool, decided, plan)
     except GateError as gate:
+        message = "\n".join([str(gate), *(entry.warning for entry in drafts if entry.warning)])
         if not plan_only:
             accounts = hands.one("account", ledger.run, run, store, pool, files, decided, None, drafts)
-            commit.stopped(run, store, accounts, str(gate))
-        raise
+            commit.stopped(run, store, accounts, message)
+        raise GateError(message) from None
     written = hands.one("assemble", assemble.run, run, store, pool, decided, plan)
     accounts = hands.one("account", ledger.run, run, store, pool, files, decided, plan, drafts)
     told = (drafts, guarded, written, accounts, warnings)

@@ -26,6 +26,8 @@ from cuvee.schemas.document import SHARD
 from cuvee.schemas.errors import GateError, RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.records import (
+    DraftRecord,
+    DraftReport,
     Estimate,
     IngestRecord,
     IngestReport,
@@ -42,7 +44,7 @@ from cuvee.storage.memory import MemoryStore
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import guard
-from cuvee.tasks.guard import ceiling, compared, copies_of_human, diversity, duplicates, provenance
+from cuvee.tasks.guard import ceiling, compared, copies_of_human, diversity, duplicates, generation, provenance
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.provenance import prevalence
 
@@ -103,6 +105,30 @@ def test_a_source_is_named_from_20_rows_on_when_it_lost_more_than_three_tenths()
         "dedup.threshold",
         figures={"share": 0.300001, "rows": 20},
     )
+
+
+# ---- generation
+
+
+def test_the_habits_of_generators_that_ask_an_endpoint_are_measured_and_told() -> None:
+    place = MemoryStore()
+    entry = "{name: g, generator: openai, base_url: 'http://127.0.0.1:9/v1', model: m}"
+    baseline = "{name: n, generator: ngram, allow_baseline: true}"
+    begun = candidate(store=place, recipe=f"generate: [{entry}, {baseline}]\nmixture: {{human: {{min: 0.5}}}}")
+    begun = begun._replace(run=begun.run.model_copy(update={"readings": {"g": "r", "n": "r"}}))
+    rounds = pl.DataFrame(
+        {"request_key": ["a", "b"], "round": [0, 0], "text": ["One.", "Two."], "model_returned": ["m1", "m2"]}
+    )
+    sidecar = write_table(place, "pool", rounds.to_arrow())
+    report = DraftReport(source="g", reading="r", shards=0, failed={})
+    record = DraftRecord(key="0" * 64, files=(sidecar,), report=report)
+    begun = begun._replace(pool=Pool(entries=(PoolEntry(accepted=1, record=record),)))
+    found = generation.figures(begun)
+    assert list(found.generators) == ["g"]
+    assert found.generators["g"].models == ("m1", "m2")
+    (told,) = generation.findings(begun, found)
+    assert (told.kind, told.subject, told.figures) == ("generation_model_changed", "g", {"models": 2})
+    assert told.message.startswith("generator g: the endpoint's answers name 2 models (m1, m2) for one model;")
 
 
 # ---- copies of human text

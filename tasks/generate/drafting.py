@@ -43,6 +43,8 @@ LINEAGE_SCHEMA = pl.Schema(
         "prompt_hash": pl.String(),
         "sampling": pl.String(),
         "judge_model": pl.String(),
+        "words_expected": pl.Int64(),
+        "prompt_words": pl.Int64(),
         "seed_ids": pl.List(pl.String()),
         "seed_licenses": pl.List(pl.String()),
         "brief": pl.String(),
@@ -211,8 +213,9 @@ def _lineage(
         .group_by("request_key", maintain_order=True)
         .agg(seed_licenses=pl.col("license").fill_null(UNKNOWN))
     )
+    of_plan = ("position", "kind", "prompt_id", "prompt_hash", "sampling", "words_expected", "prompt_words")
     shared = (
-        plan.select("request_key", "position", "kind", "prompt_id", "prompt_hash", "sampling", "seed_ids", "brief")
+        plan.select("request_key", *of_plan, "seed_ids", "brief")
         .join(licenses, on="request_key", how="left")
         .join(_depths(plan, seeds), on="request_key", how="left")
         .join(asked.select("request_key", "model", "endpoint"), on="request_key", how="left")

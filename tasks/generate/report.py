@@ -17,7 +17,7 @@ from cuvee.schemas.records import Run
 from cuvee.schemas.tables import DecidedRef
 from cuvee.storage.store import Store
 from cuvee.tasks.generate import budget, drafting, judge
-from cuvee.tasks.generate.rounds import Generated
+from cuvee.tasks.generate.rounds import Generated, rejected
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.priority import priorities
 from cuvee.tasks.steps import load_decided
@@ -61,7 +61,7 @@ def _entry(
         "planned": len(made.planned),
         "words": {"wanted": made.wanted, "expected": made.expected, "survived": _survived(drafts)},
         "kinds": {kind: _kind(kind, rounds, drafts, shown, seeds) for kind in sorted(set(rounds["kind"].drop_nulls()))},
-        "rejected": _reasons(drafts, made),
+        "rejected": rejected(drafts, made.failed),
         "stripped": _stripped(shown),
         "tokens": {"sent": sent, "received": received},
         "cost_usd": budget.cost_of(entry, sent, received),
@@ -119,13 +119,6 @@ def _trigrams(words: list[str]) -> tuple[float, float]:
     counts = np.unique((ids[:-2] * size + ids[1:-1]) * size + ids[2:], return_counts=True)[1]
     shares = counts / counts.sum()
     return round(float(-(shares * np.log2(shares)).sum()), 6), round(len(counts) / (len(ids) - 2), 6)
-
-
-def _reasons(drafts: pl.DataFrame, made: Generated) -> dict[str, int]:
-    """Count what was rejected or failed, by reason, the most frequent first."""
-    reasons = [*drafts["verdict"].drop_nulls(), *(f"failed: {reason}" for reason in made.failed.values())]
-    counted = pl.Series("reason", reasons, dtype=pl.String).value_counts()
-    return dict(counted.sort(["count", "reason"], descending=[True, False]).iter_rows())
 
 
 def _stripped(shown: pl.DataFrame) -> dict[str, int]:

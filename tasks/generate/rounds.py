@@ -5,7 +5,7 @@ the first round expects every draft to survive, the next ones ask for what is sh
 What becomes of the requests stands in `drafting`, how many there are in `budget`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +41,7 @@ _FREE = (
     "kind free writes without a seed, so nothing it says can be checked against one; text of this kind has led to "
     "patterns like those of model collapse (Kang et al. 2025, arXiv 2510.01631)"
 )
+_NEXT = "cuvee report and cuvee explain show drafts with their reasons; change the model, kinds, gates or sampling"
 _OWN_JUDGE = "the judge is the generator: models favour their own text; name another grade.judge_model"
 
 
@@ -78,7 +79,8 @@ def run(
     of the recipe; empty for the first. send: False only plans; a request without a draft then fails with the reason
     NOT_SENT. Nothing more was planned when the planned requests are those of `earlier` (see `is_over`).
     """
-    rows = load_decided(store, decided, _READ).filter(pl.col("verdict").is_null())
+    everything = load_decided(store, decided, _READ)
+    rows = everything.filter(pl.col("verdict").is_null())
     names = [entry.name for entry in run.recipe.generate]
     sources = rows.filter(~pl.col("source").is_in(names))
     found = []
@@ -91,8 +93,18 @@ def run(
             wanted = budget.wanted_words(run.recipe, entry, sources)
             before = Generated(name=entry.name, planned=(), failed={}, record=None, wanted=wanted)
         survived = int(rows.filter(pl.col("source") == entry.name)["words"].sum())
-        found.append(_round(run, store, pool, entry, seeds, before, survived, send))
+        now = _round(run, store, pool, entry, seeds, before, survived, send)
+        if before.planned and not survived and send:
+            now = now.model_copy(update={"warning": _nothing_survived(entry, everything, now)})
+        found.append(now)
     return found
+
+
+def rejected(drafts: pl.DataFrame, failed: Mapping[str, str]) -> dict[str, int]:
+    """Count drafts that were rejected (column verdict) and requests that failed, by reason, the most frequent first."""
+    reasons = [*drafts["verdict"].drop_nulls(), *(f"failed: {reason}" for reason in failed.values())]
+    counted = pl.Series("reason", reasons, dtype=pl.String).value_counts()
+    return dict(counted.sort(["count", "reason"], descending=[True, False]).iter_rows())
 
 
 def is_over(earlier: Sequence[Generated], now: Sequence[Generated]) -> bool:
@@ -184,6 +196,14 @@ def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.Data
     if entry.grade.judge_model and entry.grade.judge_model == entry.model:
         found.append(_OWN_JUDGE)
     return f"generator {entry.name}: {'; '.join(found)}" if found else None
+
+
+def _nothing_survived(entry: Generate, rows: pl.DataFrame, made: Generated) -> str:
+    """Say that nothing of a generator is left, and why. rows: all current ones."""
+    reasons = rejected(rows.filter(pl.col("source") == entry.name), made.failed)
+    told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+    before = f"{made.warning}; " if made.warning else f"generator {entry.name}: "
+    return f"{before}nothing of {len(made.planned):,} drafts survived ({told}); {_NEXT}"
 
 
 def _located(entry: Generate, folder: str) -> Generate:
