@@ -10,6 +10,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,11 +38,14 @@ NEEDED = {"AWS_PROFILE": "canary", "LIBRARY_TEXTS": "texts", "OMP_NUM_THREADS": 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    recipe = RECIPE.replace("texts/*.jsonl", '"${LIBRARY_TEXTS}/*.jsonl"')
+    # Six sources are read by six tasks.
+    entry = 'uri: "${LIBRARY_TEXTS}/*.jsonl", license: PSF-2.0'
+    sources = ", ".join(f"{{name: manual-{number}, {entry}}}" for number in range(6))
+    recipe = RECIPE.replace("{name: manual, uri: texts/*.jsonl, license: PSF-2.0}", sources)
     folder = tmp_path_factory.mktemp("access")
     before = os.umask(0)  # nothing may depend on it
     try:
-        with deployed(folder, "--workers", "2", recipe=recipe, further=SECRETS | NEEDED) as found:
+        with deployed(folder, "--workers", "1", recipe=recipe, further=SECRETS | NEEDED) as found:
             yield found
     finally:
         os.umask(before)
@@ -216,17 +220,24 @@ def test_a_run_made_past_the_checks_of_the_server_is_refused_by_the_flow(place: 
 def test_a_run_gets_what_its_recipe_names_and_the_runner_that_was_chosen(place: Place) -> None:
     planned = place.ended(place.start("ad-hoc", plan_only=True))
     assert planned["state_type"] == "COMPLETED", planned["state"]["message"]
-    assert {"runner:threads", "workers:2"} <= set(planned["tags"])
-    assert tasks_of(place, planned["id"]) > 3
+    assert {"runner:threads", "workers:1"} <= set(planned["tags"])
+    reading = sorted(
+        (task["start_time"], task["end_time"])
+        for task in tasks_of(place, planned["id"])
+        if task["name"].startswith("ingest")
+    )
+    assert len(reading) == 6
+    assert all(before[1] <= after[0] for before, after in pairwise(reading)), "one worker works on one thing at a time"
     plain = place.run("deploy", "library.yaml", "--detach", "--runner", "plain")
     assert plain.returncode == 0, plain.stderr
     ended = place.ended(place.start("ad-hoc", plan_only=True))
     assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
-    assert tasks_of(place, ended["id"]) == 0
+    assert tasks_of(place, ended["id"]) == []
 
 
-def tasks_of(place: Place, run: str) -> int:
-    return len(place.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}))
+def tasks_of(place: Place, run: str) -> list[Any]:
+    found: list[Any] = place.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    return found
 
 
 def test_server_and_worker_have_a_short_environment(place: Place) -> None:

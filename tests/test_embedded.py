@@ -18,9 +18,10 @@ from prefect import flow, task
 from prefect.exceptions import PrefectHTTPStatusError
 
 from cuvee.commands.progress import display
-from cuvee.flows import embedded, history
+from cuvee.flows import deployed, embedded, history
 from cuvee.flows.artifacts import artifact_key, mixture_markdown, step_table
-from cuvee.flows.runner import gather, task_runner
+from cuvee.flows.curate import curate
+from cuvee.flows.runner import chosen, gather, task_runner
 from cuvee.schemas.errors import CuveeError, InputError, RecipeError
 from cuvee.tasks.steps import progress
 
@@ -212,6 +213,28 @@ def test_a_runner_that_cannot_be_had_is_wrong_use() -> None:
         task_runner("threads", 0)
     with pytest.raises(RecipeError, match=r"pip install 'cuvee\[ray\]'"):
         task_runner("ray", 1)
+
+
+def test_a_deployed_run_takes_the_runner_and_workers_that_its_deployment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUVEE_RUNNER", raising=False)
+    monkeypatch.delenv("CUVEE_WORKERS", raising=False)
+    assert 1 <= curate.task_runner._max_workers == chosen()._max_workers <= (os.cpu_count() or 1)
+    said = deployed.environment_of(["cuvee", "corpus:library", *deployed.tags("Europe/Berlin", "processes", 3)])
+    assert said == {"CUVEE_TIMEZONE": "Europe/Berlin", "CUVEE_RUNNER": "processes", "CUVEE_WORKERS": "3"}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    runner = chosen()
+    assert (type(runner).__name__, runner._max_workers) == ("ProcessPoolTaskRunner", 3)
+    assert deployed.environment_of(["cuvee", *deployed.tags("UTC", "plain", None)]).keys() == {
+        "CUVEE_TIMEZONE",
+        "CUVEE_RUNNER",
+    }
+    monkeypatch.setenv("CUVEE_RUNNER", "plain")
+    with pytest.raises(RecipeError, match="the plain runner works alone"):
+        chosen()
+    monkeypatch.setenv("CUVEE_WORKERS", "many")
+    with pytest.raises(RecipeError, match="CUVEE_WORKERS=many"):
+        chosen()
 
 
 def test_artifacts_have_valid_keys_and_never_fail_a_run(
