@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cuvee.deployments import daemons, environment, programs
 from cuvee.deployments import login as logins
 from cuvee.deployments.daemons import Standing
+from cuvee.flows import door
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError
 
@@ -211,7 +212,8 @@ def _client(standing: Standing) -> "Iterator[SyncPrefectClient]":
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     login = {PREFECT_API_AUTH_STRING: logins.held()} if standing.has_server else {}
-    with temporary_settings({PREFECT_API_URL: standing.api, **login}), get_client(sync_client=True) as client:
+    settings = {PREFECT_API_URL: standing.api, **login}
+    with temporary_settings(settings), door.with_login(), get_client(sync_client=True) as client:
         yield client
 
 

@@ -4,7 +4,11 @@ A server on 127.0.0.1 is open to every user of the machine, and to web pages who
 """
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from cuvee.schemas.errors import CuveeError
 
 HOSTS = ("127.0.0.1", "localhost")
 
@@ -31,3 +35,26 @@ def app() -> Any:
     from prefect.server.api.server import create_app
 
     return TrustedHostMiddleware(create_app(), allowed_hosts=list(HOSTS))
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that a Prefect server has answered with, for an error of Prefect's client; else None."""
+    if not type(error).__module__.startswith("prefect."):
+        return None
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+@contextmanager
+def with_login() -> Iterator[None]:
+    """Raise CuveeError, instead of what Prefect raises, where a server does not take the login of the body."""
+    try:
+        yield
+    except Exception as error:
+        if status_of(error) != 401:
+            raise
+        from prefect.settings import get_current_settings
+
+        raise CuveeError(
+            f"the Prefect server at {get_current_settings().api.url} wants its login in PREFECT_API_AUTH_STRING; "
+            "that of cuvee deploy is the line in $PREFECT_HOME/cuvee/login"
+        ) from error

@@ -86,13 +86,14 @@ def api(verbose: bool = False) -> Iterator[Callable[[], None]]:
     Yields a function that waits for the embedded server; import the flows first, then call it. It raises CuveeError
     with the server's last words when that does not start within PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
     (120). Flows may run without calling it: requests queue at the socket until the server is ready.
-    Raises CuveeError that names the server's database where another program holds it.
+    Raises CuveeError where a configured server wants a login, or another program holds the embedded one's database.
     Ctrl-C ends the body when the tasks in hand are done, a second one ends everything at once.
     The environment is as before when the body ends.
     """
     with _two_interrupts(), _environment(_unset(private() if verbose else private() | quiet())):
         if server_is_configured():
-            yield _nothing
+            with door.with_login():
+                yield _nothing
             return
         history.check(settings_text())
         with _environment(_unset(settings())), tempfile.TemporaryFile() as words:

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from cuvee.flows import door
 from cuvee.schemas.errors import CuveeError
 
 PATIENCE_S = 30.0  # a first start elsewhere holds it while it migrates: 25 s on a busy machine
@@ -43,8 +44,7 @@ def database(settings_text: str = "") -> Path | None:
 
 def is_unavailable(error: BaseException) -> bool:
     """Tell whether a Prefect server has answered that it cannot reach its database."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status == 503 and type(error).__module__.startswith("prefect.")
+    return door.status_of(error) == 503
 
 
 def locked(path: Path | None) -> str:

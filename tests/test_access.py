@@ -292,6 +292,12 @@ def test_of_a_server_that_somebody_else_started_is_said_what_is_not_known(place:
         (doubt,) = told["warnings"]
         assert f"did not start the server at {place.api} and cannot vouch for it" in doubt
         assert f"warning: {doubt}" in done.stderr
+        del environment["PREFECT_API_AUTH_STRING"]
+        for asked in (("run", "library.yaml", "--plan"), ("deploy", "library.yaml", "--name", "far")):
+            refused = command(place.folder, environment, *asked)
+            assert refused.returncode == 1
+            last = refused.stderr.splitlines()[-1]
+            assert last.startswith(f"cuvee: the Prefect server at {place.api} wants its login in"), refused.stderr
     finally:
         command(place.folder, environment, "deploy", "--stop")
 
