@@ -18,7 +18,7 @@ import polars as pl
 
 from cuvee.tasks.words.words import SPACELESS
 
-VERSION = 1
+VERSION = 2
 
 # A wrong number or name spoils a sentence; a word of one's own does not: paraphrases are full of them.
 FACT_WEIGHT = 3

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cuvee.tasks.words.words import SPACELESS
+
 ORDER = 4
 # A context seen once is then left in half of the draws: 0.41 of a draft's 5-grams stood in the 1.6 M words it was
 # fitted to, and no draft came near any one document.
@@ -26,7 +28,7 @@ TOKEN_BITS = 21
 OVERRUN = 60
 
 # Scripts written without spaces: each character is a token, and each letter a word.
-_SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u{3001}-\u{303F}\u{FF01}-\u{FFEF}"
+_SPACELESS = "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in (*SPACELESS, (0xFF01, 0xFFEF)))
 _TOKEN = rf"\n+| ?[{_SPACELESS}]|[^\s{_SPACELESS}]+"
 # Three letters or digits before the mark: "e.g.", "U.S." and "Dr." do not end a sentence.
 _SENTENCE_END = r"""[\p{L}\p{N}]{3}[.!?]["'”’)\]]*$|[。！？।؟]["'”’」』)\]]*$"""

@@ -28,7 +28,7 @@ from cuvee.tasks.ingest.shards import MB, shape, write_shards
 from cuvee.tasks.steps import once
 
 # Rises when the same bytes would give other rows, or the same answer of a generator another text.
-READING_VERSION = 4
+READING_VERSION = 5
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
 
