@@ -7,7 +7,7 @@ corpora/<corpus>/reports/v0007/…
 corpora/<corpus>/ledger/<aa>/<sha256>.parquet shared by runs and versions
 corpora/<corpus>/runs/<run id>/run.json       how one of the last 30 runs ended, and its ledger
 corpora/<corpus>/pool/<step>/<aa>/<sha256>.parquet
-corpora/<corpus>/probes/<random>              made and removed before the first version
+corpora/<corpus>/probes/<random>              made and removed when a run begins
 work/<step>/<key>.json
 """
 
@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
-from uuid import uuid4
 
 from cuvee.schemas.errors import ConflictError, IntegrityError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, manifest_version, parse_ref, parse_version, version_name
-from cuvee.schemas.recipe import canonical_json, canonical_sha256
+from cuvee.schemas.recipe import canonical_sha256
 from cuvee.schemas.records import FileRef, KeptRecord, PoolState, StepRecord
 from cuvee.schemas.report import RunEnd
 from cuvee.storage.store import Store
@@ -163,13 +162,7 @@ def _manifest_key(corpus: str, version: int) -> str:
 
 
 def commit(store: Store, manifest: Manifest) -> None:
-    """Publish: one create-only put; raises ConflictError when the number is taken.
-
-    Before a corpus's first version: raises RecipeError when the store lets two runs take the same number.
-    """
-    if manifest.version == 1:
-        # A name of its own: another run that probes the same key would remove it meanwhile.
-        _check_creation(store, f"corpora/{manifest.corpus}/probes/{uuid4().hex}")
+    """Publish: one create-only put; raises ConflictError when the number is taken."""
     key = _manifest_key(manifest.corpus, manifest.version)
     try:
         store.create(key, _pretty(manifest.model_dump(mode="json")))
@@ -323,9 +316,10 @@ def _record(store: Store, kind: type[R], step: str, below: str, key: str) -> R |
     where = f"work/{step}/{key}.json"
     try:
         kept = read_json(store, where, KeptRecord)
-        record = parse_json(canonical_json(kept.record).encode(), kind, where)
+        # In the order in which it was written: a resumed run gives the same bytes as one that was not interrupted.
+        record = parse_json(_pretty(kept.record), kind, where)
         check_paths(record.files, below, where)
-    except (FileNotFoundError, IntegrityError):  # another cuvee's form of a record, a damaged or a forged one
+    except IntegrityError:  # none, another cuvee's form of a record, a damaged or a forged one
         return None
     is_whole = canonical_sha256(kept.record) == kept.sha256
     return record if is_whole and (record.step, record.key) == (step, key) else None
@@ -344,21 +338,6 @@ def write_report(store: Store, corpus: str, version: int, name: str, content: by
     key = f"{reports_folder(corpus, version)}/{sha256[:12]}/{name}"
     store.put(key, content)
     return FileRef(path=key, sha256=sha256, bytes=len(content), rows=rows)
-
-
-def _check_creation(store: Store, key: str) -> None:
-    """Create a key twice, and remove it; raises RecipeError when the second does not fail."""
-    try:
-        store.create(key, b"first")
-        store.create(key, b"second")
-    except ConflictError:
-        return
-    finally:
-        store.delete(key)
-    raise RecipeError(
-        f"the server of {store.uri} ignores If-None-Match, so that two runs could publish the same version and one "
-        "would be lost; nothing is published: use a server with conditional puts (docs/storage.md)"
-    )
 
 
 def _pretty(tree: object) -> bytes:

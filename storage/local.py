@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.schemas.errors import ConflictError, IntegrityError
+from cuvee.storage.exclusive import claim
 from cuvee.storage.store import Access
 
 
@@ -44,12 +45,12 @@ class LocalStore:
             self._place(path, key)
 
     def create(self, key: str, content: bytes) -> None:
-        """Write only if absent: a hard link to the finished file fails when the name is taken."""
+        """Write only if absent: the finished file gets its name only if that is not taken."""
         target = self._at(key)
         with self._written(content) as path:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(path, target)
+                claim(path, target)
             except FileExistsError:
                 raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo") from None
         _flush(target.parent)
@@ -120,7 +121,7 @@ class LocalStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            path.chmod(0o644)
+            readable(path)
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -132,10 +133,20 @@ class LocalStore:
         _flush(target.parent)
 
 
+def readable(path: Path) -> None:
+    """Let others read a file; where the file system knows no such rights, it is as the mount says."""
+    with suppress(PermissionError):
+        path.chmod(0o644)
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some file systems, on networks and of other systems, flush no folders.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(handle)
 

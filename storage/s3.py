@@ -159,12 +159,6 @@ def carry_out(bucket: str, work: Callable[[Any], T], patience: float | None = No
         time.sleep(pause)
 
 
-def is_unclear(error: Exception) -> bool:
-    """Tell whether a call that ended so may have been carried out all the same: no answer, or a broken one."""
-    status = status_of(error)
-    return status is None or status >= 500
-
-
 def listing(bucket: str, prefix: str) -> Iterator[Stored]:
     """Yield the objects whose keys start with a prefix, in the server's order (S3's is by the keys' bytes)."""
     arguments = {"Bucket": bucket, "Prefix": prefix}

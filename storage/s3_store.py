@@ -9,10 +9,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from uuid import uuid4
 
 from cuvee.schemas.errors import ConflictError, CuveeError, RecipeError, RetryableError
 from cuvee.storage.ranged import RangedFile
-from cuvee.storage.s3 import carry_out, is_unclear, listing, parse_address
+from cuvee.storage.s3 import carry_out, listing, parse_address
 from cuvee.storage.s3 import client as s3_client
 from cuvee.storage.store import Access
 
@@ -21,6 +22,8 @@ from cuvee.storage.store import Access
 PART_BYTES = 16 * 2**20
 _MOST_PARTS = 10_000
 _PARTS_AT_ONCE = 4
+# The name under which an object tells which call created it.
+_WRITER = "cuvee-writer"
 
 
 class S3Store:
@@ -49,22 +52,15 @@ class S3Store:
     def create(self, key: str, content: bytes) -> None:
         """Write only if absent: the server compares and writes in one step; raises ConflictError.
 
-        An attempt whose answer was lost may have written: then the key is read back, and our bytes are a success.
+        An attempt of ours may have written though we are told of a conflict: its answer was lost, or a proxy sent it
+        twice. So each call leaves a name of its own with the object, and an object with this name is a success.
         """
-        is_in_doubt = False
-
-        def put(s3: Any) -> None:
-            nonlocal is_in_doubt
-            try:
-                s3.put_object(**self._at(key), Body=content, ContentMD5=_md5(content), IfNoneMatch="*")
-            except Exception as error:
-                is_in_doubt |= is_unclear(error)
-                raise
-
+        own = {_WRITER: uuid4().hex}
+        more = {"Body": content, "ContentMD5": _md5(content), "IfNoneMatch": "*", "Metadata": own}
         try:
-            carry_out(self.bucket, put)
+            carry_out(self.bucket, lambda s3: s3.put_object(**self._at(key), **more))
         except ConflictError:
-            if not (is_in_doubt and self.get(key) == content):
+            if self._metadata(key) != own:
                 raise ConflictError(f"{key} exists already: another run wrote it first; read again and redo") from None
 
     def put_file(self, key: str, path: Path) -> None:
@@ -119,6 +115,13 @@ class S3Store:
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        """Return what a writer left with an object, nothing when it is gone."""
+        with suppress(FileNotFoundError):
+            found = carry_out(self.bucket, lambda s3: s3.head_object(**self._at(key))["Metadata"])
+            return {name.lower(): value for name, value in found.items()}
+        return {}
 
     def _upload(self, key: str, path: Path, size: int) -> None:
         """Send a file in parts, each with its checksum; an upload that fails is aborted."""

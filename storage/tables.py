@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import FileRef
 from cuvee.schemas.tables import LEDGER
+from cuvee.storage.local import readable
 from cuvee.storage.store import Store
 from cuvee.storage.trust import read_whole
 
@@ -125,7 +126,7 @@ def _keep(store: Store, folder: str, path: Path) -> FileRef:
     rows, size = pq.read_metadata(path).num_rows, path.stat().st_size
     key = f"{folder}/{sha256[:2]}/{sha256}.parquet"
     # Also where the key exists: what stands there may have rotted, and these bytes are right.
-    path.chmod(0o644)
+    readable(path)
     store.put_file(key, path)
     return FileRef(path=key, sha256=sha256, bytes=size, rows=rows)
 

@@ -42,25 +42,24 @@ def check_paths(refs: Iterable[FileRef], below: str, where: str) -> None:
 
 
 def read_bounded(store: Store, key: str, most: int = MOST_JSON_BYTES) -> bytes:
-    """Return the bytes under a key; raises FileNotFoundError, and IntegrityError for more than `most` bytes, unread."""
-    with store.open(key) as file:
-        size = file.seek(0, 2)
-        if size > most:
-            raise IntegrityError(f"{store.location(key)} has {size:,} bytes, more than {most:,}; {RESTORE}")
-        file.seek(0)
-        return file.read(size)
+    """Return the bytes under a key; raises IntegrityError when it is gone, and for more than `most` bytes, unread."""
+    try:
+        with store.open(key) as file:
+            size = file.seek(0, 2)
+            if size > most:
+                raise IntegrityError(f"{store.location(key)} has {size:,} bytes, more than {most:,}; {RESTORE}")
+            file.seek(0)
+            return file.read(size)
+    except FileNotFoundError:
+        raise IntegrityError(f"{store.location(key)} is missing; {RESTORE}") from None
 
 
 def read_whole(store: Store, ref: FileRef) -> bytes:
     """Return the bytes of a file; raises IntegrityError when it is gone or its bytes are not the recorded ones."""
-    place = store.location(ref.path)
-    try:
-        content = read_bounded(store, ref.path, ref.bytes)
-    except FileNotFoundError:
-        raise IntegrityError(f"{place} is missing; {RESTORE}") from None
+    content = read_bounded(store, ref.path, ref.bytes)
     digest = hashlib.sha256(content).hexdigest()
     if digest != ref.sha256:
-        raise IntegrityError(f"{place} has changed ({_digests(digest, ref)}); {RESTORE}")
+        raise IntegrityError(f"{store.location(ref.path)} has changed ({_digests(digest, ref)}); {RESTORE}")
     return content
 
 
@@ -85,7 +84,7 @@ def changed(store: Store, ref: FileRef) -> str | None:
 
 
 def read_json(store: Store, key: str, kind: type[M]) -> M:
-    """Read a record of a kind under a key; raises FileNotFoundError, and IntegrityError for what is no such record."""
+    """Read a record of a kind under a key; raises IntegrityError for what is no such record, or gone."""
     return parse_json(read_bounded(store, key), kind, store.location(key))
 
 

@@ -11,6 +11,7 @@ from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import check_tagged, read_state, read_tag, versions
+from cuvee.storage.place import check_place
 from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
@@ -36,9 +37,12 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
 def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, Store, PoolState]:
     """Check everything, and return what the run starts from: its store, and the highest version's pool state.
 
-    The arguments and errors are those of `check`; what the store's work folder lacks or has too much is mended.
+    The arguments and errors are those of `check`, and of `check_place` for a store that cannot be written; what the
+    work folder of the store lacks or has too much is mended.
     """
     run, place, state = check(path, overrides, store, run_id)
+    if not (place.remote and run.parent):  # a server that held a version once holds the next
+        check_place(place, run.corpus)
     restore(place, state)
     sweep(place)
     return run, place, state

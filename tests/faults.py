@@ -36,7 +36,8 @@ class Rule:
     when: which requests. turns: how many of them, then the rule is used up. delay_s: wait before anything else.
     status, code: answer so, as S3's XML, and pass nothing on. cut_upload: reset the connection after so many bytes of
     the body came in. cut_download: pass on, send so many bytes of the answer's body, and reset. drop_answer: pass on,
-    and reset instead of answering. without: a header that is taken out of the request. query: added to the path.
+    and reset instead of answering. twice: pass on two times, and answer what came the second time. without: a header
+    that is taken out of the request. query: added to the path.
     """
 
     when: Callable[[Request], bool] = lambda request: True
@@ -47,6 +48,7 @@ class Rule:
     cut_upload: int | None = None
     cut_download: int | None = None
     drop_answer: bool = False
+    twice: bool = False
     without: str = ""
     query: str = ""
     used: int = field(default=0, init=False)
@@ -165,6 +167,9 @@ class _Exchange(BaseHTTPRequestHandler):
         connection = HTTPConnection(proxy.upstream, timeout=60)
         try:
             headers = {name: value for name, value in self.headers.items() if name.lower() != rule.without}
+            if rule.twice:
+                connection.request(self.command, self.path + rule.query, request.body, headers)
+                connection.getresponse().read()
             connection.request(self.command, self.path + rule.query, request.body, headers)
             answer = connection.getresponse()
             if rule.drop_answer:

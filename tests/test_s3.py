@@ -313,6 +313,28 @@ def test_a_lost_answer_to_a_creation_is_read_back_and_ours_is_a_success(store: S
     assert store.get("manifest") == b"ours"
 
 
+def test_a_creation_that_a_proxy_repeats_is_ours_and_another_ones_is_a_conflict(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    for content in (b"the same", b"of another run"):
+        proxy.rules = [Rule(when=is_("PUT"), twice=True)]
+        if content == b"the same":
+            store.create("manifest", content)
+            proxy.rules = [Rule(when=is_("PUT"), twice=True)]
+        with pytest.raises(ConflictError):
+            store.create("manifest", content)
+    assert store.get("manifest") == b"the same"
+
+
+def test_a_run_whose_puts_are_all_repeated_is_published_once(store: S3Store, proxy: FaultProxy, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "texts.jsonl", documents(6))
+    recipe = recipe_file(tmp_path, "corpus: library\nsources: [{name: texts, uri: texts.jsonl}]\n")
+    proxy.rules = [Rule(when=is_("PUT"), turns=10_000, twice=True)]
+    report = publish_plainly(recipe, store.uri)
+    assert (report.version, report.published, report.warnings) == (1, True, ())
+    assert corpus.resolve(store, "library").version == 1
+
+
 def test_a_conflict_that_may_pass_is_tried_again_and_does_not_make_the_loser_a_winner(
     store: S3Store, proxy: FaultProxy
 ) -> None:

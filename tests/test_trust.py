@@ -287,6 +287,12 @@ def test_what_is_no_record_is_refused_by_name(place: Path, content: bytes) -> No
         with pytest.raises(SystemExit) as end:
             main([*command, "--store", str(place)])
         assert end.value.code == 1
+        path.unlink()
+        path.symlink_to("nowhere")
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--store", str(place)])
+        assert end.value.code == 1
+        path.unlink()
         path.write_bytes(kept)
     state.write_bytes(content)
     named = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

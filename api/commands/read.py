@@ -239,6 +239,11 @@ def _move(place: Store, manifest: Manifest, name: str, by: Literal["tag", "rollb
             "form of a version"
         )
     known = tags(place, manifest.corpus)
+    alike = [other for other in known if other != name and other.lower() == name.lower()]
+    if alike:
+        raise RecipeError(
+            f"{name!r} is the tag {alike[0]} but for its case, which some disks do not tell; name another"
+        )
     if by == "rollback" and name not in known:
         raise RecipeError(
             f"{manifest.corpus} has no tag {name!r} to roll back; tags: {', '.join(known) or 'none'} (--tag); "
