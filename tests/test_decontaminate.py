@@ -144,23 +144,27 @@ def test_benchmarks_are_read_with_all_their_strings(tmp_path):
         file.write(lines)
     pl.DataFrame({"q": ["Why?", "How?"], "n": [1, 2]}).write_parquet(tmp_path / "c.parquet")
     (tmp_path / "d.txt").write_text("first\n\nsecond\n")
-    items = read_benchmarks([tmp_path / name for name in ("a.jsonl", "b.jsonl.gz", "c.parquet", "d.txt")])
-    assert [entry.name for entry in items] == [
-        f"{name}:{index}" for name in ("a.jsonl", "b.jsonl.gz", "c.parquet", "d.txt") for index in (0, 1)
-    ]
+    (tmp_path / "e.csv").write_text('n,q\n1,"Why, how?"\n2,When?\n')
+    names = ("a.jsonl", "b.jsonl.gz", "c.parquet", "d.txt", "e.csv")
+    items = read_benchmarks([tmp_path / name for name in names])
+    assert [entry.name for entry in items] == [f"{name}:{index}" for name in names for index in (0, 1)]
+    assert [entry.text for entry in items[8:]] == ["1\nWhy, how?", "2\nWhen?"]
     assert [entry.text for entry in items[:2]] == ["Why?\none\ntwo", "How?"]
-    assert [entry.text for entry in items[2:]] == ["Why?\none\ntwo", "How?", "Why?", "How?", "first", "second"]
+    assert [entry.text for entry in items[2:8]] == ["Why?\none\ntwo", "How?", "Why?", "How?", "first", "second"]
 
 
 def test_benchmarks_that_cannot_be_read_are_errors(tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"a": "b"}\n{"a": \n')
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    (tmp_path / "bad.csv").write_text("a")
+    (tmp_path / "bad.html").write_text("a")
+    (tmp_path / "half.jsonl").write_text('{"a": "\\ud83d"}')
     with pytest.raises(InputError, match=r"bad\.jsonl:2"):
         read_benchmarks([tmp_path / "bad.jsonl"])
     with pytest.raises(InputError, match=r"bad\.parquet"):
         read_benchmarks([tmp_path / "bad.parquet"])
-    for name in ("bad.csv", "missing.jsonl"):
+    with pytest.raises(InputError, match=r"half\.jsonl:1.* surrogate"):
+        read_benchmarks([tmp_path / "half.jsonl"])
+    for name in ("bad.html", "bad.pdf", "missing.jsonl"):
         with pytest.raises(RecipeError, match=name):
             read_benchmarks([tmp_path / name])
     with pytest.raises(RecipeError, match="ngram"):

@@ -1,9 +1,11 @@
 """Near-duplicates: the kernel against datasketch and plain Python, the pairs against complete truth."""
 
+import datetime as dt
 import functools
 import gzip
 import itertools
 import json
+import math
 import random
 import subprocess
 import sys
@@ -14,17 +16,18 @@ import datasketch
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.tasks import readers
 from cuvee.tasks.dedup import files as dedup_of_files
 from cuvee.tasks.dedup import inputs
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
 from cuvee.tasks.dedup.files import dedup_files
 from cuvee.tasks.dedup.index import CROWD, BandKeys, Bands, candidates, choose, curve, found, key_filter, may_meet
-from cuvee.tasks.dedup.inputs import expand_paths
 from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
 from cuvee.tasks.dedup.verify import Comparison, verify
@@ -523,7 +526,8 @@ def test_outputs_have_the_same_bytes_in_another_process(tmp_path):
         ('{"text": "fine"}\n[1]\n', "bad.jsonl:2"),
         ('{"text": "fine"}\n{"other": 1}\n', "row 1"),
         ('{"other": 1}\n', "--text"),
-        ('{"text": 1}\n', "not text"),
+        ('{"text": 1}\n', "not a string"),
+        ('{"text": "fine"}\n{"text": "a", "note": "half \\ud83d"}\n', r"bad\.jsonl:2.* surrogate"),
     ],
 )
 def test_a_bad_row_is_named_and_standing_outputs_stay(tmp_path, content, named):
@@ -546,29 +550,88 @@ def test_a_damaged_compressed_file_is_named(tmp_path):
             dedup_files([str(tmp_path / name)], tmp_path / "out")
 
 
-def test_columns_that_cannot_be_united_are_an_error(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "a", "n": 1}\n')
-    (tmp_path / "b.jsonl").write_text('{"text": "b", "n": "one"}\n')
-    with pytest.raises(InputError, match="united"):
-        dedup_files([str(tmp_path)], tmp_path / "out")
+KINDS = [
+    ([1, 2, None], pa.int64(), [1, 2, None]),
+    ([1, 2.5, math.nan], pa.float64(), [1.0, 2.5, math.nan]),
+    ([2**63, 0], pa.uint64(), [2**63, 0]),
+    ([2**64, -1], pa.large_string(), ["18446744073709551616", "-1"]),
+    ([2**53 + 1, 0.5], pa.large_string(), ["9007199254740993", "0.5"]),
+    ([1, "two", 3.0, True, [1, None], {"b": 2}], pa.large_string(), ["1", "two", "3", "true", "[1, null]", '{"b": 2}']),
+    ([True, False], pa.bool_(), [True, False]),
+    ([[1], [], None], pa.list_(pa.int64()), [[1], [], None]),
+    ([["a", 1], [None]], pa.list_(pa.large_string()), [["a", "1"], [None]]),
+    ([{"x": 1}, {"y": "z"}], pa.struct({"x": pa.int64(), "y": pa.string()}),
+     [{"x": 1, "y": None}, {"x": None, "y": "z"}]),
+    ([{}, {"x": 1}], pa.large_string(), ["{}", '{"x": 1}']),
+    ([None, None], pa.null(), [None, None]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "kind", "written"), KINDS)
+@pytest.mark.parametrize("split", ["one block", "blocks", "files"])
+def test_a_column_has_one_type_whatever_block_or_file_a_value_stands_in(
+    tmp_path, monkeypatch, split, values, kind, written
+):
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 1 if split == "blocks" else 1 << 20)
+    lines = [json.dumps({"c": value, "text": f"text number {place}"}) for place, value in enumerate(values)]
+    parts = [[line] for line in lines] if split == "files" else [lines]
+    for place, part in enumerate(parts):
+        (tmp_path / f"{place}.jsonl").write_text("\n".join(part))
+    dedup_files([str(tmp_path / "*.jsonl")], tmp_path / "out")
+    kept = pq.read_table(tmp_path / "out/kept.parquet")
+    assert kept.schema.names == ["c", "text"]
+    assert kept.schema.field("c").type == kind
+    assert repr(kept["c"].to_pylist()) == repr(written)
+
+
+def test_files_of_several_formats_are_united_and_what_differs_becomes_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "n": 1, "day": "2020-05-01"}\n')
+    (tmp_path / "b.csv").write_text('n,text\n2,"b ""quoted"""\n')
+    days = pa.array([dt.date(2020, 5, 2)])
+    text = pa.array(["c"]).dictionary_encode()
+    pq.write_table(pa.table({"text": text, "day": days, "n": pa.array([3], pa.int8())}), tmp_path / "c.parquet")
+    (tmp_path / "d.txt").write_text("d is a text file")
+    (tmp_path / "e.pdf").write_text("nobody reads this")
+    told = []
+    report = dedup_files([str(tmp_path)], tmp_path.parent / f"{tmp_path.name}-out", announce=told.append)
+    kept = pl.read_parquet(tmp_path.parent / f"{tmp_path.name}-out/kept.parquet")
+    assert (report.rows, told[0].passed_over) == (4, (str(tmp_path / "e.pdf"),))
+    assert kept.rows() == [
+        ("a", "1", "2020-05-01", None),
+        ('b "quoted"', "2", None, None),
+        ("c", "3", "2020-05-02", None),
+        ("d is a text file", None, None, str(tmp_path / "d.txt")),
+    ]
+
+
+def test_ids_that_are_numbers_first_and_text_later_are_text_in_a_file_of_many_blocks(tmp_path):
+    padding = "many words that stand here " * 40
+    rows = [{"id": n if n < 5000 else f"id-{n}", "text": f"{n} {padding}"} for n in range(5010)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert (tmp_path / "a.jsonl").stat().st_size > 5 << 20
+    dedup_files([str(tmp_path / "a.jsonl")], tmp_path / "out", threshold=1.0)
+    assert pl.read_parquet(tmp_path / "out/kept.parquet")["id"].to_list() == [str(row["id"]) for row in rows]
 
 
 def test_paths_are_expanded_once_and_sorted_by_bytes(tmp_path):
-    for name in ("b.jsonl", "B.jsonl", "é.jsonl", "sub/z.parquet", "sub/readme.md"):
+    for name in ("b.jsonl", "B.jsonl", "é.jsonl", "sub/z.parquet", "sub/readme.pdf"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    files = expand_paths([str(tmp_path), str(tmp_path / "*.jsonl"), f"{tmp_path}/./b.jsonl", str(tmp_path / "b.jsonl")])
+    files, passed = readers.expand(
+        [str(tmp_path), str(tmp_path / "*.jsonl"), f"{tmp_path}/./b.jsonl", str(tmp_path / "b.jsonl")]
+    )
     assert [path.relative_to(tmp_path).as_posix() for path in files] == [
         "B.jsonl",
         "b.jsonl",
         "sub/z.parquet",
         "é.jsonl",
     ]
+    assert passed == [tmp_path / "sub/readme.pdf"]
     with pytest.raises(RecipeError, match="outside"):
         dedup_files([str(tmp_path)], tmp_path / "sub")
-    for wrong in ("missing.jsonl", "*.csv", "sub/readme.md"):
+    for wrong in ("missing.jsonl", "*.csv", "sub/readme.pdf"):
         with pytest.raises(RecipeError):
-            expand_paths([str(tmp_path / wrong)])
+            readers.expand([str(tmp_path / wrong)])
 
 
 def test_no_rows_and_rows_without_words_are_handled(tmp_path):

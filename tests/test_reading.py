@@ -15,12 +15,14 @@ import cuvee
 from cuvee.commands import main, story
 from cuvee.dataset import Dataset
 from cuvee.flows.curate import curate
-from cuvee.schemas.errors import IntegrityError, RecipeError
+from cuvee.schemas.errors import InputError, IntegrityError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry
 from cuvee.schemas.records import PoolState
 from cuvee.storage.corpus import commit, move_tag, state_of, write_report, write_state
 from cuvee.storage.local import LocalStore
 from cuvee.storage.store import open_store
+from cuvee.tasks.provenance.classify import read_audit
+from cuvee.tasks.provenance.product import labelled
 
 RECIPE = """
 corpus: words
@@ -400,9 +402,41 @@ def test_classify_goes_on_after_bad_rows_and_counts_them_at_the_end(tmp_path: Pa
 def test_classify_refuses_an_unknown_format_before_it_answers(tmp_path: Path, ask: Ask) -> None:
     (tmp_path / "a.txt").write_text("A short text.")
     (tmp_path / "b.docx").write_text("?")
-    answer = ask("classify", tmp_path, "--json")
+    answer = ask("classify", tmp_path / "a.txt", tmp_path / "b.docx", "--json")
     assert (answer.code, answer.out) == (2, "")
     assert "b.docx" in answer.err
+
+
+@pytest.mark.parametrize("command", ["classify", "dedup"])
+def test_files_of_a_folder_that_no_reader_knows_are_passed_over_and_told(
+    tmp_path: Path, ask: Ask, command: str
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text("A short text.")
+    for name in ("b.docx", "c", "d.pdf", "e.png"):
+        (folder / name).write_text("?")
+    answer = ask(command, folder, "--json", *(["--out", tmp_path / "out"] if command == "dedup" else []))
+    assert answer.code == 0
+    named = ", ".join(str(folder / name) for name in ("b.docx", "c", "d.pdf"))
+    assert f"files passed over, since their format is not known: 4 ({named}, …)" in answer.err.splitlines()
+
+
+def test_an_audit_and_labelled_texts_are_read_from_any_table(tmp_path: Path) -> None:
+    rows = [{"id": 7, "label": "human", "text": "a"}, {"id": "x", "label": "synthetic", "text": "b"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "b.tsv").write_text("id\tlabel\ttext\n7\thuman\ta\nx\tsynthetic\tb\n")
+    pl.DataFrame({"doc_id": ["7", "x"], "label": ["human", "synthetic"], "text": ["a", "b"]}).write_parquet(
+        tmp_path / "c.parquet"
+    )
+    for name in ("a.jsonl", "b.tsv", "c.parquet"):
+        assert read_audit(tmp_path / name).rows() == [("7", "human"), ("x", "synthetic")]
+    everything = labelled([str(tmp_path / name) for name in ("a.jsonl", "b.tsv", "c.parquet")])
+    assert everything["text"].to_list() == ["a", "b"] * 3
+    assert everything["id"].to_list() == ["7", "x", "7", "x", None, None]
+    (tmp_path / "d.jsonl").write_text('{"id": 1')
+    with pytest.raises(InputError, match=r"d\.jsonl:1"):
+        read_audit(tmp_path / "d.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cuvee.commands.progress import display
-from cuvee.commands.shared import answer, json_option, store_option
+from cuvee.commands.shared import answer, json_option, passed_over, store_option
 from cuvee.schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def classify(
 ) -> None:
     """Tell who wrote the documents of PATHS, from their text alone; declared fields are ignored.
 
-    PATHS are jsonl, Parquet, CSV, HTML and text files, or folders of them. A line a document: provenance, P(synthetic)
-    (- where the text is too short or in another language), id, evidence; then, on stderr, the share that machines
-    wrote. Rows that cannot be read are named on stderr, the rest goes on, and the exit code is 1.
+    PATHS are files of any format that is read, or folders, of which other files are passed over. A line a document:
+    provenance, P(synthetic) (- where the text is too short or in another language), id, evidence; then, on stderr, the
+    share that machines wrote. Rows that cannot be read are named on stderr, the rest goes on, and the exit code is 1.
     """
     import polars as pl
 
@@ -61,6 +61,7 @@ def classify(
     labels = read_audit(audit) if audit else None
     judged = [pl.DataFrame(schema={"id": pl.String, "p_model": pl.Float64, "provenance": pl.String})]
     bad = 0
+    passed: list[Path] = []
 
     def tell(line: str) -> None:
         nonlocal bad
@@ -68,7 +69,7 @@ def classify(
         click.echo(line, err=True)
 
     with display(as_json):
-        for found in classify_files(paths, loaded, _thresholds(loaded, rate), text, _language, tell):
+        for found in classify_files(paths, loaded, _thresholds(loaded, rate), text, _language, tell, passed.append):
             judged.append(found.select(judged[0].columns))
             for row in found.drop("p_model").iter_rows(named=True):
                 if as_json:
@@ -76,6 +77,8 @@ def classify(
                 else:
                     p = "    -" if row["p_synthetic"] is None else f"{row['p_synthetic']:.3f}"
                     click.echo(f"{row['provenance']:<9} {p}  {row['id']}  {', '.join(row['evidence'])}")
+    if passed:
+        click.echo(passed_over(passed), err=True)
     for line in _summary(pl.concat(judged), loaded, labels):
         click.echo(line, err=True)
     if bad:
@@ -89,7 +92,7 @@ def provenance() -> None:
 
 @provenance.command()
 @click.option(
-    "--data", "paths", multiple=True, required=True, help="Parquet with text, label, and group, domain, generator."
+    "--data", "paths", multiple=True, required=True, help="Files with text, label, and group, domain, generator."
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the model.")
 @click.option("--name", default="model", show_default=True, help="Name of the model, for its card and its answers.")
@@ -117,7 +120,7 @@ def train(
 
 @provenance.command(name="eval")
 @click.argument("model")
-@click.option("--data", "paths", multiple=True, required=True, help="Parquet with text, label, domain, generator.")
+@click.option("--data", "paths", multiple=True, required=True, help="Files with text, label, domain, generator.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the card to this file.")
 @click.option(
     "--leave-out",

@@ -30,3 +30,9 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in rows:
         shown.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
     Console(highlight=False, soft_wrap=False).print(shown)
+
+
+def passed_over(files: Sequence[object]) -> str:
+    """Say which files of folders were not read, since their format is not known; the first three by name."""
+    named = ", ".join(map(str, files[:3])) + (", …" if len(files) > 3 else "")
+    return f"files passed over, since their format is not known: {len(files):,} ({named})"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cuvee.commands.progress import display
-from cuvee.commands.shared import answer, json_option
+from cuvee.commands.shared import answer, json_option, passed_over
 
 if TYPE_CHECKING:
     from cuvee.tasks.dedup.files import Estimate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--ngram", default=5, show_default=True, help="Words a shingle, 1 to 32.")
 @json_option
 def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram: int, as_json: bool) -> None:
-    """Remove near-duplicates from jsonl and Parquet PATHS (files, folders, globs); the longer text stays.
+    """Remove near-duplicates from PATHS: files of any format that is read, folders, globs; the longer text stays.
 
     Writes kept.parquet (the input's columns, in order) and duplicates.parquet (row, keeper_row, jaccard; rows are
     counted from 0 over all inputs, sorted by path) to --out.
@@ -34,6 +34,8 @@ def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram:
     from cuvee.tasks.steps import progress
 
     def announce(estimate: "Estimate") -> None:
+        if estimate.passed_over:
+            click.echo(passed_over(estimate.passed_over), err=True)
         if not as_json:
             click.echo(
                 f"about {estimate.rows:,} rows of {estimate.files} files: {estimate.bytes_on_disk / 1e9:.1f} GB on the "

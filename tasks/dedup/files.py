@@ -1,8 +1,9 @@
-"""Files: remove near-duplicates from JSON Lines and Parquet files, without a recipe or a store.
+"""Files: remove near-duplicates from files of any format that is read, without a recipe or a store.
 
 Rows are numbered from 0 over all inputs, in the order of their paths' bytes, then of the files. The keeper is the
 longer text (characters), then the smaller row. Output, in the folder `out`:
-kept.parquet: the rows that stay, in input order, with the union of the inputs' columns, null where a file has none.
+kept.parquet: the rows that stay, in input order, with the union of the inputs' columns, null where a file has none; a
+column of mixed kinds is text.
 duplicates.parquet: row int64, keeper_row int64, jaccard double (6 decimals), by row.
 
 Memory holds a block of rows for each thread, the keys of one band and thin tables of about 100 bytes a row. The rows
@@ -26,9 +27,11 @@ import pyarrow.parquet as pq
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
+from cuvee.tasks import readers
+from cuvee.tasks.dedup.extent import extent
 from cuvee.tasks.dedup.final import keepers
 from cuvee.tasks.dedup.index import Bands, choose, curve
-from cuvee.tasks.dedup.inputs import expand_paths, opened_parquet, read_blocks
+from cuvee.tasks.dedup.inputs import Block, conform, read_blocks
 from cuvee.tasks.dedup.resolve import SURVIVOR, Resolution, collapse, expand
 from cuvee.tasks.dedup.spool import Spool
 from cuvee.tasks.dedup.verify import Comparison
@@ -38,8 +41,8 @@ from cuvee.tasks.words.kernel import KEY_BYTES, Int64s, Sketch, sketch
 MOST_THREADS = 8
 # Measured: the libraries and the compiled kernels, and what a block takes while it is parsed and hashed.
 BYTES_AT_LEAST, BYTES_A_THREAD, BYTES_A_ROW = 400 << 20, 40 << 20, 100
-# English prose in JSON is 3 to 4 times its size in gzip or zstd; rows of a file that is not Parquet are guessed.
-COMPRESSION, GUESSED_ROW_BYTES = 4, 1500
+# Of a long text, a byte of it: parsed, normalised and signed; compared.
+BYTES_TO_SIGN, BYTES_TO_COMPARE = 10, 19
 # The bound of dedup.ngram in a recipe.
 LONGEST_SHINGLE = 32
 
@@ -47,10 +50,11 @@ Progress = Callable[[str, int, int], None]
 
 
 class Estimate(Frozen):
-    """What the work will take, told from the files' sizes before they are read."""
+    """What the work will take, told from the files' sizes and lines before they are parsed."""
 
     files: int
-    rows: int  # exact for Parquet, else the size by 1,500 bytes a row
+    passed_over: tuple[str, ...]  # files of the folders whose format is not known
+    rows: int  # lines, and the rows of Parquet; of compressed files a guess
     bytes_on_disk: int  # for the waiting rows and keys, in `out`
     bytes_free: int  # on the disk of `out`
     bytes_in_memory: int
@@ -95,23 +99,22 @@ def dedup_files(
     that cannot be read (naming it) and for columns that cannot be united. The outputs of an earlier call then stay.
     """
     division = _division(threshold, ngram, permutations)
-    files = expand_paths(paths)
+    files, passed = readers.expand(paths)
     for file in files:
         if out.resolve() in file.resolve().parents:
             raise RecipeError(f"--out {out}: {file} in it is an input; choose a folder outside of the inputs")
     report = progress or (lambda phase, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
     if announce:
-        announce(estimate(files, out, division))
+        announce(estimate(files, out, division, passed))
     with tempfile.TemporaryDirectory(prefix=".dedup-", dir=out) as folder:
         clock = [time.perf_counter()]
-        spool = Spool(Path(folder), text)
-        for number, block, sketched in _sketched(files, text, ngram, permutations, seed, division):
+        spool, columns = Spool(Path(folder)), readers.Columns()
+        for number, block, sketched in _sketched(files, text, columns, ngram, permutations, seed, division):
             if block is None:
                 report("read", number + 1, len(files))
             else:
                 spool.add(block, sketched)
-        schema = spool.schema()
         clock.append(time.perf_counter())
         length, text_key = np.concatenate(spool.lengths), np.concatenate(spool.text_keys)
         groups = collapse(text_key, _keeper_rank(length))
@@ -125,7 +128,7 @@ def dedup_files(
         )
         resolved = expand(groups, resolved)
         clock.append(time.perf_counter())
-        _write(out, Path(folder), spool, schema, resolved, report)
+        _write(out, Path(folder), spool, columns.schema(), text, resolved, report)
         clock.append(time.perf_counter())
         disk = sum(entry.stat().st_size for entry in Path(folder).iterdir())
     removed = int((resolved.keeper != SURVIVOR).sum())
@@ -144,7 +147,7 @@ def dedup_files(
             for phase, before, after in zip(("read", "compare", "write"), clock[:-1], clock[1:], strict=True)
         },
         bytes_on_disk=disk,
-        bytes_in_memory=_memory(len(length)) + 24 * (len(found.a) + found.candidates),
+        bytes_in_memory=_memory(len(length), _longest(spool.sizes())) + 24 * (len(found.a) + found.candidates),
     )
 
 
@@ -163,30 +166,29 @@ def _division(threshold: float, ngram: int, permutations: int) -> Bands:
         ) from None
 
 
-def estimate(files: Sequence[Path], out: Path, division: Bands) -> Estimate:
-    """Tell from the files' sizes how many rows there are, and what comparing them takes."""
-    rows = size = 0
-    for file in files:
-        if file.name.endswith(".parquet"):
-            with opened_parquet(file) as source:
-                rows += source.metadata.num_rows
-                groups = range(source.metadata.num_row_groups)
-                size += sum(source.metadata.row_group(group).total_byte_size for group in groups)
-        else:
-            content = file.stat().st_size * (1 if file.suffix in (".jsonl", ".ndjson") else COMPRESSION)
-            rows += -(-content // GUESSED_ROW_BYTES)
-            size += content
+def estimate(files: Sequence[Path], out: Path, division: Bands, passed: Sequence[Path] = ()) -> Estimate:
+    """Tell from the files' sizes and lines how many rows there are, and what comparing them takes."""
+    found = extent(files, _threads() + 1)
     return Estimate(
         files=len(files),
-        rows=rows,
-        bytes_on_disk=size + KEY_BYTES * rows * division.bands,
+        passed_over=tuple(map(str, passed)),
+        rows=found.rows,
+        bytes_on_disk=found.size + KEY_BYTES * found.rows * division.bands,
         bytes_free=shutil.disk_usage(out).free,
-        bytes_in_memory=_memory(rows),
+        bytes_in_memory=_memory(found.rows, found.longest),
     )
 
 
-def _memory(rows: int) -> int:
-    return BYTES_AT_LEAST + BYTES_A_THREAD * _threads() + BYTES_A_ROW * rows
+def _memory(rows: int, longest: Sequence[int]) -> int:
+    """longest: bytes of the longest rows, the longest first: each thread may sign one, or two be compared."""
+    signed = BYTES_TO_SIGN * sum(longest[: _threads()]) + sum(longest)
+    compared = BYTES_TO_COMPARE * sum(longest[:2]) if len(longest) > 1 else 0
+    return BYTES_AT_LEAST + BYTES_A_THREAD * _threads() + BYTES_A_ROW * rows + max(signed, compared)
+
+
+def _longest(sizes: Int64s) -> list[int]:
+    """Give the bytes of the longest texts over 1 MB, the longest first."""
+    return sorted(sizes[sizes > 1 << 20].tolist(), reverse=True)[: _threads() + 1]
 
 
 def _threads() -> int:
@@ -196,21 +198,27 @@ def _threads() -> int:
 
 
 def _sketched(
-    files: Sequence[Path], text: str, ngram: int, permutations: int, seed: int, division: Bands
-) -> Iterator[tuple[int, pa.Table | None, Any]]:
+    files: Sequence[Path],
+    text: str,
+    columns: readers.Columns,
+    ngram: int,
+    permutations: int,
+    seed: int,
+    division: Bands,
+) -> Iterator[tuple[int, Block | None, Any]]:
     """Yield (file number, block, its sketch) in order, and (file number, None, None) at the end of each file.
 
     With more than one core, threads hash the blocks while the next ones are read; as many blocks wait as threads.
     """
 
-    def hashed(block: pa.Table) -> Sketch:
-        return sketch(block[text], ngram, permutations, seed, division.bands, division.rows)
+    def hashed(block: Block) -> Sketch:
+        return sketch(block.text, ngram, permutations, seed, division.bands, division.rows)
 
     threads = _threads()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[int, pa.Table | None, Future[Sketch] | None]] = deque()
+        waiting: deque[tuple[int, Block | None, Future[Sketch] | None]] = deque()
         for number, file in enumerate(files):
-            for block in read_blocks(file, text):
+            for block in read_blocks(file, text, columns):
                 if threads == 1:
                     yield number, block, hashed(block)
                     continue
@@ -224,7 +232,7 @@ def _sketched(
             yield _finished(waiting.popleft())
 
 
-def _finished(work: tuple[int, pa.Table | None, Future[Sketch] | None]) -> tuple[int, pa.Table | None, Any]:
+def _finished(work: tuple[int, Block | None, Future[Sketch] | None]) -> tuple[int, Block | None, Any]:
     number, block, future = work
     return number, block, future.result() if future else None
 
@@ -241,6 +249,7 @@ def _write(
     folder: Path,
     spool: Spool,
     schema: pa.Schema,
+    text: str,
     resolved: Resolution,
     report: Progress,
 ) -> None:
@@ -252,22 +261,15 @@ def _write(
     )
     pq.write_table(duplicates, folder / "duplicates.parquet", compression="zstd")
     # No dictionary and no statistics on the text: statistics would put texts into the footer.
-    plain = [name for name in schema.names if name != spool.text]
+    plain = [name for name in schema.names if name != text]
     with pq.ParquetWriter(
         folder / "kept.parquet", schema, compression="zstd", use_dictionary=plain, write_statistics=plain
     ) as writer:
-        for number in range(len(spool.schemas)):
-            rows = spool.block(number).filter(pa.array(kept[spool.starts[number] : spool.starts[number + 1]]))
-            writer.write_table(_conform(rows, schema))
-            report("write", number + 1, len(spool.schemas))
+        for number in range(spool.blocks):
+            stays = pa.array(kept[spool.starts[number] : spool.starts[number + 1]])
+            block = spool.block(number)
+            block = Block(block.text.filter(stays), block.rest.filter(stays))
+            writer.write_table(conform(block, text, schema))
+            report("write", number + 1, spool.blocks)
     for name in ("duplicates.parquet", "kept.parquet"):
         os.replace(folder / name, out / name)
-
-
-def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the rows with all columns of the schema, null where there is none."""
-    columns = [
-        rows[field.name].cast(field.type) if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)

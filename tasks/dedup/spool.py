@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cuvee.schemas.errors import InputError
+from cuvee.tasks.dedup.inputs import Block
 from cuvee.tasks.words.kernel import Int64s, Sketch, Uint32s, Uint64s, text_buffers
 
 
@@ -18,39 +18,33 @@ class Spool:
     In its folder: texts (the bytes of all texts), and for each block the other columns and the band keys.
     """
 
-    def __init__(self, folder: Path, text: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.text = text
         self.starts = [0]
-        self.schemas: list[pa.Schema] = []
         self.ends: list[Int64s] = [np.zeros(1, np.int64)]  # of the texts, in bytes
         self.lengths: list[Int64s] = [np.empty(0, np.int64)]  # of the texts, in characters
         self.text_keys: list[Uint64s] = [np.empty(0, np.uint64)]
 
-    def add(self, block: pa.Table, sketched: Sketch) -> None:
+    @property
+    def blocks(self) -> int:
+        """How many blocks wait."""
+        return len(self.starts) - 1
+
+    def add(self, block: Block, sketched: Sketch) -> None:
         """Write the rows and their band keys to disk."""
-        number = len(self.schemas)
-        text = block[self.text].combine_chunks()
-        content, offsets = text_buffers(text)
+        number = self.blocks
+        content, offsets = text_buffers(block.text)
         with open(self.folder / "texts", "ab") as file:
             content.tofile(file)
-        rest = block.drop_columns(self.text)
-        with pa.OSFile(str(self.folder / f"{number}.arrow"), "wb") as sink, pa.ipc.new_file(sink, rest.schema) as rows:
-            rows.write_table(rest)
+        path = str(self.folder / f"{number}.arrow")
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, block.rest.schema) as rows:
+            rows.write_table(block.rest)
         # Bands lie one after another, so that one can be read alone.
         np.ascontiguousarray(sketched.band_keys.T).tofile(self.folder / f"{number}.keys")
         self.ends.append(self.ends[-1][-1] + offsets[1:])
-        self.lengths.append(pc.utf8_length(text).to_numpy().astype(np.int64))
+        self.lengths.append(pc.utf8_length(block.text).to_numpy().astype(np.int64))
         self.text_keys.append(sketched.text_key)
-        self.schemas.append(block.schema)
-        self.starts.append(self.starts[-1] + block.num_rows)
-
-    def schema(self) -> pa.Schema:
-        """Return the union of all columns, types widened where they differ."""
-        try:
-            return pa.unify_schemas(self.schemas, promote_options="permissive") if self.schemas else pa.schema([])
-        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise InputError(f"the inputs have columns of one name and types that cannot be united: {error}") from error
+        self.starts.append(self.starts[-1] + len(block.text))
 
     def band_column(self, band: int) -> Uint32s:
         """Return the keys of one band, uint32[rows]."""
@@ -79,10 +73,8 @@ class Spool:
         self.ends = [np.concatenate(self.ends)]
         return self.ends[0]
 
-    def block(self, number: int) -> pa.Table:
+    def block(self, number: int) -> Block:
         """Return the rows of one block."""
         text = self.fetch(np.arange(self.starts[number], self.starts[number + 1]))
         with pa.memory_map(str(self.folder / f"{number}.arrow")) as source:
-            rest = pa.ipc.open_file(source).read_all()
-        columns = {name: text if name == self.text else rest[name] for name in self.schemas[number].names}
-        return pa.table(columns)
+            return Block(text, pa.ipc.open_file(source).read_all())

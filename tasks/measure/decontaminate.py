@@ -14,7 +14,6 @@ appendix C); a shorter one would be found by chance: it is not looked for, and l
 comes first.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cuvee.schemas.errors import InputError, IntegrityError, RecipeError
+from cuvee.tasks import readers
 from cuvee.tasks.measure.n_grams import (
     extend,
     filter_of,
@@ -50,6 +50,8 @@ CANARY = (
     "Quivorblax zemmitrune Ospandrik vellucarne thrixomide Ubbenforth calydrune pexivolt Grommelquay ﬁthrabine "
     "jorvandel Skimmetrax e\u0301loquarn dwybbenish voltramere Hexapindle crovanthine Mirrowgast tulquendor fennixabra"
 )
+# Formats of which a record is an item.
+_FORMATS = ("csv", "jsonl", "parquet")
 
 
 class BenchmarkItem(NamedTuple):
@@ -76,9 +78,9 @@ class Index(NamedTuple):
 def read_benchmarks(paths: Sequence[Path]) -> list[BenchmarkItem]:
     """Return the items of the benchmark files, in order of paths and rows.
 
-    jsonl (also .gz, .zst) and Parquet: a record is an item, made of its string fields at any depth, a line each.
-    txt: a line that is not blank is an item. Raises RecipeError for a file that is none of these or is not there,
-    InputError for one that cannot be read.
+    jsonl, Parquet, CSV and TSV (all but Parquet also .gz, .zst): a record is an item, made of its string fields at any
+    depth, a line each. txt: a line that is not blank is an item. Raises RecipeError for a file that is none of these or
+    is not there, InputError for one that cannot be read.
     """
     items = []
     for path in paths:
@@ -187,27 +189,18 @@ def _scan_slice(text: pa.LargeStringArray, index: Index, tally: _Tally) -> tuple
 def _records(path: Path) -> Iterator[str]:
     """Yield the text of each record of a benchmark file."""
     try:
-        if path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
-            with pa.input_stream(str(path), compression="detect") as source:
-                yield from _json_records(path, source.read())
-        elif path.suffix == ".parquet":
-            for record in pl.read_parquet(path).iter_rows(named=True):
-                yield "\n".join(_strings(record))
-        elif path.suffix == ".txt":
+        if path.suffix == ".txt":
             yield from (line for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
-        else:
-            raise RecipeError(f"decontaminate.benchmarks: {path}: give .jsonl, .jsonl.gz, .jsonl.zst, .parquet or .txt")
-    except (OSError, UnicodeDecodeError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+            return
+        if readers.detect(str(path))[0] not in _FORMATS:
+            raise RecipeError(f"{path}: give .jsonl, .parquet, .csv, .tsv or .txt")
+        for part in readers.whole(path):
+            rows = part.rows if isinstance(part.rows, list) else part.rows.to_pylist()
+            yield from ("\n".join(_strings(row)) for row in rows)
+    except RecipeError as error:
+        raise RecipeError(f"decontaminate.benchmarks: {error}") from None
+    except (InputError, OSError, UnicodeDecodeError) as error:
         raise InputError(f"decontaminate.benchmarks: {path}: cannot be read: {error}") from error
-
-
-def _json_records(path: Path, content: bytes) -> Iterator[str]:
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if line.strip():
-            try:
-                yield "\n".join(_strings(json.loads(line)))
-            except ValueError as error:
-                raise InputError(f"decontaminate.benchmarks: {path}:{number}: not JSON: {error}") from error
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -31,17 +31,19 @@ def classify_files(
     text_field: str = "text",
     language: Language | None = None,
     on_bad: Callable[[str], None] | None = None,
+    on_passed: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[pl.DataFrame]:
-    """Classify each document of jsonl, Parquet, CSV, HTML and text files by its text alone, in batches, in order.
+    """Classify each document of files of any format that is read by its text alone, in batches, in order.
 
     Declared fields are ignored. A row without an id is named path:row, a text file by its path; a folder stands for
     the files in it, in byte order of their paths.
     on_bad: called, after the rows before it are given, with one line for each row or whole file that cannot be read,
     naming file and line; the rest is read. None: raises InputError with the first of these lines.
-    Raises RecipeError for a format that is not known, before anything is read.
+    on_passed: called with each file of a folder whose format is not known; it is passed over.
+    Raises RecipeError for a file that is named itself and whose format is not known, before anything is read.
     """
     tell = on_bad or _refuse
-    files = [(path, *readers.detect(path)) for path in _expanded(paths)]
+    files = [(path, *readers.detect(path)) for path in _expanded(paths, on_passed)]
     waiting: list[pl.DataFrame] = []
     rows = characters = 0
     for path, format, compression in files:
@@ -59,22 +61,12 @@ def classify_files(
 
 
 def read_audit(path: Path) -> pl.DataFrame:
-    """Read what people decided: columns id and label ("human" | "synthetic"), from Parquet, CSV or jsonl.
+    """Read what people decided: columns id and label ("human" | "synthetic"), from Parquet, CSV, TSV or jsonl.
 
-    A column doc_id stands for id. Raises RecipeError for another format, a missing column, an id that comes twice.
+    A column doc_id stands for id. Raises RecipeError for another format, a missing column, an id that comes twice, and
+    InputError for a file that cannot be read.
     """
-    read: dict[str, Callable[[Path], pl.DataFrame]] = {
-        ".parquet": pl.read_parquet,
-        ".csv": pl.read_csv,
-        ".jsonl": pl.read_ndjson,
-        ".ndjson": pl.read_ndjson,
-    }
-    if path.suffix not in read:
-        raise RecipeError(f"{path}: an audit is a Parquet, CSV or jsonl file with the columns id and label")
-    try:
-        rows = read[path.suffix](path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RecipeError(f"{path} cannot be read: {error}") from None
+    rows = readers.table(path)
     name = "id" if "id" in rows.columns else "doc_id"
     if not {name, "label"} <= set(rows.columns):
         raise RecipeError(f"{path}: an audit needs the columns id and label; it has {', '.join(rows.columns)}")
@@ -121,12 +113,15 @@ def _where(bad: readers.BadRow) -> str:
     return f"line {bad.line}" if bad.line is not None else f"row {bad.row}"
 
 
-def _expanded(paths: Iterable[str | Path]) -> Iterator[str]:
+def _expanded(paths: Iterable[str | Path], on_passed: Callable[[Path], None]) -> Iterator[str]:
     for path in map(Path, paths):
-        if path.is_dir():
-            yield from sorted((str(file) for file in path.rglob("*") if file.is_file()), key=str.encode)
-        else:
+        if not path.is_dir():
             yield str(path)
+            continue
+        files, passed = readers.expand([str(path)])
+        for file in passed:
+            on_passed(file)
+        yield from map(str, files)
 
 
 def _row_name(path: str) -> pl.Expr:

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.errors import RecipeError
 from cuvee.storage.store import Store
+from cuvee.tasks import readers
 from cuvee.tasks.provenance import card
 from cuvee.tasks.provenance.fit import TrainingOptions
 from cuvee.tasks.provenance.store import StoredModel, keep
@@ -25,11 +25,12 @@ class Made(Frozen):
 
 
 def labelled(paths: Sequence[str]) -> pl.DataFrame:
-    """Read labelled texts from Parquet files; columns are those of `train`. Raises RecipeError for other files."""
-    try:
-        return pl.concat([pl.read_parquet(path) for path in paths], how="diagonal_relaxed")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RecipeError(f"--data: {', '.join(paths)}: {error}") from None
+    """Read labelled texts from files of any format that is read; columns are those of `train`.
+
+    Raises RecipeError for a file of another format or that is not there, InputError for one that cannot be read.
+    """
+    files, _ = readers.expand(paths)
+    return readers.frame(part for file in files for part in readers.whole(file))
 
 
 def make(

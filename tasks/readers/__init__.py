@@ -6,17 +6,22 @@ Memory is bounded by the size of a batch and of the longest record, never by the
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
+import polars as pl
+
 from cuvee.schemas.address import shown
-from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks import shelf
 from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch, complete_fields
-from cuvee.tasks.readers._bounds import Bounds, size_of
-from cuvee.tasks.readers._bytes import COMPRESSIONS
+from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError, size_of
+from cuvee.tasks.readers._bytes import COMPRESSIONS, pieces
+from cuvee.tasks.readers._columns import Columns, Records, conform, frame
 from cuvee.tasks.readers._dates import ISO_DATE
+from cuvee.tasks.readers._paths import expand as expand_paths
 
 __all__ = [
     "AUTO",
@@ -25,13 +30,22 @@ __all__ = [
     "SCHEMA",
     "BadRow",
     "Batch",
+    "Columns",
     "Reader",
+    "Records",
     "check",
     "compression_of",
+    "conform",
+    "decoded",
     "detect",
+    "expand",
+    "frame",
     "is_one_document",
     "names",
     "read",
+    "records",
+    "table",
+    "whole",
 ]
 
 # The format of a source whose files tell theirs by their names.
@@ -43,6 +57,8 @@ class Reader(Protocol):
 
     SUFFIXES: of its files, with the dot. COMPRESSIBLE: whether .gz or .zst may follow. MEDIA_TYPES: what the web
     declares such a file as. ONE_DOCUMENT: whether a file is one document, whose id is the file's path.
+    It may also hold `records(path, stream, compression, text, bounds)`, where its files have columns of their own; its
+    arguments and what it gives are those of `cuvee.tasks.readers.records`.
     """
 
     SUFFIXES: tuple[str, ...]
@@ -141,6 +157,77 @@ def read(
         raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")
     bounds = Bounds(row_mb, expansion, size_of(stream), batch_bytes)
     return reader.read(path, stream, compression, complete_fields(fields), bounds)
+
+
+def records(
+    path: Path | str,
+    stream: BinaryIO,
+    format: str,
+    compression: str | None,
+    text: str | None,
+    batch_bytes: int,
+    row_mb: int = 64,
+) -> Iterator[Records]:
+    """Read a file in blocks of about `batch_bytes` (> 0), in file order, each record with all its columns.
+
+    text: the column that must be there and hold strings, large strings in tables; None: no column must. A format that
+    has no columns of its own gives those that `read` does and that hold something.
+    format: a reader's name. Raises as `read` does.
+    """
+    reader = _found()[0][format]
+    if own := getattr(reader, "records", None):
+        yield from own(path, stream, compression, text, Bounds(row_mb, 1000, size_of(stream), batch_bytes))
+        return
+    for batch in read(path, stream, format, compression, {}, batch_bytes, row_mb=row_mb):
+        held = [column.name for column in batch.rows if column.name != "row" and column.null_count() < len(column)]
+        table = batch.rows.select("text", *(name for name in held if name != "text")).to_arrow()
+        yield Records(table.rename_columns([text or "text", *table.column_names[1:]]), batch.bad)
+
+
+def table(path: Path) -> pl.DataFrame:
+    """Read a file that fits into memory, with all its columns; mixed kinds in one are text.
+
+    Raises RecipeError for an unknown format, and InputError, naming it, for the first row that cannot be read.
+    """
+    return frame(whole(path))
+
+
+def whole(path: Path, text: str | None = None, batch_bytes: int = 4 << 20, row_mb: int = 64) -> Iterator[Records]:
+    """Read a local file of which no row may be lost, in blocks as `records` does.
+
+    Raises RecipeError for an unknown format, and InputError, naming it, for the first row that cannot be read.
+    """
+    format, compression = detect(str(path))
+    with path.open("rb") as stream:
+        for part in records(path, stream, format, compression, text, batch_bytes, row_mb):
+            for bad in part.bad[:1]:
+                place = f"{path}: row {bad.row}" if bad.line is None else f"{path}:{bad.line}: row {bad.row}"
+                raise InputError(f"{place} (counted from 0): {bad.reason}; correct it, or take it out")
+            yield part
+
+
+def decoded(path: Path, compression: str | None) -> Iterator[bytes]:
+    """Give the bytes of a local file, decompressed, in pieces; where they are damaged they end."""
+    with path.open("rb") as stream, suppress(EndsEarlyError):
+        yield from pieces(stream, compression, Bounds(stored=size_of(stream)))
+
+
+def expand(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Return the files that paths, folders and globs name, each once, sorted by the bytes of their paths, and those of
+    the folders that no reader knows. Raises RecipeError for a path that names no file, or an unknown format itself.
+    """
+    files, passed = expand_paths(paths, _is_known)
+    for file in files:
+        detect(str(file))
+    return files, passed
+
+
+def _is_known(path: str) -> bool:
+    try:
+        detect(path)
+    except RecipeError:
+        return False
+    return True
 
 
 @functools.cache

@@ -13,10 +13,13 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import Batch, Collector, InvalidRowError
+from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Collector, InvalidRowError
 from cuvee.tasks.readers._bounds import Bounds
 from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines
+from cuvee.tasks.readers._columns import Records
 
 SUFFIXES = (".csv", ".tsv")
 COMPRESSIBLE = True
@@ -115,44 +118,86 @@ def read(
 
     Raises InputError when the header cannot be read or lacks the text column.
     """
-    csv.field_size_limit(bounds.row_bytes)  # the module's own limit is 128 KiB
-    plain = lines(stream, compression, bounds)
-    try:
-        first = next(plain, b"")
-    except EndsEarlyError as error:
-        raise InputError(f"{path}: the header line cannot be read: {error}") from error
-    source = _Lines(chain([first], plain) if first != b"" else plain, bounds)
-    records = _records(source, _delimiter(path, first or b""))
-    header = _read_header(path, records, source)
-    if not header:
+    table = _Table(path, stream, compression, bounds)
+    if not table.header:
         return
-    positions = _positions(path, header, fields)
+    positions = _positions(path, table.header, fields)
     collector = Collector(positions, bounds.batch_bytes)
-    row = 0
-    while True:
-        line = source.number + 1
-        source.start_record()
-        try:
-            record = next(records)
-            if not record:
-                continue
-            _check(record, header, source)
-            collector.add(row, [record[position] for position in positions.values()], source.size_bytes)
-        except StopIteration:
-            break
-        except EndsEarlyError as error:
-            collector.fail(row, line, str(error))
-            break
-        except (InvalidRowError, csv.Error) as error:
-            last = f" (lines {line} to {source.number})" if source.number > line else ""
-            reason = f"{error}{last}".replace("unexpected end of data", "a quote is not closed")
-            # Of a fault in quotes, each line may have been a row. Fields too few or too many are those of one row.
-            hidden = range(line, source.number + 1) if isinstance(error, csv.Error) else (line,)
-            for number in hidden:
-                collector.fail(row + number - line, number, reason)
-            row += len(hidden) - 1
-        row += 1
+    for row, line, found in table.rows():
+        if isinstance(found, str):
+            collector.fail(row, line, found)
+        else:
+            collector.add(row, [found[position] for position in positions.values()], table.source.size_bytes)
         if collector.full and (batch := collector.take()):
             yield batch
     if batch := collector.take():
         yield batch
+
+
+def records(
+    path: Path | str, stream: BinaryIO, compression: str | None, text: str | None, bounds: Bounds
+) -> Iterator[Records]:
+    """Read the records of a file with all their columns, as strings; see `cuvee.tasks.readers.records`, and `read`."""
+    table = _Table(path, stream, compression, bounds)
+    if not table.header:
+        return
+    _positions(path, table.header, {"text": text or table.header[0], **{name: name for name in table.header}})
+    rows: list[list[str]] = []
+    bad: list[BadRow] = []
+    held = 0
+    for row, line, found in table.rows():
+        if isinstance(found, str):
+            bad.append(BadRow(row, line, found))
+        else:
+            rows.append(found)
+        held += table.source.size_bytes + ROW_OVERHEAD_BYTES
+        if held >= bounds.batch_bytes:
+            yield Records(_columns(table.header, rows), bad)
+            rows, bad, held = [], [], 0
+    yield Records(_columns(table.header, rows), bad)
+
+
+def _columns(header: list[str], rows: list[list[str]]) -> pa.Table:
+    return pa.table([pa.array([row[place] for row in rows], pa.string()) for place in range(len(header))], header)
+
+
+class _Table:
+    """A file with its header read. Raises InputError when that cannot be read."""
+
+    def __init__(self, path: Path | str, stream: BinaryIO, compression: str | None, bounds: Bounds) -> None:
+        csv.field_size_limit(bounds.row_bytes)  # the module's own limit is 128 KiB
+        plain = lines(stream, compression, bounds)
+        try:
+            first = next(plain, b"")
+        except EndsEarlyError as error:
+            raise InputError(f"{path}: the header line cannot be read: {error}") from error
+        self.source = _Lines(chain([first], plain) if first != b"" else plain, bounds)
+        self._records = _records(self.source, _delimiter(path, first or b""))
+        self.header = _read_header(path, self._records, self.source)
+
+    def rows(self) -> Iterator[tuple[int, int, list[str] | str]]:
+        """Give row, line and cells of each record, or why it is bad."""
+        row, source = 0, self.source
+        while True:
+            line = source.number + 1
+            source.start_record()
+            try:
+                record = next(self._records)
+                if not record:
+                    continue
+                _check(record, self.header, source)
+                yield row, line, record
+            except StopIteration:
+                return
+            except EndsEarlyError as error:
+                yield row, line, str(error)
+                return
+            except (InvalidRowError, csv.Error) as error:
+                last = f" (lines {line} to {source.number})" if source.number > line else ""
+                reason = f"{error}{last}".replace("unexpected end of data", "a quote is not closed")
+                # Of a fault in quotes, each line may have been a row. Fields too few or too many are those of one row.
+                hidden = range(line, source.number + 1) if isinstance(error, csv.Error) else (line,)
+                for number in hidden:
+                    yield row + number - line, number, reason
+                row += len(hidden) - 1
+            row += 1

@@ -7,14 +7,15 @@ the latter it takes an id that is a number here and a string there, and isolates
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import Batch, Collector, InvalidRowError, as_text
+from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Collector, InvalidRowError, as_text
 from cuvee.tasks.readers._bounds import Bounds
 from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines
+from cuvee.tasks.readers._columns import Object, Records
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 COMPRESSIBLE = True
@@ -28,7 +29,10 @@ _JSON_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a
                dict: "an object", str: "a string"}  # fmt: skip
 
 
-def _parse(line: bytes) -> dict[str, object]:
+def _parse(line: bytes | str) -> Object:
+    """Parse a line, or raise why there is none."""
+    if isinstance(line, str):
+        raise InvalidRowError(line)
     text = decode(line)
     # Values in Python take ten times their bytes; text has few of these signs.
     if len(text) > _WIDE_BYTES and sum(map(text.count, ",[{")) > _MOST_VALUES:
@@ -46,23 +50,33 @@ def _parse(line: bytes) -> dict[str, object]:
     return record
 
 
-def _values(line: bytes, fields: Mapping[str, str]) -> list[str | None]:
-    """Give the values of one line in the order of `fields`; raises InvalidRowError."""
-    record = _parse(line)
-    name = fields["text"]
+def _check_text(record: Mapping[str, object], name: str) -> None:
+    """Raise InvalidRowError for an object whose text is no string."""
     text = record.get(name)
     if not isinstance(text, str):
         if name not in record:
             keys = ", ".join(sorted(record)[:_KEYS_SHOWN]) or "nothing"
             raise InvalidRowError(f'no field "{name}"; the row has: {keys}')
         raise InvalidRowError(f'field "{name}" is {_JSON_TYPES[type(text)]}, not a string')
+
+
+def _check_characters(values: Iterable[str | None]) -> None:
+    """Raise InvalidRowError for half a surrogate pair: an escape can bring one past the decoder, and polars refuses a
+    whole column for it.
+    """
+    for value in values:
+        if value is not None and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidRowError("the row holds half a surrogate pair, which is no character") from error
+
+
+def _values(record: Mapping[str, object], fields: Mapping[str, str]) -> list[str | None]:
+    """Give the values of one object in the order of `fields`; raises InvalidRowError."""
+    _check_text(record, fields["text"])
     values = [as_text(record.get(field)) for field in fields.values()]
-    # An escape can bring half a surrogate pair past the decoder, and polars refuses a whole column for one.
-    if not all(value is None or value.isascii() for value in values):
-        try:
-            "".join(value for value in values if value).encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRowError("the row holds half a surrogate pair, which is no character") from error
+    _check_characters(values)
     return values
 
 
@@ -74,6 +88,45 @@ def read(
     Raises InputError when a .json file is one array instead of lines.
     """
     collector = Collector(fields, bounds.batch_bytes)
+    for row, number, line in _lines(path, stream, compression, bounds):
+        try:
+            collector.add(row, _values(_parse(line), fields), len(line))
+        except InvalidRowError as error:
+            collector.fail(row, number, str(error))
+        if collector.full and (batch := collector.take()):
+            yield batch
+    if batch := collector.take():
+        yield batch
+
+
+def records(
+    path: Path | str, stream: BinaryIO, compression: str | None, text: str | None, bounds: Bounds
+) -> Iterator[Records]:
+    """Read the objects of a file whole; see `cuvee.tasks.readers.records`, and `read` for what it raises."""
+    rows: list[Object] = []
+    bad: list[BadRow] = []
+    held = 0
+    for row, number, line in _lines(path, stream, compression, bounds):
+        try:
+            record = _parse(line)
+            if text is not None:
+                _check_text(record, text)
+            if isinstance(line, bytes) and b"\\u" in line:
+                _check_characters((json.dumps(record, ensure_ascii=False),))
+            rows.append(record)
+        except InvalidRowError as error:
+            bad.append(BadRow(row, number, str(error)))
+        held += len(line) + ROW_OVERHEAD_BYTES
+        if held >= bounds.batch_bytes:
+            yield Records(rows, bad)
+            rows, bad, held = [], [], 0
+    yield Records(rows, bad)
+
+
+def _lines(
+    path: Path | str, stream: BinaryIO, compression: str | None, bounds: Bounds
+) -> Iterator[tuple[int, int, bytes | str]]:
+    """Give row, line and bytes of each record, or why it has none. Raises InputError as `read` does."""
     row = number = 0
     try:
         for number, line in enumerate(lines(stream, compression, bounds), start=1):
@@ -81,16 +134,7 @@ def read(
                 continue
             if row == 0 and line is not None and line.lstrip()[:1] == b"[" and ".json" in Path(path).suffixes:
                 raise InputError(f"{path} holds a JSON array, not one object a line; write it as lines (jq -c '.[]')")
-            try:
-                if line is None:
-                    raise InvalidRowError(bounds.too_long())
-                collector.add(row, _values(line, fields), len(line))
-            except InvalidRowError as error:
-                collector.fail(row, number, str(error))
+            yield row, number, bounds.too_long() if line is None else line
             row += 1
-            if collector.full and (batch := collector.take()):
-                yield batch
     except EndsEarlyError as error:
-        collector.fail(row, number + 1, str(error))
-    if batch := collector.take():
-        yield batch
+        yield row, number + 1, str(error)

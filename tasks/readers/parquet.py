@@ -24,6 +24,7 @@ from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, as_text, clean
 from cuvee.tasks.readers._bounds import MB, RECORD_BYTES, Bounds, EndsEarlyError
 from cuvee.tasks.readers._bytes import is_of_arrow
+from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._parquet_pages import Footer, NoPagesError, Pages
 
 SUFFIXES = (".parquet",)
@@ -317,3 +318,44 @@ def _opened(stream: BinaryIO, in_dictionary: tuple[str, ...] = ()) -> pq.Parquet
     """Open a file; in_dictionary: columns of which texts are read as places in a dictionary."""
     # A buffer lets pages be read one by one, where the default takes the whole column chunk of a group.
     return pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False, read_dictionary=list(in_dictionary))
+
+
+def records(
+    path: Path | str, stream: BinaryIO, compression: str | None, text: str | None, bounds: Bounds
+) -> Iterator[Records]:
+    """Read the rows of a file with all their columns, of the types that they have; see `cuvee.tasks.readers.records`.
+
+    Raises InputError when the file or one of its row groups cannot be read, or the text column is not as wanted.
+    """
+    stream = _seekable(stream)
+    if not stream.read(1):
+        return
+    stream.seek(0)
+    start = 0
+    try:
+        file = pq.ParquetFile(stream)
+        if text is not None:
+            _columns(path, file.schema_arrow, {"text": text})
+        for group in range(file.metadata.num_row_groups):
+            about = file.metadata.row_group(group)
+            size = int(
+                bounds.batch_bytes / (max(about.total_byte_size, 1) / max(about.num_rows, 1) + ROW_OVERHEAD_BYTES)
+            )
+            for batch in file.iter_batches(max(1, size), row_groups=[group], use_threads=False):
+                yield _whole(pa.Table.from_batches([batch]), text, start)
+                start += batch.num_rows
+    except _FAULTS as error:
+        raise InputError(f"{path}: not a readable Parquet file, from row {start} on: {_fault(error)}") from error
+
+
+def _whole(table: pa.Table, text: str | None, start: int) -> Records:
+    if text is None:
+        return Records(table)
+    strings, wrong = _as_strings(table[text].combine_chunks())
+    reasons = dict.fromkeys(strings.is_null().arg_true(), f'field "{text}" is null, not a string')
+    reasons |= dict.fromkeys(wrong, f'field "{text}" is not UTF-8')
+    column = strings.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+    table = table.set_column(table.column_names.index(text), text, column)
+    if reasons:
+        table = table.filter(pa.array([place not in reasons for place in range(len(table))]))
+    return Records(table, [BadRow(start + place, None, reasons[place]) for place in sorted(reasons)])

@@ -1,0 +1,237 @@
+"""Columns: all columns of many records, each of one type, whatever block or file a value stands in.
+
+A type follows from all values: what is of one kind keeps it, integers and floats become floats where none loses a
+digit, and what is of mixed kinds becomes text, each value as `as_text` renders it.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, time
+from typing import TypeAlias, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cuvee.tasks.readers._batch import BadRow, as_text
+
+Object: TypeAlias = dict[str, object]
+# Of a JSON value: null, bool, int, float, string, text (mixed kinds), or the kinds of what it holds.
+Kind: TypeAlias = "str | _List | _Struct"
+
+_INT64, _UINT64 = (-(2**63), 2**63 - 1), (0, 2**64 - 1)
+# Every integer up to here is a float64.
+_EXACT = 2**53
+_TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records with all their columns, as objects of JSON or as a table, and the bad rows between them."""
+
+    rows: "list[Object] | pa.Table"
+    bad: list[BadRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _List:
+    of: Kind
+
+
+@dataclass(frozen=True)
+class _Struct:
+    of: tuple[tuple[str, Kind], ...]
+
+
+@dataclass
+class _Column:
+    """What is known of a column. types: of its tables; kind: of its JSON values; low, high: of its integers."""
+
+    types: list[pa.DataType] = field(default_factory=list)
+    kind: Kind = "null"
+    low: int = 0
+    high: int = 0
+
+    def reach(self, low: int, high: int) -> None:
+        """Take integers into account."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+
+class Columns:
+    """The columns of records, in the order in which they first came."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, _Column] = {}
+
+    def add(self, rows: "Sequence[Object] | pa.Table") -> None:
+        """Take records into account."""
+        if isinstance(rows, pa.Table):
+            self._add_table(rows)
+            return
+        for row in rows:
+            for name, value in row.items():
+                column = self._columns.get(name)
+                if column is None:
+                    column = self._columns[name] = _Column()
+                column.kind = _unite(column.kind, _kind(value, column))
+
+    def _add_table(self, table: pa.Table) -> None:
+        for name, type_ in zip(table.schema.names, table.schema.types, strict=True):
+            column = self._columns.setdefault(name, _Column())
+            if type_ not in column.types:
+                column.types.append(type_)
+            if pa.types.is_integer(type_) and len(table) > table[name].null_count:
+                bounds = pc.min_max(table[name]).as_py()
+                column.reach(bounds["min"], bounds["max"])
+
+    def schema(self) -> pa.Schema:
+        """Give each column the one type that its values have."""
+        return pa.schema([(name, _type_of(column)) for name, column in self._columns.items()])
+
+
+def conform(rows: "Sequence[Object] | pa.Table", schema: pa.Schema) -> pa.Table:
+    """Give records the columns of a schema that `Columns` made of them and others; null where they have none."""
+    columns = []
+    for name, type_ in zip(schema.names, schema.types, strict=True):
+        if not isinstance(rows, pa.Table):
+            values = [row.get(name) for row in rows]
+            columns.append(pa.array(values if _is_plain(type_) else [_converted(v, type_) for v in values], type_))
+        elif name in rows.column_names:
+            columns.append(_cast(rows[name], type_))
+        else:
+            columns.append(pa.nulls(len(rows), type_))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def frame(parts: Iterable[Records]) -> pl.DataFrame:
+    """Put records that fit into memory into one frame."""
+    known, columns = [part.rows for part in parts], Columns()
+    for rows in known:
+        columns.add(rows)
+    schema = columns.schema()
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables([schema.empty_table(), *(conform(r, schema) for r in known)])))
+
+
+def _kind(value: object, column: _Column) -> Kind:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        column.reach(value, value)
+        return "int"
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, list):
+        of: Kind = "null"
+        for each in value:
+            of = _unite(of, _kind(each, column))
+        return _List(of)
+    members = cast(Mapping[str, object], value).items()
+    return _Struct(tuple((name, _kind(each, column)) for name, each in members)) if members else _TEXT
+
+
+def _unite(one: Kind, other: Kind) -> Kind:
+    if one == other or other == "null":
+        return one
+    if one == "null":
+        return other
+    if isinstance(one, _List) and isinstance(other, _List):
+        return _List(_unite(one.of, other.of))
+    if isinstance(one, _Struct) and isinstance(other, _Struct):
+        known = dict(one.of)
+        for name, kind in other.of:
+            known[name] = _unite(known.get(name, "null"), kind)
+        return _Struct(tuple(known.items()))
+    return "float" if {one, other} == {"int", "float"} else _TEXT
+
+
+def _type_of(column: _Column) -> pa.DataType:
+    types = [type_ for type_ in column.types if not pa.types.is_null(type_)]
+    if column.kind != "null":
+        types.append(_arrow(column.kind, column))
+    if not types:
+        return pa.null()
+    if all(type_ == types[0] for type_ in types):
+        return types[0]
+    if all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in types):
+        return _number(column, any(pa.types.is_floating(type_) for type_ in types))
+    if len({_family(type_) for type_ in types}) > 1:
+        return pa.large_string()
+    try:
+        return pa.unify_schemas([pa.schema([("", type_)]) for type_ in types], promote_options="permissive").types[0]
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.large_string()
+
+
+def _arrow(kind: Kind, column: _Column) -> pa.DataType:
+    if isinstance(kind, _List):
+        return pa.list_(_arrow(kind.of, column))
+    if isinstance(kind, _Struct):
+        return pa.struct([(name, _arrow(each, column)) for name, each in kind.of])
+    if kind in ("int", "float"):
+        return _number(column, kind == "float")
+    return {"null": pa.null(), "bool": pa.bool_(), "string": pa.string(), _TEXT: pa.large_string()}[kind]
+
+
+def _number(column: _Column, has_floats: bool) -> pa.DataType:
+    """Choose the type that holds all integers of a column exactly, and its floats; text where there is none."""
+    if has_floats:
+        return pa.float64() if column.low >= -_EXACT and column.high <= _EXACT else pa.large_string()
+    if _INT64[0] <= column.low and column.high <= _INT64[1]:
+        return pa.int64()
+    return pa.uint64() if column.low >= _UINT64[0] and column.high <= _UINT64[1] else pa.large_string()
+
+
+def _family(type_: pa.DataType) -> str:
+    """Name what types must share to be united; of nested ones Arrow decides."""
+    while pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    tests = {
+        "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        "number": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
+        "bytes": (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+        "day": (pa.types.is_date,),
+        "time": (pa.types.is_timestamp,),
+        "list": (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+    }
+    return next((name for name, each in tests.items() if any(test(type_) for test in each)), str(type_.id))
+
+
+def _is_plain(type_: pa.DataType) -> bool:
+    """Tell whether Arrow takes JSON values of this type as they are."""
+    return not pa.types.is_nested(type_) and not pa.types.is_large_string(type_)
+
+
+def _converted(value: object, type_: pa.DataType) -> object:
+    """Bring a JSON value into the form of its column, at any depth."""
+    if value is None:
+        return None
+    if isinstance(value, list) and pa.types.is_list(type_):
+        return [_converted(each, type_.value_type) for each in value]
+    if isinstance(value, dict) and pa.types.is_struct(type_):
+        return {member.name: _converted(value.get(member.name), member.type) for member in type_}
+    return as_text(value) if pa.types.is_large_string(type_) else value
+
+
+def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    if column.type == type_:
+        return column
+    if _family(type_) == "text" and _family(column.type) != "text":
+        return pa.chunked_array([pa.array([_rendered(value) for value in column.to_pylist()], type_)], type_)
+    return column.cast(type_)
+
+
+def _rendered(value: object) -> str | None:
+    """Render a value of a table as JSON would hold it; what JSON has no form for as Python writes it."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return as_text(value) if not isinstance(value, float) or math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value.isoformat() if isinstance(value, date | time) else str(value)
