@@ -170,7 +170,9 @@ def twin_gopher_repetition(text: str) -> list[float]:
     words = [part.lstrip(" ") for part in parts]
     found = [share(repeats(lines)), share(repeats(paragraphs))]
     found += [ratio(repeated_chars(lines), len(text)), ratio(repeated_chars(paragraphs), len(text))]
-    for n in range(2, 11):
+    scale = 4 if 2 * sum(map(alone, words)) > len(words) else 1
+    for size in range(2, 11):
+        n = size * (scale if size > 4 else 1)
         grams = [tuple(words[i : i + n]) for i in range(len(parts) - n + 1)]
         sizes = [len("".join(parts[i : i + n]).lstrip(" ")) for i in range(len(grams))]
         covered = 0

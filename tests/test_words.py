@@ -125,6 +125,22 @@ def test_chinese_prose_passes_the_rules_for_prose() -> None:
     assert filters.judge(measured[:1], options).to_list() == [None]
 
 
+def test_endings_are_no_repetition_and_sentences_are() -> None:
+    subjects = "古い橋の欄干 夏に摘んだ葡萄 三冊目の帳簿 駅前の大時計 父が残した鉋 港へ続く坂道 雪の夜の足音 祖母の手紙"
+    between = "霧が川面を覆う 蔵の鍵は錆びた 風鈴が三度鳴る 猫は屋根で眠る 薪を割る音がした 沖に帆が立つ 犬が走る 青空"
+    pairs = zip(subjects.split(), between.split(), strict=True)
+    prose = "".join(f"{subject}を調べることができます。{sentence}。" for subject, sentence in pairs)
+    spam = "今日だけの特別な割引を逃さないように、ここを押して会員の登録を済ませてください。"
+    shard = pl.DataFrame({"text": [prose, prose + spam * 20]})
+    shard = shard.hstack(measure(shard["text"]))
+    found = shard.hstack(filters.compute(shard, ["gopher_repetition"]))
+    options = [filters.parse({"kind": "gopher_repetition"}, "filters")]
+    assert filters.judge(found.with_columns(source=pl.lit("s")), options).to_list() == [
+        None,
+        "gopher_repetition.repeated_5",
+    ]
+
+
 def test_a_seed_without_spaces_is_cut_at_its_words() -> None:
     text = "河水流过。图书馆开放。" * 400
     assert cut_at_sentence(text, words=9) == "河水流过。图书馆开放。"

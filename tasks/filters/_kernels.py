@@ -22,6 +22,8 @@ MEASURES = 14
 MAX_WORDS = 1_000_000
 TOP_SIZES = (2, 3, 4)
 DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
+# So many letters of scripts written without spaces say as much as a word between spaces, or more.
+LETTERS_A_WORD = 4
 
 _SEED = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
@@ -264,11 +266,12 @@ def scan_pieces(offsets, content, classes, breaks, stop_words, phrases, lengths)
 
 @numba.njit(nogil=True, cache=True)
 def _split_words(content, start, stop, classes, hashes, begins, ends):  # type: ignore[no-untyped-def]
-    """Fill hashes, begins and ends of at most MAX_WORDS words; return their number and the characters up to there.
+    """Fill hashes, begins and ends of at most MAX_WORDS words.
 
+    Return their number, how many of them are letters alone, and the characters up to there.
     Begins and ends count the characters of words, and one for white space between two.
     """
-    count = chars = place = 0
+    count = letters = chars = place = 0
     i = start
     while count < MAX_WORDS:
         i, spaces, _ = _skip_space(content, i, stop, classes)
@@ -292,14 +295,15 @@ def _split_words(content, start, stop, classes, hashes, begins, ends):  # type: 
             place += size
             chars += size
         while part < i and count < MAX_WORDS:
-            part, size, is_word, part_hash, _, _, _ = _read_part(content, part, i, classes)
+            part, size, is_word, part_hash, stands_alone, _, _ = _read_part(content, part, i, classes)
             if is_word:
+                letters += stands_alone
                 hashes[count], begins[count], ends[count] = part_hash, place, place + size
                 count += 1
                 place += size
             chars += size
         place += 1
-    return count, chars
+    return count, letters, chars
 
 
 @numba.njit(nogil=True, cache=True)
@@ -351,20 +355,23 @@ def scan_ngrams(offsets, content, classes):  # type: ignore[no-untyped-def]
     all_keys = np.empty(_capacity(room), np.uint64)
     all_counts = np.empty(_capacity(room), np.int32)
     for text in range(texts):
-        words, chars = _split_words(content, offsets[text], offsets[text + 1], classes, hashes, begins, ends)
+        words, letters, chars = _split_words(content, offsets[text], offsets[text + 1], classes, hashes, begins, ends)
         found[text, 0] = chars
         size = _capacity(words)
         keys = all_keys[:size]
         counts = all_counts[:size]
         grams[:words] = hashes[:words]
-        for n in range(2, min(words, 10) + 1):
+        scale = LETTERS_A_WORD if 2 * letters > words else 1
+        for n in range(2, min(words, 10 * scale) + 1):
             # grams[i] hashes n - 1 words from word i on; one more makes the n-gram.
             for i in range(words - n + 1):
                 grams[i] = _mix(grams[i] * _PRIME ^ hashes[i + n - 1])
+            if n > 4 and (n < 5 * scale or n % scale > 0):
+                continue
             keys[:] = 0
             if n <= 4:
                 counts[:] = 0
                 found[text, n - 1] = _top(grams[: words - n + 1], begins, ends, n, keys, counts)
             else:
-                found[text, n - 1] = _repeated(grams[: words - n + 1], begins, ends, n, keys)
+                found[text, n // scale - 1] = _repeated(grams[: words - n + 1], begins, ends, n, keys)
     return found

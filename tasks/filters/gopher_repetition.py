@@ -10,7 +10,8 @@ here they are as in datatrove, which FineWeb was filtered with, but for the word
   times its occurrences, at most 1.
 - Repeated n-grams: read from left to right, an n-gram that was read before counts with all its characters, and reading
   goes on after it, so that no character counts twice; one that was not read before is remembered, and reading goes on
-  at its second word.
+  at its second word. Where most words are letters of scripts written without spaces, repeated n-grams are of four
+  times as many: else endings that every Japanese text is full of count as repetition.
 - N-grams are measured in the first 1,000,000 words, as shares of the characters up to there.
 
 Signal columns (float32, 0 to 1), all prefixed gopher_repetition_: lines, paragraphs (share that repeats an earlier
