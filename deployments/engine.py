@@ -10,6 +10,8 @@ import os
 import runpy
 from uuid import UUID
 
+from cuvee.storage import secrets
+
 LOGGERS = "PREFECT_LOGGING_EXTRA_LOGGERS"
 
 
@@ -18,6 +20,7 @@ def main() -> None:
     os.environ[LOGGERS] = ",".join(filter(None, [os.environ.get(LOGGERS), "cuvee"]))
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     logging.getLogger("cuvee").setLevel(logging.INFO)
+    secrets.guard_logs()
     _take_choices(UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 

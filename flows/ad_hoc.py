@@ -18,6 +18,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.report import RunReport
+from cuvee.storage import secrets
 
 # The fields that stand for a key of the recipe.
 KEYS = {"human_share": "mixture.human.min", "total": "mixture.total", "tag": "publish.tag"}
@@ -52,7 +53,8 @@ def ad_hoc(
     registered = deployed.parameters()
     deployed.check(registered, recipe, store)
     shown = {"human_share": human_share, "total": total, "tag": tag}
-    overrides = checked(recipe, shown, generate, plan_only, registered)
+    with secrets.kept():
+        overrides = checked(recipe, shown, generate, plan_only, registered)
     from cuvee.flows.curate import carry_out  # every engine that steps use comes with it
 
     return carry_out(recipe, overrides, store, plan_only)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cuvee.storage import secrets
+
 _logger = logging.getLogger(__name__)
 
 
@@ -33,6 +35,6 @@ def artifact_key(corpus: str, name: str) -> str:
 
 def _show(create: Callable[..., Any], content: Any, key: str, description: str) -> None:
     try:
-        create(content, key=key, description=description)
+        create(secrets.hide_in(content), key=key, description=description)
     except Exception as error:  # whatever the client or the server raises, the corpus is not worse for it
         _logger.warning("no artifact %s in the Prefect UI: %s", key, error)

@@ -1,5 +1,6 @@
 """Curate: the pipeline as a Prefect flow, whose hands are the flow's task runner."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar, TypeVarTuple
 
@@ -13,6 +14,7 @@ from cuvee.flows.hands import PlainHands
 from cuvee.flows.names import run_name
 from cuvee.flows.runner import chosen, gather, is_plain
 from cuvee.schemas.report import RunReport
+from cuvee.storage import secrets
 from cuvee.tasks.begin import new_run_id
 from cuvee.tasks.generate import rounds
 
@@ -29,7 +31,8 @@ def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None,
     plan: work everything out, send no request to a generator and publish nothing.
     Raises RecipeError where a deployed run has another recipe or store than its deployment.
     """
-    deployed.check(deployed.parameters(), recipe, store, overrides)
+    with secrets.kept():
+        deployed.check(deployed.parameters(), recipe, store, overrides)
     return carry_out(recipe, overrides, store, plan)
 
 
@@ -37,7 +40,9 @@ def carry_out(recipe: str, overrides: Sequence[str], store: str | None, plan: bo
     """Run a recipe inside a flow, and show its figures on the page of the run; raises as the pipeline does."""
     run_id = new_run_id(str(flow_run.get_id() or ""))
     hands = PlainHands() if is_plain() else TaskHands()
-    report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands)
+    secrets.guard_logs()
+    with secrets.kept():
+        report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands)
     steps = [{"step": name, **figures.model_dump(by_alias=True)} for name, figures in report.steps.items()]
     step_table(report.corpus, steps)
     mixture_markdown(report.corpus, report.as_markdown())
@@ -59,8 +64,20 @@ class TaskHands:
 
 def _task(step: str, work: Callable[P, R]) -> Task[P, R]:
     # Runs that ask models take turns where the server has a limit for them.
-    carried = endpoint.in_turn if work is rounds.run else work
+    carried = without_secrets(endpoint.in_turn if work is rounds.run else work)
     return task(name=step, task_run_name=_label, cache_policy=NO_CACHE)(carried)  # type: ignore[arg-type]
+
+
+def without_secrets(work: Callable[P, R]) -> Callable[P, R]:
+    """Carry work out so that neither its log nor its error, which Prefect keeps, tells a secret of the environment."""
+
+    @functools.wraps(work)
+    def carried(*arguments: P.args, **named: P.kwargs) -> R:
+        secrets.guard_logs()
+        with secrets.kept():
+            return work(*arguments, **named)
+
+    return carried
 
 
 def _label() -> str:

@@ -4,10 +4,15 @@ import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _WEB = ("http://", "https://")
-# Parameters that let whoever has the address in: signatures of S3, Azure, Google, CloudFront, and keys of services.
+# Parameters that let whoever has the address in: signatures of S3, Azure, Google, CloudFront; keys; sessions.
 _SECRET = re.compile(
-    r"(^|[-_])(sig|signature|token|key|apikey|credential|password|passwd|pwd|secret|auth|policy)$", re.I
+    r"(^|[-_.])(sig|sign|signature|token|key|apikey|credentials?|password|passwd|passphrase|passcode|pwd|secret|auth"
+    r"|authorization|policy|jwt|sas|hmac|bearer|session|sessionid|jsessionid|phpsessid|sid|otp|ticket|assertion)"
+    r"([-_.]?id)?$"
+    r"|^(code|access|pass|(auth|authorization|access|oauth|device|invite)[-_.]code)$",
+    re.I,
 )
+_JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # accessToken is access_token
 
 
@@ -33,13 +38,40 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
 
 
 def shown(url: str) -> str:
-    """Return an address as messages show it: without name, password, query and fragment."""
-    if not is_web(url):
+    """Return an address as messages show it: without name, password, parameters and fragment."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
         return url
-    scheme, _, rest = url.partition("://")
-    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    place = re.split(r"[?#]", rest, maxsplit=1)[0] if is_web(url) or _parameters(url) else rest
     host, slash, path = place.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" + ("?…" if "?" in rest else "")
+    path = re.sub(r";[^/]*", ";…", path) if is_web(url) else path
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" + ("?…" if "?" in rest and place != rest else "")
+
+
+def secret_in(url: str) -> str | None:
+    """Say what in an address lets its holder in, without repeating it; None where nothing seems to."""
+    _scheme, separator, rest = url.partition("://")
+    if not separator:
+        return None
+    if "@" in re.split(r"[/?#]", rest, maxsplit=1)[0]:
+        return "a name or password in an address"
+    if is_web(url) and "#" in rest:
+        return "what follows # in an address"
+    for name, value in _parameters(url):
+        if _SECRET.search(_HUMP.sub("_", name)):
+            return f"the parameter {name!r}"
+        if _JWT.search(value):
+            return "a token in an address"
+    return None
+
+
+def _parameters(url: str) -> list[tuple[str, str]]:
+    """List the parameters of an address, those of parts of its path too (`;jsessionid=…`)."""
+    place, _, query = url.partition("#")[0].partition("?")
+    of_path = re.findall(r";([^/;=]+)=([^/;]*)", place) if is_web(url) else []
+    # Some servers part parameters by semicolons, and some addresses carry another address.
+    found = [*of_path, *parse_qsl(query.replace(";", "&"), keep_blank_values=True)]
+    return [(unquote(name), unquote(value)) for name, value in found]
 
 
 def fault(uri: str) -> str | None:
@@ -69,12 +101,10 @@ def _web_fault(uri: str) -> str | None:
         return "this is not an address; look at host and port"
     if not host:
         return "the host is missing"
-    if "@" in parts.netloc:
-        return "a name or password in an address would be stored with every version; offer the file without, or on S3"
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(_HUMP.sub("_", name))]
-    if names:
+    secret = secret_in(uri)
+    if secret:
         return (
-            f"the parameter {names[0]!r} lets its holder in, and would be stored with every version; use s3:// instead"
+            f"{secret} lets its holder in, and would be stored with every version; leave it out, or use s3:// instead"
         )
     if set("*[]") & set(parts.path):
         return "the web has no folders to look into; list the addresses one by one, without * and [ ]"

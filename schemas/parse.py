@@ -212,7 +212,7 @@ def _written(value: Any) -> str:
     """Write a scalar as YAML has it, so that it can be found."""
     if isinstance(value, bool):
         return str(value).lower()
-    return "null" if value is None else repr(value)
+    return "null" if value is None else repr(address.shown(value) if isinstance(value, str) else value)
 
 
 def _kind(node: Any) -> str:
@@ -237,7 +237,14 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
             raise RecipeError(f"{name}: {what}: not built yet; {instead}")
     scheme, separator, place = (recipe.store or "").partition("://")
     if separator and (scheme not in ("s3", "memory") or (scheme == "s3" and not place.partition("/")[0])):
-        raise RecipeError(f"{name}: store: {recipe.store!r}: name a folder, or a bucket as s3://bucket/prefix")
+        place = address.shown(recipe.store or "")
+        raise RecipeError(f"{name}: store: {place!r}: name a folder, or a bucket as s3://bucket/prefix")
+    secret = address.secret_in(recipe.store or "")
+    if secret:
+        raise RecipeError(
+            f"{name}: store: {address.shown(recipe.store or '')!r}: {secret} would be told in messages and kept with "
+            "every run; put it into the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     for position, source in enumerate(recipe.sources):
         for uri in source.uri:
             reason = address.fault(uri)
@@ -245,9 +252,10 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
                 raise RecipeError(f"{name}: sources.{position}.uri: {address.shown(uri)!r}: {reason}")
     for position, entry in enumerate(recipe.generate):
         where = f"{name}: generate.{position}"
-        if "@" in (entry.base_url or "").split("://")[-1].split("/")[0]:
+        secret = address.secret_in(entry.base_url or "")
+        if secret:
             raise RecipeError(
-                f"{where}.base_url: a name or password in an address would be stored with every version; "
+                f"{where}.base_url: {secret} would be stored with every version; "
                 "put the key into the environment variable that api_key_env names"
             )
         human, budget = recipe.mixture.human, entry.budget

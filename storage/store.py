@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
+from cuvee.schemas.address import secret_in, shown
 from cuvee.schemas.errors import RecipeError
 
 DEFAULT_STORE = "./cuvee-store"
@@ -68,6 +69,12 @@ def open_store(uri: str) -> Store:
 
     Raises RecipeError for another scheme, and for an s3:// address without a bucket.
     """
+    secret = secret_in(uri)
+    if secret:
+        raise RecipeError(
+            f"store {shown(uri)}: {secret} would be told in messages and kept with every run; put it into the "
+            "environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     if uri.startswith("memory://"):
         from cuvee.storage.memory import MemoryStore
 
@@ -77,7 +84,9 @@ def open_store(uri: str) -> Store:
 
         return S3Store(uri)
     if "://" in uri:
-        raise RecipeError(f"store {uri}: {uri.partition('://')[0]}:// is no store; name a folder or s3://bucket/prefix")
+        raise RecipeError(
+            f"store {shown(uri)}: {uri.partition('://')[0]}:// is no store; name a folder or s3://bucket/prefix"
+        )
     from cuvee.storage.local import LocalStore
 
     return LocalStore(Path(uri))

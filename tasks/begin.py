@@ -7,9 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.parse import parse_recipe
+from cuvee.schemas.parse import parse_recipe, variables
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
+from cuvee.storage import secrets
 from cuvee.storage.corpus import check_tagged, read_state, read_tag, versions
 from cuvee.storage.place import check_place
 from cuvee.storage.store import Store, open_store, store_uri
@@ -23,7 +24,10 @@ from cuvee.tasks.steps import restore, sweep
 
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file with the environment's variables; raises RecipeError."""
+    """Read a recipe file with the environment's variables, whose values count as secrets from now on.
+
+    Raises RecipeError.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -31,7 +35,10 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(
             f"{path} cannot be read: {reason}; give the path of a recipe, or make one: cuvee init"
         ) from None
-    return parse_recipe(text, Path(path).name, os.environ, overrides)
+    secrets.remember(set().union(*map(variables, (text, *overrides))))
+    recipe = parse_recipe(text, Path(path).name, os.environ, overrides)
+    secrets.remember(entry.api_key_env for entry in recipe.generate if entry.api_key_env)
+    return recipe
 
 
 def begin(path: str, overrides: Sequence[str], store: str | None, run_id: str) -> tuple[Run, Store, PoolState]:

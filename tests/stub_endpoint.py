@@ -46,12 +46,14 @@ def rephrase(request: dict[str, Any]) -> str:
 class Stub:
     """The endpoint: what was asked, how often each, and how much at once.
 
-    answer: from a request and how many times it was asked to a reply, a text, or None for `rephrase`.
+    authorization: the last request's header. answer: from a request and how many times it was asked to a reply, a text,
+    or None for `rephrase`.
     """
 
     def __init__(self, answer: Answer, wait_s: float, port: int) -> None:
         self.sent: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
+        self.authorization = ""
         lock, stub = threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
@@ -64,6 +66,7 @@ class Stub:
                 with lock:
                     stub.sent[name] += 1
                     stub.requests.append(request)
+                    stub.authorization = self.headers.get("authorization", "")
                     nth = stub.sent[name]
                 time.sleep(wait_s)
                 reply = answer(request, nth)

@@ -4,12 +4,14 @@ Text for people on stdout, `--json` for programs, progress and errors on stderr.
 Exit: 0 done, 1 failed, 2 wrong use or recipe, 3 stopped at a gate with nothing published.
 """
 
+import io
 import sys
 
 import click
 
 from cuvee.commands import authorship, deploy, read, run, tools
 from cuvee.schemas.errors import CuveeError
+from cuvee.storage import secrets
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,18 +27,22 @@ for module in (run, deploy, read, tools, authorship):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; `arguments` defaults to the process's own."""
+    secrets.guard_logs()
     try:
         code = cli.main(arguments, prog_name="cuvee", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("cuvee: stopped; a run that was under way published nothing, and goes on when repeated", err=True)
         code = 130
     except click.ClickException as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        click.echo(secrets.hide(usage.getvalue()), nl=False, err=True)
         code = error.exit_code
     except CuveeError as error:
-        click.echo(f"cuvee: {error}", err=True)
+        click.echo(secrets.hide(f"cuvee: {error}"), err=True)
         code = error.exit_code
     except OSError as error:  # a full disk, a folder that may not be written
-        click.echo(f"cuvee: {error}; what was done before is kept: mend that and run it again", err=True)
+        told = secrets.hide(f"cuvee: {error}")
+        click.echo(f"{told}; what was done before is kept: mend that and run it again", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,7 +3,7 @@
 Retried: 408, 409, 429, 5xx, timeouts and broken connections, each after a wait without a slot, and an answer that
 cannot be read, once, since it was paid for. Not retried: any other 4xx, which fails its request at once; 401, 403 and
 404 end the run, as do redirects, because only the configured host is ever contacted, whatever proxies the environment
-names. Every body of an answer is kept, whatever it says.
+names. Every body of an answer is kept, whatever it says, but for secrets of this machine that it repeats.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Any
 import openai
 
 from cuvee.schemas.errors import RecipeError, RetryableError
+from cuvee.storage.secrets import hide, hide_in_body
 from cuvee.tasks.generators import _answer
 from cuvee.tasks.generators._journal import Outcome
 from cuvee.tasks.generators._pace import Health, Policy, Slots, backoff_s, retry_after_s
@@ -208,8 +209,8 @@ class _Conversation:
         except (TimeoutError, openai.APITimeoutError):
             return Fault("timeout", f"no answer within {self._policy.timeout_s} s")
         except openai.APIConnectionError as error:
-            return Fault("connection", str(error.__cause__ or error)[:_DETAIL_CHARACTERS])
-        return _outcome(call.request_key, response.content.decode("utf-8", "replace"))
+            return Fault("connection", hide(str(error.__cause__ or error))[:_DETAIL_CHARACTERS])
+        return _outcome(call.request_key, hide_in_body(response.content.decode("utf-8", "replace")))
 
     def _judge_status(self, call: Call, error: openai.APIStatusError) -> Outcome | Fault:
         status, place = error.status_code, self._place
@@ -219,7 +220,7 @@ class _Conversation:
                 f"generate: {place.base_url} answers {status}: {why}; check base_url, model ({call.model}) "
                 f"and the key in api_key_env ({place.api_key_env})"
             ) from error
-        detail = error.message[:_DETAIL_CHARACTERS]
+        detail = hide(error.message)[:_DETAIL_CHARACTERS]
         if status in _RETRIED or status >= 500:
             return Fault(f"http_{status}", detail, retry_after_s(error.response.headers))
         return Outcome(call.request_key, reason=f"http_{status}", permanent=True, detail=detail)

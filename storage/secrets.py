@@ -1,0 +1,129 @@
+"""Secrets: keep the values of secret environment variables out of what is stored, logged and told.
+
+Secret are the variables whose names end in one of SUFFIXES, and those that a recipe names, where the value has
+SHORTEST characters or more; the variable's name takes the place of its value. Rows of source files are not touched.
+"""
+
+import base64
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from cuvee.schemas.errors import CuveeError
+
+SUFFIXES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "AUTH_STRING")
+SHORTEST = 12
+# Names that recipes use, joined by commas: in the environment, so that the processes of a run know them too.
+NAMED = "CUVEE_SECRET_NAMES"
+
+
+def remember(names: Iterable[str]) -> None:
+    """Count variables that a recipe names among the secret ones, in this process and those that it starts."""
+    os.environ[NAMED] = ",".join(sorted({*os.environ.get(NAMED, "").split(","), *names} - {""}))
+
+
+def hide(text: str) -> str:
+    """Put names in the place of secret values, as they are or escaped for JSON or addresses."""
+    for value, name in _values():
+        for form in _forms(value):
+            if form in text:
+                text = text.replace(form, name)
+    return text
+
+
+def hide_in(tree: Any) -> Any:
+    """Hide secret values in every text of a JSON value."""
+    if isinstance(tree, str):
+        return hide(tree)
+    if isinstance(tree, dict):
+        return {hide(str(key)): hide_in(value) for key, value in tree.items()}
+    return [hide_in(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def hide_in_body(body: str) -> str:
+    """Hide secret values in what an endpoint answered, however its JSON escapes them; otherwise it stays as it came."""
+    body = hide(body)
+    try:
+        tree = json.loads(body)
+        clean = hide_in(tree)
+        return body if clean == tree else json.dumps(clean, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Hide secret values in the errors that leave the body, and in those that caused them."""
+    try:
+        yield
+    except Exception as error:
+        for cause in _chain(error):
+            cause.args = tuple(hide(part) if isinstance(part, str) else part for part in cause.args)
+        if hide(str(error)) != str(error):  # it does not tell its arguments
+            raise CuveeError(hide(f"{type(error).__name__}: {error}")) from None
+        raise
+
+
+def guard_logs() -> None:
+    """Hide secret values in all that this process logs from now on, tracebacks too; a second call changes nothing."""
+    make = logging.getLogRecordFactory()
+    if isinstance(make, _Hiding):
+        return
+    logging.setLogRecordFactory(_Hiding(make))
+
+
+class _Hiding:
+    """Makes log records without secrets."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any, **named: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._make(*arguments, **named)
+        try:
+            told = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # logging itself tells of a message that does not fit its arguments
+            return record
+        hidden = hide(told)
+        if hidden != told:
+            record.msg, record.args = hidden, None
+        if record.exc_info:
+            # Formatters take a text that is there already.
+            record.exc_text = hide(logging.Formatter().formatException(record.exc_info))
+        return record
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        waiting += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]
+
+
+def _values() -> list[tuple[str, str]]:
+    """List secret values with their names, the longest first: one may stand within another."""
+    named = os.environ.get(NAMED, "").split(",")
+    found = [
+        (value, name)
+        for name, value in os.environ.items()
+        if len(value) >= SHORTEST
+        and name != NAMED
+        # A text that a recipe takes from the environment, such as a topic, is no secret.
+        and (name.upper().endswith(SUFFIXES) or (name in named and not any(map(str.isspace, value))))
+    ]
+    return sorted(found, key=lambda entry: (-len(entry[0]), entry[1]))
+
+
+def _forms(value: str) -> list[str]:
+    encoded = base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+    escaped = [json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]]
+    return list(dict.fromkeys([value, *escaped, quote(value, safe=""), quote_plus(value), encoded]))

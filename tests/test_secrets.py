@@ -1,0 +1,222 @@
+"""Secrets of the environment and of addresses: in no store, no database, no log and no message."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from stub_endpoint import Reply, completion, rephrase, stub
+from texts import documents, write_jsonl
+
+from cuvee.commands import main
+from cuvee.schemas import address
+from cuvee.schemas.errors import CuveeError, RecipeError
+from cuvee.schemas.parse import parse_recipe
+from cuvee.storage import secrets
+from cuvee.storage.store import open_store
+
+CANARIES = {
+    name: f"canary-{name.lower().replace('_', '/')}+0123456789"
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "DB_PASSWORD", "ODD_NAME")
+}
+RECIPE = """
+corpus: words
+sources: [{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual, language: en}]
+holdout: {share: 0}
+generate:
+  - {name: rephrased, generator: openai, base_url: "${PLACE}", model: tiny, api_key_env: ODD_NAME, concurrency: 4,
+     budget: {amount: 9000}, seeds: {max_per_seed: 2}}
+mixture: {human: {min: 0.5}}
+"""
+
+
+@pytest.fixture
+def canaries(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(secrets.NAMED, "ODD_NAME")
+    return CANARIES
+
+
+@pytest.fixture
+def hidden_logs() -> Iterator[None]:
+    factory = logging.getLogRecordFactory()
+    secrets.guard_logs()
+    yield
+    logging.setLogRecordFactory(factory)
+
+
+def test_values_give_way_to_names_however_they_are_escaped(canaries: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    for name, value in canaries.items():
+        assert secrets.hide(f"Bearer {value}!") == f"Bearer {name}!"
+    key = canaries["HF_TOKEN"]
+    assert secrets.hide(f"https://a/?k={key.replace('/', '%2F').replace('+', '%2B')}&b") == "https://a/?k=HF_TOKEN&b"
+    escaped = key.replace("/", "\\/").replace("c", "\\u0063")
+    assert json.loads(secrets.hide_in_body(f'{{"a": ["{escaped}"]}}')) == {"a": ["HF_TOKEN"]}
+    untouched = '{"a":  "b\\u00e9"}'
+    assert secrets.hide_in_body(untouched) == untouched
+    monkeypatch.setenv("LONGER_TOKEN", key + "-and-more")
+    monkeypatch.setenv("SHORT_TOKEN", "elevenchars")
+    assert secrets.hide(f"{key}-and-more {key} elevenchars") == "LONGER_TOKEN HF_TOKEN elevenchars"
+
+
+def test_variables_that_a_recipe_names_are_secret_but_for_texts(canaries: dict[str, str], monkeypatch):
+    monkeypatch.setenv("PLAIN", "a value of some length")
+    monkeypatch.setenv("OPAQUE", "aValueOfSomeLength")
+    assert secrets.hide("aValueOfSomeLength") == "aValueOfSomeLength"
+    secrets.remember(["PLAIN", "OPAQUE"])
+    assert secrets.hide("aValueOfSomeLength: a value of some length") == "OPAQUE: a value of some length"
+
+
+def test_errors_lose_secrets_with_their_causes_and_keep_their_type(canaries: dict[str, str]):
+    key = canaries["OPENAI_API_KEY"]
+    with pytest.raises(RecipeError, match="refused OPENAI_API_KEY") as found, secrets.kept():
+        raise RecipeError(f"refused {key}") from ValueError(f"401 {key}")
+    assert str(found.value.__cause__) == "401 OPENAI_API_KEY"
+    with pytest.raises(CuveeError, match=r"FileNotFoundError.*OPENAI_API_KEY"), secrets.kept():
+        Path(f"/nowhere/{key}").read_bytes()
+
+
+def test_logs_lose_secrets_with_their_arguments_and_tracebacks(
+    canaries: dict[str, str], hidden_logs: None, caplog: pytest.LogCaptureFixture
+):
+    key = canaries["DB_PASSWORD"]
+    logger = logging.getLogger("cuvee.test")
+    try:
+        raise ValueError(f"no entry with {key}")
+    except ValueError:
+        logger.exception("it says %s of %d", key, 1)
+    assert "it says DB_PASSWORD of 1" in caplog.text
+    assert "no entry with DB_PASSWORD" in caplog.text
+    assert key not in caplog.text
+
+
+PARAMETERS = """jwt code sas access pass hmac session bearer jsessionid sig signature token key X-Amz-Signature
+X-Amz-Credential X-Goog-Signature accessToken api_key apikey client_secret PHPSESSID session_id auth_code
+sv_sig id_token refresh-token passwd pwd sid"""
+
+
+@pytest.mark.parametrize("name", PARAMETERS.split())
+def test_addresses_with_a_secret_parameter_are_refused_and_not_repeated(name: str):
+    refused(f"https://a.example/file.jsonl?page=2&{name}=canary-0123456789")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://me:canary-0123456789@a.example/file.jsonl",
+        "https://canary-0123456789@a.example/file.jsonl",
+        "https://a.example/file.jsonl#access_token=canary-0123456789",
+        "https://a.example/file.jsonl;jsessionid=canary-0123456789",
+        "https://a.example/file.jsonl?a=1;token=canary-0123456789",
+        "https://a.example/file.jsonl?t%6Fken=canary-0123456789",
+        "https://a.example/file.jsonl?state=eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnkiOjF9.canary-0123456789",
+    ],
+)
+def test_addresses_with_a_secret_elsewhere_are_refused_and_not_repeated(uri: str):
+    refused(uri)
+
+
+def refused(uri: str) -> None:
+    for text in (
+        f"sources: [{{name: a, uri: '{uri}'}}]",
+        f"store: '{uri}'\nsources: [{{name: a, uri: a.jsonl}}]",
+        f"sources: [{{name: a, uri: a.jsonl}}]\ngenerate: [{{name: g, generator: openai, base_url: '{uri}'}}]",
+        f"sources: [{{name: a, uri: a.jsonl}}]\nguard: '{uri}'",
+    ):
+        with pytest.raises(RecipeError) as found:
+            parse_recipe(f"corpus: c\n{text}")
+        assert "canary" not in str(found.value)
+    with pytest.raises(RecipeError) as found:
+        open_store(uri)
+    assert "canary" not in str(found.value)
+
+
+def test_ordinary_parameters_are_not_refused():
+    for uri in ("https://a.example/x.jsonl?page=2&country_code=de&monkey=1", "s3://bucket/a?b/*.jsonl", "texts/*.csv"):
+        assert address.fault(uri) is None
+
+
+@pytest.mark.parametrize("uri", ["s3://key:canary-0123456789@bucket/prefix", "s3://bucket/p?X-Amz-Signature=canary-0"])
+def test_a_bucket_with_a_secret_is_refused_and_not_repeated(uri: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        main(["versions", "words", "--store", uri])
+    told = capsys.readouterr()
+    assert "AWS_SECRET_ACCESS_KEY" in told.err
+    assert "canary" not in told.err + told.out
+
+
+def held(folder: Path) -> str:
+    """Return all that lies in a folder, the texts of Parquet files too."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found.append(path.read_bytes().decode("latin-1"))
+            if path.suffix == ".parquet":
+                found.append(str(pl.read_parquet(path).to_dicts()))
+    return "\n".join(found)
+
+
+def known_to_prefect() -> str:
+    """Return the rows of Prefect's database, logs that are under way included."""
+    import sqlite3
+
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+
+    APILogWorker.drain_all(timeout=30)
+    place = str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition(":///")[2]
+    database = sqlite3.connect(place)
+    tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+    rows = {name: database.execute(f'select * from "{name}"').fetchall() for name in tables}
+    database.close()
+    return str(rows)
+
+
+def test_what_an_endpoint_echoes_is_told_nowhere(
+    canaries: dict[str, str],
+    hidden_logs: None,
+    prefect_api: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    from cuvee.flows.curate import curate
+
+    write_jsonl(tmp_path / "texts.jsonl", documents(60))
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    everything = "; ".join(canaries.values())
+    refuses = False
+
+    def echo(request: dict[str, Any], nth: int) -> Reply | str:
+        told = f"{endpoint.authorization} {everything}"
+        if refuses or len(endpoint.requests) == 1:
+            padding = "x" * (0 if refuses else 280)
+            return 422, {}, json.dumps({"error": {"message": f"{padding} {told}"}}).encode()
+        if len(endpoint.requests) == 2:
+            return 200, {}, completion(None).replace(b"null", json.dumps({"odd": told}).encode())
+        return f"{rephrase(request)} The key is {told}."
+
+    def run(**options: Any) -> Any:
+        return curate(recipe=str(tmp_path / "recipe.yaml"), store=str(tmp_path / "store"), **options)
+
+    with stub(echo) as endpoint:
+        monkeypatch.setenv("PLACE", endpoint.base_url)
+        report = run()
+        refuses = True
+        with pytest.raises(CuveeError) as found:
+            run(overrides=["generate.0.model=other"])
+    assert report.published
+    assert "ODD_NAME" in endpoint.authorization or canaries["ODD_NAME"] in endpoint.authorization
+    assert "refused" in str(found.value)
+    stored = held(tmp_path / "store")
+    assert "The key is Bearer ODD_NAME" in stored
+    places = {"store": stored, "database": known_to_prefect(), "log": caplog.text, "message": repr(found.value)}
+    places["home"] = held(prefect_api)
+    for place, text in places.items():
+        for name, value in canaries.items():
+            assert value not in text, (place, name)
+    assert "refused" in places["database"]
