@@ -604,6 +604,12 @@ def test_files_of_several_formats_are_united_and_what_differs_becomes_text(tmp_p
     ]
 
 
+def test_a_parquet_file_with_two_columns_of_one_name_is_named(tmp_path):
+    pq.write_table(pa.table([["a"], [1], [2]], ["text", "n", "n"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r'a\.parquet: column "n" stands 2 times'):
+        dedup_files([str(tmp_path)], tmp_path.parent / f"{tmp_path.name}-out")
+
+
 def test_ids_that_are_numbers_first_and_text_later_are_text_in_a_file_of_many_blocks(tmp_path):
     padding = "many words that stand here " * 40
     rows = [{"id": n if n < 5000 else f"id-{n}", "text": f"{n} {padding}"} for n in range(5010)]

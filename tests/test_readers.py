@@ -533,6 +533,7 @@ def test_xhtml_is_read_as_xml(begin, name, head):
     [
         f"<html><head><title>T</title></head><body><br/>{PARAGRAPHS}<p>no end</body></html>",
         f"<?xml version='1.0'?>{XMLNS}<body><div/>{PARAGRAPHS}<p>never closed</body></html>",
+        f"<?xml version='1.0'?>{XMLNS}<head><title/><script src='x'/></head><body>{PARAGRAPHS}<p>R&D</p></body></html>",
         f"<!DOCTYPE html [<!ENTITY a 'b'>]>{XMLNS}<body><div/>{PARAGRAPHS}<p>&a;</p></body></html>",
     ],
 )
@@ -561,6 +562,13 @@ def test_a_formula_is_written_once(formula, written):
     drawn = f"<span class='katex-mathml'><math>{formula}</math></span><span class='katex-html'>x2</span>"
     page = f"<html><body><article>{PARAGRAPHS}<p>The area is {drawn} acres.</p></article></body></html>"
     assert f"The area is {written} acres." in gather(page.encode(), "x.html")[0]["text"][0]
+
+
+def test_a_formula_with_a_prefix_is_written_once_too():
+    signs = "<m:mi>a</m:mi><m:mo>+</m:mo><m:mi>b</m:mi><m:annotation encoding='TeX'>a+b</m:annotation>"
+    formula = f"<m:math xmlns:m='http://www.w3.org/1998/Math/MathML'><m:semantics>{signs}</m:semantics></m:math>"
+    page = f"<html><body>{PARAGRAPHS}<p>The sum is {formula} acres.</p></body></html>"
+    assert "The sum is a+b acres." in gather(page.encode(), "x.xhtml")[0]["text"][0]
 
 
 def test_a_page_without_main_text_is_a_row_without_text():

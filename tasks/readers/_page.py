@@ -42,6 +42,8 @@ _DATES = frozenset({
     "article:published_time", "og:published_time", "date", "dc.date", "dc.date.issued", "dcterms.created",
     "dcterms.issued", "datepublished", "citation_publication_date", "publish-date", "pubdate"
 })  # fmt: skip
+_MATH = re.compile(r"<math[\s>]", re.IGNORECASE)
+_TWICE = re.compile(r"<annotation|katex-html", re.IGNORECASE)
 _TEX = "annotation[encoding$='tex' i]"
 _FORMULAS = [
     f"math:has({_TEX}) semantics > :not({_TEX})",
@@ -110,7 +112,7 @@ def _doubles(html: str) -> Sequence[str]:
     """Select what says a formula again: of MathML the TeX stays where there is any, since it keeps what is above and
     below, else the signs; KaTeX draws its MathML once more.
     """
-    return _FORMULAS if "<math" in html and ("<annotation" in html or "katex-html" in html) else ()
+    return _FORMULAS if _MATH.search(html) and _TWICE.search(html) else ()
 
 
 def _metas(tree: "HTMLTree") -> list[tuple[str, str]]:

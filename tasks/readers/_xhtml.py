@@ -1,7 +1,8 @@
 """XHTML: pages written as XML, given to a parser of HTML as HTML.
 
 To a parser of HTML `<title/>` opens a title that never ends, and the page is its text. Pages in which the two readings
-differ are read by expat, event by event, and written as HTML; one that is not well-formed stays as it is.
+differ are read by expat, event by event, and written as HTML. One that is not well-formed stays as it is, but that
+elements which would hide the page are closed.
 """
 
 import re
@@ -18,8 +19,10 @@ _XHTML = re.compile(
     r"|(?:<!doctype\s[^>]*>)?\s*<html\b[^>]*\sxmlns\s*=)",
     re.IGNORECASE,
 )
-# Where reading as HTML would go wrong: an element closed in its own tag, and marked sections.
-_DIFFERS = re.compile(rf"<(?!(?:{_VOID})\b)[a-zA-Z][^<>]*/>|<!\[CDATA\[", re.IGNORECASE)
+# Where reading as HTML would go wrong: an element closed in its own tag, marked sections, and formulas with a prefix.
+_DIFFERS = re.compile(rf"<(?!(?:{_VOID})\b)[a-zA-Z][^<>]*/>|<!\[CDATA\[|<[a-z]+:math\b", re.IGNORECASE)
+# To a parser of HTML all that follows these is their text.
+_HIDING = re.compile(r"<((title|script|style|textarea|iframe|noframes|xmp)\b[^<>]*)/>", re.IGNORECASE)
 _NAMESPACE = "http://www.w3.org/1999/xhtml"
 _KNOWN = ("", _NAMESPACE, "http://www.w3.org/1998/Math/MathML", "http://www.w3.org/2000/svg")
 _SEPARATOR = "\n"
@@ -41,7 +44,7 @@ def as_html(page: str, declared: bool) -> str:
     try:
         return _Writer().write(page)
     except (expat.ExpatError, _NoXHTMLError, ValueError):
-        return page
+        return _HIDING.sub(r"<\1></\2>", page)
 
 
 class _Writer:

@@ -334,8 +334,11 @@ def records(
     start = 0
     try:
         file = pq.ParquetFile(stream)
+        names = file.schema_arrow.names
         if text is not None:
             _columns(path, file.schema_arrow, {"text": text})
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f'{path}: column "{twice[0]}" stands {names.count(twice[0])} times; rename all but one')
         for group in range(file.metadata.num_row_groups):
             about = file.metadata.row_group(group)
             size = int(
