@@ -33,7 +33,8 @@ def corpus_of(recipe: str) -> str:
     """Return the corpus of the recipe at this path, or the file's name where it cannot be read."""
     path = Path(recipe)
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"), path.name, os.environ).corpus
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""  # a device or a pipe may never end
+        return parse_recipe(text, path.name, os.environ).corpus
     except Exception:  # the run itself says what is wrong with it
         return path.stem or "curate"
 

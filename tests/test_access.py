@@ -171,6 +171,10 @@ def test_a_run_has_no_say_in_its_command_and_environment(place: Place, variables
     for name in ("ad-hoc", "nightly"):
         address = f"/deployments/{place.deployment(name)['id']}/create_flow_run"
         assert refusal(place, address, {"job_variables": variables}) == 422
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
+    planned = place.ask(address, {"state": later})["id"]
+    assert refusal(place, f"/flow_runs/{planned}", {"job_variables": variables}, "PATCH") == 422
+    place.ask(f"/flow_runs/{planned}", method="DELETE")
 
 
 @pytest.mark.parametrize(
@@ -191,9 +195,9 @@ def test_a_run_of_what_is_not_deployed_is_refused(place: Place, name: str, param
     assert refusal(place, address, {"parameters": parameters}) == 409
 
 
-def refusal(place: Place, address: str, body: Any) -> int:
+def refusal(place: Place, address: str, body: Any, method: str | None = None) -> int:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        place.ask(address, body)
+        place.ask(address, body, method)
     return refused.value.code
 
 

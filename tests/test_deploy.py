@@ -392,6 +392,8 @@ def test_a_run_is_named_by_corpus_and_local_day_even_of_a_broken_recipe(
     assert names.corpus_of(recipe) == "library"
     Path(recipe).write_text("corpus: [")
     assert names.corpus_of(recipe) == "library"  # the file's name
+    os.mkfifo(tmp_path / "endless.yaml")
+    assert names.corpus_of(str(tmp_path / "endless.yaml")) == "endless"
     late = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
     monkeypatch.delenv(names.TIMEZONE, raising=False)
     assert names.day_of(late) == "2026-11-21"
