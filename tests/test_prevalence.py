@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cuvee.commands import cli
 from cuvee.flows.train_provenance import train_provenance
-from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.errors import IntegrityError, RecipeError
 from cuvee.storage.store import open_store
 from cuvee.tasks.provenance.classify import prevalence_of, read_audit
 from cuvee.tasks.provenance.conclude import LOWEST_THRESHOLD, of_sources
@@ -251,6 +251,27 @@ def test_a_model_that_is_not_there_or_damaged_is_refused(tmp_path: Path) -> None
     key = f"models/provenance/essays/v0001/{kept.files['words.npy']}"
     store.put(key, store.get(key)[:-1])
     with pytest.raises(RecipeError, match=r"words\.npy of essays@v0001 is damaged"):
+        load_named(store.uri, "essays@v0001")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[" * 100_000,
+        b'{"name": "essays", "version": 2, "sha256": "a", "files": {}}',
+        b'{"name": "../essays", "version": 1, "sha256": "a", "files": {}}',
+        b'{"name": "essays", "version": 1, "sha256": "a", "files": {"words.npy": "../../../secret"}}',
+    ],
+)
+def test_a_record_of_a_model_is_not_believed(tmp_path: Path, content: bytes) -> None:
+    store = open_store(str(tmp_path / "store"))
+    keep(store, BUILTIN, "essays")
+    for stray in ("README", "v0002/README", "v0001/old/model.json", "v0002.json", "v0003"):
+        store.put(f"models/provenance/essays/{stray}", b"{")
+    assert [version.ref for version in versions(store, "essays")] == ["essays@v0001"]
+    store.put("models/provenance/essays/v0001/model.json", content)
+    with pytest.raises(IntegrityError, match=r"v0001/model\.json: "):
         load_named(store.uri, "essays@v0001")
 
 

@@ -249,7 +249,7 @@ def assemble(contents: Mapping[str, bytes], where: str) -> Model:
     try:
         calibration = Calibration.model_validate_json(contents[CALIBRATION_FILE])
         hashes, words, pairs = (np.load(BytesIO(contents[name]), allow_pickle=False) for name in WEIGHT_FILES)
-    except (ValidationError, ValueError, EOFError) as error:
+    except (ValidationError, ValueError, EOFError, MemoryError) as error:
         raise RecipeError(
             f"{problem}: its files are damaged, or another cuvee wrote them: {error}; train it again"
         ) from error

@@ -9,17 +9,19 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.errors import ConflictError, RecipeError
-from cuvee.schemas.manifest import parse_version, version_name
+from cuvee.schemas.errors import ConflictError, IntegrityError, RecipeError
+from cuvee.schemas.manifest import Version, parse_version, version_name
+from cuvee.schemas.records import Sha256
 from cuvee.storage.store import Store, open_store
+from cuvee.storage.trust import RESTORE, read_bounded, read_json
 from cuvee.tasks.provenance.model import CALIBRATION_FILE, WEIGHT_FILES, Model, assemble, load
 
 FOLDER = "models/provenance"
 RECORD = "model.json"
 CARD = "CARD.md"
+# A file of the builtin one has 2 MB at most.
+MOST_BYTES = 2**28
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -27,9 +29,9 @@ class StoredModel(Frozen):
     """A version of a model. sha256: the model's content hash; files: name → SHA-256 of its bytes, its key here."""
 
     name: str
-    version: int
+    version: Version
     sha256: str
-    files: dict[str, str]
+    files: dict[str, Sha256]
 
     @property
     def ref(self) -> str:
@@ -67,15 +69,18 @@ def keep(store: Store, folder: Path, name: str) -> StoredModel:
 
 
 def versions(store: Store, name: str) -> list[StoredModel]:
-    """List the versions of a model, ascending."""
-    keys = [key for key in store.keys(f"{FOLDER}/{name}/") if key.endswith(f"/{RECORD}")]
-    return sorted((_read(store, key) for key in keys), key=lambda version: version.version)
+    """List the versions of a model, ascending; raises IntegrityError for a record that is damaged or of another one."""
+    folder = f"{FOLDER}/{name}/"
+    records = (key.removeprefix(folder) for key in store.keys(folder) if key.endswith(f"/{RECORD}"))
+    numbers = {parse_version(record.removesuffix(f"/{RECORD}")) for record in records}
+    return [_read(store, name, number) for number in sorted(number for number in numbers if number)]
 
 
 def load_named(uri: str, ref: str) -> Model:
     """Load `name@v0001` from the store at a place, checking each file against its hash.
 
-    Raises RecipeError when there is no such version, or a file is missing or differs.
+    Raises RecipeError when there is no such version, or a file is missing or differs; IntegrityError for a damaged
+    record.
     """
     return _load_named(uri, ref)
 
@@ -93,19 +98,20 @@ def _load_named(uri: str, ref: str) -> Model:
     contents = {}
     for file in (*WEIGHT_FILES, CALIBRATION_FILE):
         try:
-            contents[file] = store.get(_key(stored, stored.files[file]))
-        except (FileNotFoundError, KeyError):
+            contents[file] = read_bounded(store, _key(stored, stored.files[file]), MOST_BYTES)
+        except (IntegrityError, KeyError):
             raise RecipeError(f"provenance.model: {ref} lacks {file} in {store.uri}; put it there again") from None
         if hashlib.sha256(contents[file]).hexdigest() != stored.files[file]:
             raise RecipeError(f"provenance.model: {file} of {ref} is damaged in {store.uri}; put it there again")
     return assemble(contents, ref)
 
 
-def _read(store: Store, key: str) -> StoredModel:
-    try:
-        return StoredModel.model_validate_json(store.get(key))
-    except ValidationError as error:
-        raise RecipeError(f"provenance.model: {key} in {store.uri} is damaged: {error}") from None
+def _read(store: Store, name: str, version: int) -> StoredModel:
+    key = f"{FOLDER}/{name}/{version_name(version)}/{RECORD}"
+    stored = read_json(store, key, StoredModel)
+    if (stored.name, stored.version) != (name, version):
+        raise IntegrityError(f"{store.location(key)}: it is the record of {stored.ref}; {RESTORE}")
+    return stored
 
 
 def _key(stored: StoredModel, file: str) -> str:
