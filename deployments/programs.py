@@ -116,19 +116,18 @@ def settings() -> dict[str, str]:
 
 def is_healthy(api: str) -> bool:
     """Tell whether a server of this machine answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        opener.open(f"{api}/health", timeout=5).close()
-    except OSError:
-        return False
-    return True
+    return _is_answered(f"{api}/health")
 
 
 def is_open(api: str) -> bool:
     """Tell whether a server answers who has no login."""
+    return _is_answered(f"{api}/admin/version")
+
+
+def _is_answered(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(f"{api}/admin/version", timeout=5).close()
+        opener.open(url, timeout=5).close()
     except OSError:
         return False
     return True

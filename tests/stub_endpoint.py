@@ -44,33 +44,42 @@ def rephrase(request: dict[str, Any]) -> str:
 
 
 class Stub:
-    """The endpoint: what was asked, how often each, and how much at once.
+    """The endpoint: what was asked, how often each, with which keys, and how much at once.
 
-    authorization: the last request's header. answer: from a request and how many times it was asked to a reply, a text,
-    or None for `rephrase`.
+    keys: the headers of authorization. answer: from a request and how many times it was asked to a reply, a text, or
+    None for `rephrase`.
     """
 
     def __init__(self, answer: Answer, wait_s: float, port: int) -> None:
         self.sent: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
-        self.authorization = ""
+        self.keys: set[str] = set()
+        self.at_once = self.most_at_once = self.connections = 0
         lock, stub = threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
+            def setup(self) -> None:
+                super().setup()
+                stub.connections += 1
+
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 name = json.dumps(request, sort_keys=True)
                 with lock:
+                    stub.at_once += 1
+                    stub.most_at_once = max(stub.most_at_once, stub.at_once)
                     stub.sent[name] += 1
                     stub.requests.append(request)
-                    stub.authorization = self.headers.get("authorization", "")
+                    stub.keys.add(self.headers.get("authorization", ""))
                     nth = stub.sent[name]
                 time.sleep(wait_s)
                 reply = answer(request, nth)
                 reply = rephrase(request) if reply is None else reply
+                with lock:
+                    stub.at_once -= 1
                 status, headers, body = (200, {}, completion(reply)) if isinstance(reply, str) else reply
                 try:
                     self.send_response(status)

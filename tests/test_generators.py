@@ -10,15 +10,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
 import polars as pl
 import pytest
+from stub_endpoint import Reply, Stub, stub
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import IntegrityError, RecipeError, RetryableError
@@ -137,82 +137,14 @@ def completion(text: str | None, finish_reason: str = "stop") -> bytes:
     ).encode()
 
 
-Reply = tuple[int, dict[str, str], bytes]
-
-
-class Endpoint:
-    """A chat-completions server on loopback; `fault(request, nth)` may replace the nth answer to a request."""
-
-    def __init__(self, fault: Callable[[dict[str, object], int], Reply | None], wait_s: float) -> None:
-        self.sent: Counter[str] = Counter()
-        self.requests: list[dict[str, object]] = []
-        self.keys: set[str | None] = set()
-        self.at_once = 0
-        self.most_at_once = 0
-        self.connections = 0
-        lock, endpoint = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def setup(self) -> None:
-                super().setup()
-                endpoint.connections += 1
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                name = json.dumps(request, sort_keys=True)
-                with lock:
-                    endpoint.at_once += 1
-                    endpoint.most_at_once = max(endpoint.most_at_once, endpoint.at_once)
-                    endpoint.sent[name] += 1
-                    endpoint.requests.append(request)
-                    endpoint.keys.add(self.headers["authorization"])
-                    nth = endpoint.sent[name]
-                time.sleep(wait_s)
-                status, headers, body = fault(request, nth) or (200, {}, completion(answer_to(request)))
-                with lock:
-                    endpoint.at_once -= 1
-                try:
-                    self.send_response(status)
-                    for key, value in {"content-type": "application/json", **headers}.items():
-                        self.send_header(key, value)
-                    self.send_header("content-length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-                except OSError:
-                    self.close_connection = True
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *arguments: object) -> None:
-                """Say nothing of clients that hang up or are killed."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.base_url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-
-@contextmanager
 def serving(
     fault: Callable[[dict[str, object], int], Reply | None] = lambda request, nth: None, wait_s: float = 0.0
-) -> Iterator[Endpoint]:
-    endpoint = Endpoint(fault, wait_s)
-    thread = threading.Thread(target=endpoint.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.server.shutdown()
-        endpoint.server.server_close()
-        thread.join()
+) -> AbstractContextManager[Stub]:
+    """Serve `answer_to`; fault may replace the nth answer to a request."""
+    return stub(lambda request, nth: fault(request, nth) or (200, {}, completion(answer_to(request))), wait_s)
 
 
-def entry_for(endpoint: Endpoint, **changes: object) -> Entry:
+def entry_for(endpoint: Stub, **changes: object) -> Entry:
     return Entry(generator="openai", base_url=endpoint.base_url, model="tiny").model_copy(update=changes)
 
 

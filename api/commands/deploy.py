@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cuvee.commands.shared import answer, json_option, store_option
+from cuvee.commands.shared import answer, json_option, runner_option, store_option, workers_option
 from cuvee.schemas.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -23,14 +23,8 @@ if TYPE_CHECKING:
 @click.option("--timezone", metavar="NAME", help="Of the schedule, as Europe/Berlin. Default this machine's.")
 @click.option("--name", metavar="TEXT", help="A pair of its own, nightly-TEXT and ad-hoc-TEXT, for a second corpus.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the server. Default 4200, or a free one.")
-@click.option(
-    "--runner",
-    type=click.Choice(["plain", "threads", "processes", "dask", "ray"]),
-    default="threads",
-    show_default=True,
-    help="What carries each run out; plain: the run's own process.",
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Tasks at a time; default: the CPUs.")
+@runner_option("What carries each run out; plain: the run's own process.")
+@workers_option
 @click.option("--detach", is_flag=True, help="Leave it running, until --stop.")
 @click.option("--stop", is_flag=True, help="Stop the server and the worker.")
 @store_option

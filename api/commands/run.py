@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cuvee.commands.progress import display
-from cuvee.commands.shared import answer, json_option, store_option, table
+from cuvee.commands.shared import answer, json_option, runner_option, store_option, table, workers_option
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import version_name
 from cuvee.storage.store import open_store, store_uri
@@ -53,14 +53,8 @@ def init(path: Path) -> None:
 @click.argument("recipe")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as mixture.human.min=0.7.")
 @click.option("--plan", is_flag=True, help="Work everything out; send no request, publish nothing.")
-@click.option(
-    "--runner",
-    type=click.Choice(["plain", "threads", "processes", "dask", "ray"]),
-    default="threads",
-    show_default=True,
-    help="What carries the work out; plain: this process, without Prefect and its history of runs.",
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Tasks at a time; default: the CPUs.")
+@runner_option("What carries the work out; plain: this process, without Prefect and its history of runs.")
+@workers_option
 @click.option("--verbose", is_flag=True, help="Show Prefect's own log.")
 @store_option
 @json_option

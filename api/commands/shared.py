@@ -1,17 +1,26 @@
 """What commands share: options, and the two faces of an answer."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 store_option = click.option(
     "--store", metavar="PLACE", help="A folder or s3://bucket/prefix. Default $CUVEE_STORE, ./cuvee-store."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+workers_option = click.option("--workers", type=click.IntRange(min=1), help="Tasks at a time; default: the CPUs.")
+
+
+def runner_option(meaning: str) -> Callable[[Command], Command]:
+    """Return the option of what carries the work of a run out; meaning: its help."""
+    runners = click.Choice(["plain", "threads", "processes", "dask", "ray"])
+    return click.option("--runner", type=runners, default="threads", show_default=True, help=meaning)
 
 
 def answer(tree: Any) -> None:
