@@ -610,6 +610,25 @@ def test_a_parquet_file_with_two_columns_of_one_name_is_named(tmp_path):
         dedup_files([str(tmp_path)], tmp_path.parent / f"{tmp_path.name}-out")
 
 
+def test_objects_of_endless_keys_or_depth_are_text_and_keep_all_they_hold(tmp_path):
+    rows = [{"text": f"text {n}", "by_id": {f"key {n}": n}} for n in range(1200)]
+    deep: object = 7
+    for _ in range(300):
+        deep = [deep]
+    rows.append({"text": "deep", "by_id": None, "deep": deep})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dedup_files([str(tmp_path / "a.jsonl")], tmp_path / "out")
+    kept = pl.read_parquet(tmp_path / "out/kept.parquet")
+    assert [json.loads(value) for value in kept["by_id"].drop_nulls()] == [row["by_id"] for row in rows[:-1]]
+    inner = kept["deep"].drop_nulls()
+    while isinstance(inner.dtype, pl.List):
+        inner = inner.explode()
+    assert inner.dtype == pl.String
+    (tmp_path / "b.jsonl").write_text('{"text": "x", "deep": ' + "[" * 990 + "]" * 990 + "}")
+    with pytest.raises(InputError, match=r"b\.jsonl:1.*JSON"):
+        dedup_files([str(tmp_path / "b.jsonl")], tmp_path / "out")
+
+
 def test_ids_that_are_numbers_first_and_text_later_are_text_in_a_file_of_many_blocks(tmp_path):
     padding = "many words that stand here " * 40
     rows = [{"id": n if n < 5000 else f"id-{n}", "text": f"{n} {padding}"} for n in range(5010)]

@@ -156,6 +156,14 @@ def test_each_fault_of_a_line_is_named_and_costs_only_that_line():
     assert "recursion" in reasons[7]
 
 
+def test_an_id_that_nests_as_deep_as_can_be_read_is_no_fault_of_the_file():
+    # Somewhere here reading still works and writing again does not.
+    deep = [b'{"text": "x", "id": %s}\n' % (b"[" * depth + b"]" * depth) for depth in range(500, 1100, 20)]
+    rows, bad, _ = gather(b"".join(deep), "x.jsonl")
+    assert rows.height + len(bad) == len(deep)
+    assert all("not readable JSON" in each.reason for each in bad)
+
+
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm():
     rows, bad, _ = gather(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')
     assert (rows["text"].to_list(), bad) == (["a", "b"], [])

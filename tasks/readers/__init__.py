@@ -179,8 +179,8 @@ def records(
         yield from own(path, stream, compression, text, Bounds(row_mb, 1000, size_of(stream), batch_bytes))
         return
     for batch in read(path, stream, format, compression, {}, batch_bytes, row_mb=row_mb):
-        held = [column.name for column in batch.rows if column.name != "row" and column.null_count() < len(column)]
-        table = batch.rows.select("text", *(name for name in held if name != "text")).to_arrow()
+        held = [name for name in FIELDS[1:] if batch.rows[name].null_count() < batch.rows.height]
+        table = batch.rows.select("text", *held).to_arrow()
         yield Records(table.rename_columns([text or "text", *table.column_names[1:]]), batch.bad)
 
 

@@ -25,6 +25,8 @@ _INT64, _UINT64 = (-(2**63), 2**63 - 1), (0, 2**64 - 1)
 # Every integer up to here is a float64.
 _EXACT = 2**53
 _TEXT = "text"
+# Objects with keys of their own in each row, as of ids, and what nests deeper, have no type and are text.
+_MOST_MEMBERS, _MOST_DEPTH = 1000, 32
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def frame(parts: Iterable[Records]) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(pa.concat_tables([schema.empty_table(), *(conform(r, schema) for r in known)])))
 
 
-def _kind(value: object, column: _Column) -> Kind:
+def _kind(value: object, column: _Column, depth: int = 0) -> Kind:
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -126,13 +128,16 @@ def _kind(value: object, column: _Column) -> Kind:
         return "int"
     if isinstance(value, float):
         return "float"
+    if depth == _MOST_DEPTH:
+        return _TEXT
     if isinstance(value, list):
         of: Kind = "null"
         for each in value:
-            of = _unite(of, _kind(each, column))
+            of = _unite(of, _kind(each, column, depth + 1))
         return _List(of)
     members = cast(Mapping[str, object], value).items()
-    return _Struct(tuple((name, _kind(each, column)) for name, each in members)) if members else _TEXT
+    kinds = tuple((name, _kind(each, column, depth + 1)) for name, each in members)
+    return _Struct(kinds) if 0 < len(kinds) <= _MOST_MEMBERS else _TEXT
 
 
 def _unite(one: Kind, other: Kind) -> Kind:
@@ -146,7 +151,7 @@ def _unite(one: Kind, other: Kind) -> Kind:
         known = dict(one.of)
         for name, kind in other.of:
             known[name] = _unite(known.get(name, "null"), kind)
-        return _Struct(tuple(known.items()))
+        return _Struct(tuple(known.items())) if len(known) <= _MOST_MEMBERS else _TEXT
     return "float" if {one, other} == {"int", "float"} else _TEXT
 
 

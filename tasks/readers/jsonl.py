@@ -23,6 +23,8 @@ MEDIA_TYPES = ("application/jsonl", "application/x-ndjson")
 ONE_DOCUMENT = False
 
 _KEYS_SHOWN = 10
+# Fewer brackets cannot nest too deep to be written again, by callers that stand so much deeper.
+_DEEP = 200
 _WIDE_BYTES, _MOST_VALUES = 4 << 20, 2_000_000
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _JSON_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array",
@@ -75,7 +77,10 @@ def _check_characters(values: Iterable[str | None]) -> None:
 def _values(record: Mapping[str, object], fields: Mapping[str, str]) -> list[str | None]:
     """Give the values of one object in the order of `fields`; raises InvalidRowError."""
     _check_text(record, fields["text"])
-    values = [as_text(record.get(field)) for field in fields.values()]
+    try:
+        values = [as_text(record.get(field)) for field in fields.values()]
+    except RecursionError as error:
+        raise InvalidRowError(f"not readable JSON: {error}") from error
     _check_characters(values)
     return values
 
@@ -111,8 +116,8 @@ def records(
             record = _parse(line)
             if text is not None:
                 _check_text(record, text)
-            if isinstance(line, bytes) and b"\\u" in line:
-                _check_characters((json.dumps(record, ensure_ascii=False),))
+            if isinstance(line, bytes) and (b"\\u" in line or line.count(b"[") + line.count(b"{") > _DEEP):
+                _check_characters((_written(record),))
             rows.append(record)
         except InvalidRowError as error:
             bad.append(BadRow(row, number, str(error)))
@@ -121,6 +126,17 @@ def records(
             yield Records(rows, bad)
             rows, bad, held = [], [], 0
     yield Records(rows, bad)
+
+
+def _written(record: Object) -> str:
+    """Write an object as JSON; raises InvalidRowError where it is too deep for that, here or in a deeper caller."""
+    deeper: object = record
+    for _ in range(_DEEP):
+        deeper = [deeper]
+    try:
+        return json.dumps(deeper, ensure_ascii=False)
+    except RecursionError as error:
+        raise InvalidRowError(f"not readable JSON: {error}") from error
 
 
 def _lines(
