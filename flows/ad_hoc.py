@@ -29,7 +29,7 @@ Total = Annotated[int, Field(ge=1)]
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
-@flow(name="curate", flow_run_name=run_name, task_runner=chosen())
+@flow(name="curate", flow_run_name=run_name, task_runner=chosen(), persist_result=False)
 def ad_hoc(
     recipe: Annotated[str, Field(min_length=1)],
     human_share: Share | None = None,

@@ -23,7 +23,8 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-@flow(name="curate", flow_run_name=run_name, task_runner=chosen())
+# Results are handed on in memory; were they kept, they would be read again as pickles.
+@flow(name="curate", flow_run_name=run_name, task_runner=chosen(), persist_result=False)
 def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None, plan: bool = False) -> RunReport:
     """Run a recipe.
 
@@ -65,7 +66,7 @@ class TaskHands:
 def _task(step: str, work: Callable[P, R]) -> Task[P, R]:
     # Runs that ask models take turns where the server has a limit for them.
     carried = without_secrets(endpoint.in_turn if work is rounds.run else work)
-    return task(name=step, task_run_name=_label, cache_policy=NO_CACHE)(carried)  # type: ignore[arg-type]
+    return task(name=step, task_run_name=_label, cache_policy=NO_CACHE, persist_result=False)(carried)  # type: ignore[arg-type]
 
 
 def without_secrets(work: Callable[P, R]) -> Callable[P, R]:

@@ -10,7 +10,7 @@ from cuvee.tasks.provenance.product import Made, make
 from cuvee.tasks.steps import progress
 
 
-@flow(name="train-provenance")
+@flow(name="train-provenance", persist_result=False)
 def train_provenance(
     data: Sequence[str], out: str, name: str = "model", leave_out: bool = False, store: str | None = None
 ) -> Made:

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, SerializeAsAny
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.generation import Outlook
 from cuvee.schemas.records import FileRef
+from cuvee.schemas.visible import markdown
 
 # The steps that look at a row, in their order; the first that objects names the reason.
 STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
@@ -107,7 +108,7 @@ class RunReport(Frozen):
             else f"**{self.corpus}@v{self.version:04d}**: {state}",
             f"{self.documents:,} documents, {self.amount:,} {self.unit}, human share {share} (floor {self.floor:g})",
             *(f"- {line}" for name, seen in self.outlooks.items() for line in seen.as_lines(name, samples=False)),
-            *(f"- finding: {finding.message}" for finding in self.findings),
-            *(f"- warning: {warning}" for warning in self.warnings),
+            *(f"- finding: {markdown(finding.message)}" for finding in self.findings),
+            *(f"- warning: {markdown(warning)}" for warning in self.warnings),
         ]
         return "\n\n".join(lines)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from cuvee.schemas.errors import CuveeError
+from cuvee.schemas.visible import visible
 
 SUFFIXES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "AUTH_STRING")
 SHORTEST = 12
@@ -77,7 +78,7 @@ def guard_logs() -> None:
 
 
 class _Hiding:
-    """Makes log records without secrets."""
+    """Makes log records without secrets, and without what a terminal would obey."""
 
     def __init__(self, make: Any) -> None:
         self._make = make
@@ -88,12 +89,12 @@ class _Hiding:
             told = record.getMessage()
         except (TypeError, ValueError, KeyError):  # logging itself tells of a message that does not fit its arguments
             return record
-        hidden = hide(told)
+        hidden = visible(hide(told))
         if hidden != told:
             record.msg, record.args = hidden, None
         if record.exc_info:
             # Formatters take a text that is there already.
-            record.exc_text = hide(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = visible(hide(logging.Formatter().formatException(record.exc_info)))
         return record
 
 

@@ -10,6 +10,7 @@ import sys
 import click
 
 from cuvee.commands import authorship, deploy, read, run, tools
+from cuvee.commands.shared import say
 from cuvee.schemas.errors import CuveeError
 from cuvee.storage import secrets
 
@@ -31,18 +32,18 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = cli.main(arguments, prog_name="cuvee", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("cuvee: stopped; a run that was under way published nothing, and goes on when repeated", err=True)
+        say("cuvee: stopped; a run that was under way published nothing, and goes on when repeated", err=True)
         code = 130
     except click.ClickException as error:
         usage = io.StringIO()
         error.show(usage)
-        click.echo(secrets.hide(usage.getvalue()), nl=False, err=True)
+        say(secrets.hide(usage.getvalue().rstrip("\n")), err=True)
         code = error.exit_code
     except CuveeError as error:
-        click.echo(secrets.hide(f"cuvee: {error}"), err=True)
+        say(secrets.hide(f"cuvee: {error}"), err=True)
         code = error.exit_code
     except OSError as error:  # a full disk, a folder that may not be written
         told = secrets.hide(f"cuvee: {error}")
-        click.echo(f"{told}; what was done before is kept: mend that and run it again", err=True)
+        say(f"{told}; what was done before is kept: mend that and run it again", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cuvee.commands.progress import display
-from cuvee.commands.shared import answer, json_option, passed_over, store_option
+from cuvee.commands.shared import answer, json_option, passed_over, say, store_option
 from cuvee.schemas.errors import InputError
+from cuvee.schemas.visible import on_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,7 +67,7 @@ def classify(
     def tell(line: str) -> None:
         nonlocal bad
         bad += 1
-        click.echo(line, err=True)
+        say(line, err=True)
 
     with display(as_json):
         for found in classify_files(paths, loaded, _thresholds(loaded, rate), text, _language, tell, passed.append):
@@ -76,11 +77,11 @@ def classify(
                     answer(row)
                 else:
                     p = "    -" if row["p_synthetic"] is None else f"{row['p_synthetic']:.3f}"
-                    click.echo(f"{row['provenance']:<9} {p}  {row['id']}  {', '.join(row['evidence'])}")
+                    say(f"{row['provenance']:<9} {p}  {on_line(row['id'])}  {on_line(', '.join(row['evidence']))}")
     if passed:
-        click.echo(passed_over(passed), err=True)
+        say(passed_over(passed), err=True)
     for line in _summary(pl.concat(judged), loaded, labels):
-        click.echo(line, err=True)
+        say(line, err=True)
     if bad:
         raise InputError(f"{bad:,} rows or files cannot be read; they are named above, all others are classified")
 
@@ -115,7 +116,7 @@ def train(
     if as_json:
         answer(made.model_dump(mode="json"))
     else:
-        click.echo(f"{out}: model {name}, with its card CARD.md; use it: provenance: {{model: {made.use}}} in a recipe")
+        say(f"{out}: model {name}, with its card CARD.md; use it: provenance: {{model: {made.use}}} in a recipe")
 
 
 @provenance.command(name="eval")
@@ -151,7 +152,7 @@ def evaluate(
     if as_json:
         answer(found.model_dump(mode="json"))
         return
-    click.echo(text)
+    say(text)
 
 
 def _load(model: str, store: str | None) -> "Model":

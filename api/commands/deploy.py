@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cuvee.commands.shared import answer, json_option, runner_option, store_option, workers_option
+from cuvee.commands.shared import answer, json_option, runner_option, say, store_option, workers_option
 from cuvee.schemas.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def deploy(
         runner=runner,
         workers=workers,
     )
-    deployed = bootstrap.deploy(wish, lambda line: click.echo(line, err=True))
+    deployed = bootstrap.deploy(wish, lambda line: say(line, err=True))
     for warning in deployed.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     if as_json:
         answer(deployed.model_dump(mode="json"))
     else:
@@ -81,30 +81,30 @@ def _checked(name: str | None) -> str | None:
 
 def _tell(deployed: "Deployed", detach: bool) -> None:
     if not deployed.started:
-        click.echo("It runs already; the deployments are up to date.")
+        say("It runs already; the deployments are up to date.")
     due = f"{deployed.next_run:%a %d %b %Y %H:%M %Z}" if deployed.next_run else "none: the schedule is paused"
     prefect = shlex.quote(_prefect())
     key = f'PREFECT_API_AUTH_STRING="$(cat {shlex.quote(deployed.login_file)})" ' if deployed.login_file else ""
     form = f"{deployed.ui}/deployments/deployment/{deployed.ids[1]}"
-    click.echo(f"  UI                 {deployed.ui}")
+    say(f"  UI                 {deployed.ui}")
     if deployed.login_file:
         login = f"{deployed.login}    (shown this once; kept in {deployed.login_file})"
-        click.echo(f"  login              {login if deployed.login else deployed.login_file}")
-    click.echo(f"  next nightly run   {due} ({deployed.names[0]})")
-    click.echo(f"  ad-hoc form        {form}    (Run, Custom run)")
-    click.echo(
+        say(f"  login              {login if deployed.login else deployed.login_file}")
+    say(f"  next nightly run   {due} ({deployed.names[0]})")
+    say(f"  ad-hoc form        {form}    (Run, Custom run)")
+    say(
         f"  from here          PREFECT_API_URL={deployed.api} {key}"
         f"{prefect} deployment run curate/{deployed.names[1]} --param plan_only=true"
     )
-    click.echo(f"  logs               {deployed.logs}")
-    click.echo(f"  stop               {'Ctrl-C, or ' if deployed.started and not detach else ''}cuvee deploy --stop")
+    say(f"  logs               {deployed.logs}")
+    say(f"  stop               {'Ctrl-C, or ' if deployed.started and not detach else ''}cuvee deploy --stop")
 
 
 def _stop(as_json: bool) -> None:
     from cuvee.deployments import bootstrap, daemons
 
     if daemons.recall():
-        click.echo(f"stopping; a run in hand has {bootstrap.GRACE_S:.0f} s to end, Ctrl-C stops it at once", err=True)
+        say(f"stopping; a run in hand has {bootstrap.GRACE_S:.0f} s to end, Ctrl-C stops it at once", err=True)
     try:
         stopped = bootstrap.stop()
     except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _stop(as_json: bool) -> None:
     if as_json:
         answer({"stopped": stopped})
     else:
-        click.echo(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+        say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 def _stay() -> None:

@@ -13,6 +13,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from cuvee.schemas.visible import on_line
+
 LOGGER = "cuvee.progress"
 
 
@@ -70,7 +72,7 @@ class LineDisplay(logging.Handler):
         """Begin; there is nothing to draw yet."""
 
     def _write(self, line: str) -> None:
-        self._stream.write(line + "\n")
+        self._stream.write(on_line(line) + "\n")
         self._stream.flush()
 
 

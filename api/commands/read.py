@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from cuvee.commands.shared import answer, json_option, store_option, table
+from cuvee.commands.shared import answer, json_option, say, store_option, table
 from cuvee.comparison import compare
 from cuvee.dataset import open_dataset
 from cuvee.schemas.errors import IntegrityError, RecipeError
@@ -53,7 +53,7 @@ def versions(corpus: str, store: str | None, as_json: bool) -> None:
         )
     for number, names in pointing.items():
         for name in names:
-            click.echo(
+            say(
                 f"cuvee: {corpus}@{name} points to {version_name(number)}, which is missing; restore its manifest, or "
                 f"move the tag: cuvee tag {corpus}@{version_name(numbers[-1])} {name}",
                 err=True,
@@ -74,10 +74,10 @@ def show(ref: str, store: str | None, as_json: bool) -> None:
     if as_json:
         answer(dataset.manifest.model_dump(mode="json"))
     elif card is None:
-        click.echo(f"{_line(dataset.manifest)}\n(this version has no card; all that is known of it: --json)")
+        say(f"{_line(dataset.manifest)}\n(this version has no card; all that is known of it: --json)")
     else:
         text = dataset.read_report(CARD).decode(errors="replace")
-        click.echo(text.split("---\n\n", 1)[-1])
+        say(text.split("---\n\n", 1)[-1])
 
 
 @click.command()
@@ -95,7 +95,7 @@ def files(ref: str, split: Any, store: str | None, as_json: bool) -> None:
         answer(found)
     else:
         for path in found:
-            click.echo(path)
+            say(path)
 
 
 @click.command()
@@ -113,14 +113,14 @@ def diff(old: str, new: str, store: str | None, as_json: bool) -> None:
     if as_json:
         answer(tree)
         return
-    click.echo(_line(before.manifest))
-    click.echo(_line(after.manifest))
-    click.echo("documents: {added:,} added, {removed:,} removed, {same:,} the same".format(**tree["documents"]))
-    click.echo("files: {shared} shared, {bytes_new:,} bytes new".format(**tree["files"]))
+    say(_line(before.manifest))
+    say(_line(after.manifest))
+    say("documents: {added:,} added, {removed:,} removed, {same:,} the same".format(**tree["documents"]))
+    say("files: {shared} shared, {bytes_new:,} bytes new".format(**tree["files"]))
     for name in ("amounts", "recipe"):
         changes: Any = tree[name]
         for key, (was, becomes) in changes.items():
-            click.echo(f"  {name[:-1] if name == 'amounts' else name} {key}: {_shown(was)} → {_shown(becomes)}")
+            say(f"  {name[:-1] if name == 'amounts' else name} {key}: {_shown(was)} → {_shown(becomes)}")
 
 
 @click.command()
@@ -141,7 +141,7 @@ def verify(ref: str, store: str | None, as_json: bool) -> None:
     if as_json:
         answer({"version": manifest.ref, "files": len(manifest.files), "ok": not faults, "faults": faults})
     elif not faults:
-        click.echo(
+        say(
             f"{manifest.ref} is whole: {len(manifest.files)} files, {manifest.totals.documents:,} documents, "
             f"{sum(file.bytes for file in manifest.files):,} bytes, human share {_share(manifest.totals.human_share)}; "
             f"the {len(pool_files(dataset.store, manifest))} files of its pool stand with their sizes (not hashed)"
@@ -171,7 +171,7 @@ def pull(ref: str, folder: Path, store: str | None, as_json: bool) -> None:
         answer({"version": dataset.manifest.ref, "files": [str(path) for path in paths]})
     else:
         beside = "manifest.json and README.md" if dataset.find_report(CARD) else "manifest.json; it has no card"
-        click.echo(f"{dataset.manifest.ref}: {len(paths)} files in {folder / 'data'}, with {beside}")
+        say(f"{dataset.manifest.ref}: {len(paths)} files in {folder / 'data'}, with {beside}")
 
 
 @click.command()
@@ -203,7 +203,7 @@ def rollback(corpus: str, version: str, name: str, store: str | None) -> None:
             f"versions of {plain}: {', '.join(known) or 'none'}"
         )
     _move(place, resolve(place, f"{plain}@{version}"), name, "rollback")
-    click.echo(f"  it stays there; to follow new versions again: cuvee tag {plain}@{known[-1]} {name}")
+    say(f"  it stays there; to follow new versions again: cuvee tag {plain}@{known[-1]} {name}")
 
 
 @click.command()
@@ -228,7 +228,7 @@ def explain(corpus: str, name: str, store: str | None, as_json: bool) -> None:
         answer({"version": ledger.ref, "run": run, "rows": rows})
     else:
         for line in tell(ledger, rows):
-            click.echo(line)
+            say(line)
 
 
 def _move(place: Store, manifest: Manifest, name: str, by: Literal["tag", "rollback"]) -> None:
@@ -251,7 +251,7 @@ def _move(place: Store, manifest: Manifest, name: str, by: Literal["tag", "rollb
         )
     created = datetime.now(UTC).isoformat(timespec="seconds")
     move_tag(place, manifest.corpus, name, TagEntry(version=manifest.version, by=by, created=created))
-    click.echo(f"{manifest.corpus}@{name} is {version_name(manifest.version)} now")
+    say(f"{manifest.corpus}@{name} is {version_name(manifest.version)} now")
 
 
 def _tags_by_version(place: Store, corpus: str) -> dict[int, list[str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cuvee.commands.progress import display
-from cuvee.commands.shared import answer, json_option, runner_option, store_option, table, workers_option
+from cuvee.commands.shared import answer, json_option, runner_option, say, store_option, table, workers_option
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import version_name
 from cuvee.storage.store import open_store, store_uri
@@ -46,7 +46,7 @@ def init(path: Path) -> None:
     corpus = re.sub("[^a-z0-9]+", "-", path.absolute().parent.name.lower()).strip("-") or "corpus"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(STARTER.format(corpus=corpus[:60]), encoding="utf-8")
-    click.echo(f"wrote {path}; name your files in `sources`, then: cuvee run {path}")
+    say(f"wrote {path}; name your files in `sources`, then: cuvee run {path}")
 
 
 @click.command()
@@ -83,16 +83,16 @@ def demo(folder: Path, store: str | None, as_json: bool) -> None:
     """Gather real human text of this machine, and run the whole pipeline on it."""
     from cuvee.tasks.demo import texts
 
-    click.echo(f"Gathering text that every Python machine has, into {folder}/ …", err=True)
+    say(f"Gathering text that every Python machine has, into {folder}/ …", err=True)
     gathered = texts.gather(folder)
     if not as_json:
         table(["source", "documents", "words"], [[s.name, s.documents, s.words] for s in gathered.sources])
-        click.echo()
+        say()
     texts.recipe(folder, gathered)
     report = execute(str(folder / "demo.yaml"), (), store, False, "threads", None, False, as_json)
     _tell(report, as_json)
     if not as_json:
-        click.echo(f"  change and repeat  {_program()} run {folder / 'demo.yaml'} --set mixture.human.min=0.9")
+        say(f"  change and repeat  {_program()} run {folder / 'demo.yaml'} --set mixture.human.min=0.9")
 
 
 def execute(
@@ -146,7 +146,7 @@ def _as_flow(
 
     check(recipe, overrides, store, "check")
     if not quiet:
-        click.echo("Starting Prefect …", err=True)
+        say("Starting Prefect …", err=True)
     with embedded.api(verbose) as ready:
         from cuvee.flows.curate import curate
         from cuvee.flows.runner import task_runner
@@ -187,26 +187,26 @@ def _tell(report: "RunReport", as_json: bool) -> None:
         for step, figures in report.steps.items()
     ]
     table(["step", "in", "out", "dropped by reason"], rows)
-    click.echo()
+    say()
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     for finding in report.findings:
-        click.echo(f"finding: {finding.message}")
+        say(f"finding: {finding.message}")
     share = "none counted" if report.human_share is None else f"{report.human_share:.4f}"
     amounts = f"{report.documents:,} documents, {report.amount:,} {report.unit}, human share {share}"
     if report.plan:
         for generator, outlook in report.outlooks.items():
-            click.echo("\n".join(outlook.as_lines(generator)))
-        click.echo(f"a plan, nothing was sent or published: without new drafts {amounts} (floor {report.floor:g})")
+            say("\n".join(outlook.as_lines(generator)))
+        say(f"a plan, nothing was sent or published: without new drafts {amounts} (floor {report.floor:g})")
         return
     ref = f"{report.corpus}@{name}"
     at = "" if report.store == open_store(store_uri(None)).uri else f" --store {shlex.quote(report.store)}"
     state = f"{ref} published" if report.published else f"nothing new; {ref} stands"
-    click.echo(f"{state}: {amounts} (floor {report.floor:g}), {report.seconds:.1f} s")
-    click.echo(f"  its files          {_program()} files {ref}{at}    (in {report.store}/corpora/{report.corpus}/data)")
-    click.echo(f"  check every byte   {_program()} verify {ref}{at}")
-    click.echo(f"  what is in it      {_program()} show {ref}{at}")
-    click.echo(f"  why, by document   {_program()} explain {report.corpus} {report.example or 'DOC_ID'}{at}")
+    say(f"{state}: {amounts} (floor {report.floor:g}), {report.seconds:.1f} s")
+    say(f"  its files          {_program()} files {ref}{at}    (in {report.store}/corpora/{report.corpus}/data)")
+    say(f"  check every byte   {_program()} verify {ref}{at}")
+    say(f"  what is in it      {_program()} show {ref}{at}")
+    say(f"  why, by document   {_program()} explain {report.corpus} {report.example or 'DOC_ID'}{at}")
 
 
 def _program() -> str:

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from cuvee.schemas.visible import on_line, visible
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,9 +26,14 @@ def runner_option(meaning: str) -> Callable[[Command], Command]:
     return click.option("--runner", type=runners, default="threads", show_default=True, help=meaning)
 
 
+def say(text: object = "", err: bool = False) -> None:
+    """Print a line or more for people; what texts of others hold for a terminal to obey is escaped."""
+    click.echo(visible(str(text)), err=err)
+
+
 def answer(tree: Any) -> None:
     """Print one JSON line."""
-    click.echo(json.dumps(tree, ensure_ascii=False))
+    say(json.dumps(tree, ensure_ascii=False))
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -37,7 +45,8 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         last = position == len(names) - 1
         shown.add_column(name, justify="right" if numeric else "left", no_wrap=not last, overflow="fold")
     for row in rows:
-        shown.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        # As Text: a cell is no markup.
+        shown.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else on_line(str(cell))) for cell in row))
     Console(highlight=False, soft_wrap=False).print(shown)
 
 

