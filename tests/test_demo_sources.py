@@ -23,6 +23,7 @@ from cuvee.schemas.parse import parse_recipe
 from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.demo.python_text import MIN_WORDS, declared_license, module_rows, packages, prose
 from cuvee.tasks.demo.texts import Gathered, gather, recipe
+from cuvee.tasks.words.counts import count_words
 
 ROOT = Path(__file__).parents[1]
 CORPORA = ROOT.parent / "shared" / "corpora"
@@ -57,7 +58,7 @@ def test_the_demo_has_enough_text_to_blend_and_says_how_much(gathered: tuple[Pat
     for source in result.sources:
         rows = rows_of(source.path)
         assert len(rows) == source.documents
-        assert sum(len(row["text"].split()) for row in rows) == source.words
+        assert count_words(pl.Series([row["text"] for row in rows])).sum() == source.words
 
 
 def test_every_document_has_an_id_of_its_own_and_enough_words_to_judge(gathered: tuple[Path, Gathered]) -> None:
