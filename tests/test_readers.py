@@ -5,6 +5,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -523,10 +524,16 @@ DOCTYPE = (
         ("<html>", "x.xhtml"),
         ("<html>", "x.XHTML"),
         (f'<?xml version="1.0" encoding="iso-8859-1"?>{XMLNS}', "x.xhtml"),
+        (f"<!-- saved -->\n{DOCTYPE}<!-- by a tool --><html>", "x.html"),
+        (f"<?xml-stylesheet href='a.css'?>{XMLNS}", "x.html"),
+        # What follows is no XML: an attribute without quotes, an unknown prefix, an entity of its own.
+        (f"{XMLNS.replace(' xml:lang', ' lang=en xml:lang')}", "x.html"),
+        (f"{XMLNS}<fb:root/>", "x.html"),
+        (f"<!DOCTYPE html [<!ENTITY a 'b'>]>{XMLNS}", "x.html"),
     ],
 )
-@pytest.mark.parametrize("head", ["<title/>", "<script src='a.js'/><style/><title>T</title>", "<title>T</title>"])
-def test_xhtml_is_read_as_xml(begin, name, head):
+@pytest.mark.parametrize("head", ["<title/>", "<script src='a.js?b>c'/><style/><title>T</title>", "<title>T</title>"])
+def test_xhtml_is_not_misread_as_html(begin, name, head):
     end = "caf\u00e9<br/>x&nbsp;y<![CDATA[ <b>kept</b>]]>"
     page = (begin + XHTML.replace("HEAD", head).replace("END", end)).encode("latin-1")
     rows, bad, _ = gather(page, name)
@@ -551,7 +558,21 @@ def test_what_is_no_well_formed_xhtml_is_read_as_html(page):
     assert "Paragraph 7 tells of the river 49" in rows["text"][0]
 
 
+def test_xhtml_with_a_prefix_and_names_of_characters_that_nobody_knows():
+    page = "<h:html xmlns:h='http://www.w3.org/1999/xhtml'><h:head><h:title>T</h:title></h:head><h:body><h:p/>"
+    page += re.sub(r"<(/?)(?=p>)", r"<\1h:", PARAGRAPHS) + "<h:p>&what; END</h:p></h:body></h:html>"
+    rows, bad, _ = gather(page.encode(), "x.html")
+    assert (rows["title"].to_list(), bad) == (["T"], [])
+    assert rows["text"][0].endswith("&what; END")
+
+
+def test_a_title_without_any_end_is_not_the_page():
+    page = f"<html><head><title/></head><body>{PARAGRAPHS}</body></html>"
+    assert "Paragraph 7 tells of the river 49" in gather(page.encode(), "x.html")[0]["text"][0]
+
+
 SIGNS = "<mrow><msup><mi>x</mi><mn>2</mn></msup></mrow>"
+TEX = "<annotation encoding='application/x-tex; mode=inline'>x^2</annotation>"
 
 
 @pytest.mark.parametrize(
@@ -562,6 +583,14 @@ SIGNS = "<mrow><msup><mi>x</mi><mn>2</mn></msup></mrow>"
         (f"<semantics>{SIGNS}<annotation encoding='StarMath 5.0'>x^2</annotation></semantics>", "x2"),
         (f"<semantics>{SIGNS}<annotation-xml encoding='MathML-Content'><ci>x</ci></annotation-xml></semantics>", "x2"),
         (SIGNS, "x2"),
+        (f"<semantics>{SIGNS}{TEX}{TEX.replace('x^2', 'x^{2}')}</semantics>", "x^2"),
+        (f"<semantics>{SIGNS}{TEX.replace('x^2', ' ')}</semantics>", "x2"),
+        (
+            f"<semantics><mrow><semantics>{SIGNS}{TEX}</semantics></mrow><annotation>words</annotation></semantics>",
+            "x^2",
+        ),
+        (f"<semantics><mrow><semantics>{SIGNS}{TEX}</semantics></mrow>{TEX.replace('x^2', 'X')}</semantics>", "X"),
+        (f"{SIGNS}{TEX}", "x^2"),
     ],
 )
 def test_a_formula_is_written_once(formula, written):
@@ -579,6 +608,22 @@ def test_a_formula_with_a_prefix_is_written_once_too():
     assert "The sum is a+b acres." in gather(page.encode(), "x.xhtml")[0]["text"][0]
 
 
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        "<span class='mwe-math-element'><span style='display: none;'>MATH</span><img src='x.svg' alt='x^2'/></span>",
+        "<mjx-container><mjx-math>x2</mjx-math><mjx-assistive-mml>MATH</mjx-assistive-mml></mjx-container>",
+        "<span class='MathJax_Preview'>x2</span><span class='MathJax'><nobr>x2</nobr><span>MATH</span></span>",
+        "PREFIXED",
+    ],
+)
+def test_a_formula_that_tools_draw_or_hide_is_written_once(drawn):
+    formula = f"<math><semantics>{SIGNS}{TEX}</semantics></math>"
+    drawn = drawn.replace("MATH", formula).replace("PREFIXED", re.sub(r"<(/?)", r"<\1m:", formula))
+    page = f"<html><body><article>{PARAGRAPHS}<p>The area is {drawn} acres.</p></article></body></html>"
+    assert "The area is x^2 acres." in gather(page.encode(), "x.html")[0]["text"][0]
+
+
 def test_a_page_without_main_text_is_a_row_without_text():
     rows, bad, _ = gather(b"<html><body><nav><a href='/'>Home</a></nav></body></html>", "x.html")
     assert (rows["text"].to_list(), bad) == ([""], [])
@@ -591,6 +636,7 @@ def test_a_page_without_main_text_is_a_row_without_text():
         ('<script type="application/ld+json">{"datePublished": "2012-03-04T05:06:07Z"}</script>', "2012-03-04"),
         ('<meta name="date" content="3 May 2011">', "3 May 2011"),
         ('<meta name="date" content="today">', None),
+        ('<meta name="x" property="article:published_time" content="2016-07-08">', "2016-07-08"),
         # One that is no date hides no other.
         (
             '<meta property="article:published_time" content="2020-13-45"><meta name="pubdate" content="2013-04-05">',

@@ -5,7 +5,6 @@ resiliparse finds the main text: beside trafilatura its words are as right (F1 0
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from cuvee.tasks.readers._dates import first_day
 from cuvee.tasks.readers._xhtml import as_html
 
 if TYPE_CHECKING:
-    from resiliparse.parse.html import HTMLTree
+    from resiliparse.parse.html import ElementNode, HTMLTree
 
 # Finding the main text takes the square of the depth (1.2 s at 8,000), parsing that of one tag's attributes (0.5 s at
 # 16,000) or of options (3 s at 20,000): pages made to stall a reader. Pages of people stay under 200, 100 and 1,000.
@@ -42,15 +41,10 @@ _DATES = frozenset({
     "article:published_time", "og:published_time", "date", "dc.date", "dc.date.issued", "dcterms.created",
     "dcterms.issued", "datepublished", "citation_publication_date", "publish-date", "pubdate"
 })  # fmt: skip
-_MATH = re.compile(r"<math[\s>]", re.IGNORECASE)
-_TWICE = re.compile(r"<annotation|katex-html", re.IGNORECASE)
-_TEX = "annotation[encoding$='tex' i]"
-_FORMULAS = [
-    f"math:has({_TEX}) semantics > :not({_TEX})",
-    f"annotation:not({_TEX.removeprefix('annotation')})",
-    "annotation-xml",
-    ".katex-mathml + .katex-html",
-]
+# MathML of pages that are no XHTML, and yet give its elements a prefix.
+_PREFIXED = re.compile(r"<([a-z][\w.-]*):math[\s>]", re.IGNORECASE)
+# Of formulas that are drawn once more, the drawing.
+_DRAWN = ".katex-mathml + .katex-html, .MathJax_Preview, .MathJax:has(math) > nobr, mjx-container:has(math) > mjx-math"
 _JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"]{1,100})"')
 
 
@@ -75,14 +69,17 @@ def read_page(html: str, is_xhtml: bool = False) -> Page:
     is_xhtml: whether its suffix or media type says so.
     """
     html = as_html(html, is_xhtml)
+    if prefixed := _PREFIXED.search(html):
+        html = re.sub(rf"(</?){re.escape(prefixed[1])}:", r"\1", html, flags=re.IGNORECASE)
     tree = _parse(html)
+    _write_formulas_once(tree, html)
     metas = (*_metas(tree), *_licenses(tree, html))
     named = {name.lower(): content for name, content in reversed(metas)}
     title = named.get("og:title") or tree.title
     # By name, and of one name in the order of the page.
     dates = sorted(((name.lower(), content) for name, content in metas if name.lower() in _DATES), key=lambda m: m[0])
     return Page(
-        text=main_text(tree, _doubles(html)),
+        text=main_text(tree),
         title=" ".join((title or "").split()) or None,
         date=first_day([*(content for _, content in dates), *_JSON_DATE.findall(html)]),
         url=_canonical(tree),
@@ -90,39 +87,54 @@ def read_page(html: str, is_xhtml: bool = False) -> Page:
     )
 
 
-def main_text(tree: "HTMLTree", skipped: Sequence[str] = ()) -> str:
-    """Return the main text of a parsed page, without menus, footers and comments; tables, lists and code stay.
-
-    skipped: selectors of elements that are left out.
-    """
+def main_text(tree: "HTMLTree") -> str:
+    """Return the main text of a parsed page, without menus, footers and comments; tables, lists and code stay."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    found = extract_plain_text(tree, main_content=True, alt_texts=False, comments=False, skip_elements=skipped or None)
-    return found.strip()
+    return extract_plain_text(tree, main_content=True, alt_texts=False, comments=False).strip()
 
 
 def plain_text(html: str) -> str:
     """Return all text of a piece of HTML that has no menus; raises InvalidRowError as `read_page` does."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    return extract_plain_text(_parse(html), alt_texts=False, skip_elements=_doubles(html) or None).strip()
+    tree = _parse(html)
+    _write_formulas_once(tree, html)
+    return extract_plain_text(tree, alt_texts=False).strip()
 
 
-def _doubles(html: str) -> Sequence[str]:
-    """Select what says a formula again: of MathML the TeX stays where there is any, since it keeps what is above and
-    below, else the signs; KaTeX draws its MathML once more.
+def _write_formulas_once(tree: "HTMLTree", html: str) -> None:
+    """Take out what says a formula again: of MathML the TeX stays where there is any, since it keeps what is above and
+    below, else the signs; KaTeX and MathJax draw it once more. What MediaWiki hides, and shows as a picture, is shown.
     """
-    return _FORMULAS if _MATH.search(html) and _TWICE.search(html) else ()
+    document = tree.document
+    if document is None or "<math" not in html.lower():
+        return
+    for element in document.query_selector_all(_DRAWN)[0:_MOST_ELEMENTS]:
+        element.decompose()
+    for element in document.query_selector_all(".mwe-math-element [style]")[0:_MOST_ELEMENTS]:
+        element.delattr("style")
+    # In the order of the page: what stands around a formula's part comes before the part.
+    for element in document.query_selector_all("math, semantics")[0:_MOST_ELEMENTS]:
+        parts = list(element.children)
+        tex = [part for part in parts if part.tag == "annotation" and _is_tex(part)]
+        for part in parts:
+            if (tex and part != tex[0]) or (not tex and part.tag in ("annotation", "annotation-xml")):
+                element.remove_child(part)
+
+
+def _is_tex(annotation: "ElementNode") -> bool:
+    encoding = (annotation.getattr("encoding") or "").split(";")[0].strip().lower()
+    return encoding.endswith("tex") and bool((annotation.text or "").strip())
 
 
 def _metas(tree: "HTMLTree") -> list[tuple[str, str]]:
-    found = []
+    found: list[tuple[str, str]] = []
     # A slice is a list; walking the live list takes the square of its length, 1 ms at 20 and 2 s at 800.
     for element in tree.document.query_selector_all("meta")[0:_MOST_METAS] if tree.document else ():
-        name = element.getattr("name") or element.getattr("property") or element.getattr("itemprop")
-        content = element.getattr("content")
-        if name and content:
-            found.append((name, content))
+        if content := element.getattr("content"):
+            names = (element.getattr("name"), element.getattr("property"), element.getattr("itemprop"))
+            found += [(name, content) for name in dict.fromkeys(names) if name]
     return found
 
 

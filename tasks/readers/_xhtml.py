@@ -1,8 +1,8 @@
 """XHTML: pages written as XML, given to a parser of HTML as HTML.
 
 To a parser of HTML `<title/>` opens a title that never ends, and the page is its text. Pages in which the two readings
-differ are read by expat, event by event, and written as HTML. One that is not well-formed stays as it is, but that
-elements which would hide the page are closed.
+differ are read by expat, event by event, and written as HTML; in one that is not well-formed, what is closed in its own
+tag gets an end, and the rest is read as HTML.
 """
 
 import re
@@ -13,16 +13,22 @@ from xml.parsers import expat
 _VOID = "area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr"
 _IS_VOID = frozenset(_VOID.split("|"))
 _RAW = frozenset(["script", "style"])
+# Comments, declarations and instructions before the root.
+_BEFORE = r"(?:\s|\ufeff|<!--(?:(?!-->).)*+-->|<\?[^>]*+>)*+"
 # An XML declaration, a doctype of XHTML, or its namespace at the root.
 _XHTML = re.compile(
-    r"\s*(?:<\?xml\s|<!doctype\s+html\s+(?:public|system)\s[^>]*xhtml"
-    r"|(?:<!doctype\s[^>]*>)?\s*<html\b[^>]*\sxmlns\s*=)",
-    re.IGNORECASE,
+    r"[\s\ufeff]*<\?xml\s"
+    rf"|{_BEFORE}<!doctype\s+html\s+(?:public|system)\s[^>]*xhtml"
+    rf"|{_BEFORE}(?:<!doctype\s[^>\[]*(?:\[[^\]]*\]\s*)?>)?{_BEFORE}<(?:[a-z][\w.-]*:)?html\b[^>]*\sxmlns(?:\s*=|:)",
+    re.IGNORECASE | re.DOTALL,
 )
-# Where reading as HTML would go wrong: an element closed in its own tag, marked sections, and formulas with a prefix.
-_DIFFERS = re.compile(rf"<(?!(?:{_VOID})\b)[a-zA-Z][^<>]*/>|<!\[CDATA\[|<[a-z]+:math\b", re.IGNORECASE)
-# To a parser of HTML all that follows these is their text.
-_HIDING = re.compile(r"<((title|script|style|textarea|iframe|noframes|xmp)\b[^<>]*)/>", re.IGNORECASE)
+_CLOSED = re.compile(
+    rf"""<(?!(?:{_VOID})[\s/])([a-z][^\s<>/]*+)((?:[^<>"'/]++|"[^"<]*+"|'[^'<]*+'|/(?!>))*+)/>""", re.IGNORECASE
+)
+# Where reading as HTML would go wrong: an element closed in its own tag, marked sections, and names with a prefix.
+_DIFFERS = re.compile(rf"{_CLOSED.pattern}|<!\[CDATA\[|<[a-z][\w.-]*:(?:html|math)[\s>]", re.IGNORECASE)
+_TITLE = re.compile(r"<title\s*/>", re.IGNORECASE)
+_SUBSET = re.compile(r"(<!doctype\s[^>\[]*)\[[^\]]*\]\s*>", re.IGNORECASE)
 _NAMESPACE = "http://www.w3.org/1999/xhtml"
 _KNOWN = ("", _NAMESPACE, "http://www.w3.org/1998/Math/MathML", "http://www.w3.org/2000/svg")
 _SEPARATOR = "\n"
@@ -35,16 +41,24 @@ class _NoXHTMLError(Exception):
 
 
 def as_html(page: str, declared: bool) -> str:
-    """Write a page as HTML where it is well-formed XHTML that HTML would misread; give any other as it is.
+    """Write a page as HTML where it is XHTML that HTML would misread; give any other as it is.
 
     declared: whether its suffix or media type says that it is XHTML, as its first bytes may.
     """
-    if page.count("<") > _MOST_TAGS or not (declared or _XHTML.match(page)) or _DIFFERS.search(page) is None:
+    if page.count("<") > _MOST_TAGS:
+        return page
+    if not (declared or _XHTML.match(page)):
+        # Without an end the page would be its title.
+        return _TITLE.sub("<title></title>", page) if _TITLE.search(page) and "</title" not in page.lower() else page
+    if _DIFFERS.search(page) is None:
         return page
     try:
         return _Writer().write(page)
     except (expat.ExpatError, _NoXHTMLError, ValueError):
-        return _HIDING.sub(r"<\1></\2>", page)
+        page = _SUBSET.sub(r"\1>", page, count=1)
+        first, *sections = page.split("<![CDATA[")
+        plain = (escape(inside, quote=False) + behind for inside, _, behind in (s.partition("]]>") for s in sections))
+        return _CLOSED.sub(r"<\1\2></\1>", first + "".join(plain))
 
 
 class _Writer:
@@ -91,7 +105,7 @@ class _Writer:
 
     def _character(self, name: str, is_parameter: bool) -> None:
         if not is_parameter:
-            self._out.append(escape(html5.get(f"{name};", ""), quote=False))
+            self._out.append(escape(html5.get(f"{name};", f"&{name};"), quote=False))
 
     def _entity(self, *declaration: object) -> None:
         # Entities of a page's own may grow without end.
