@@ -26,7 +26,7 @@ from texts import documents, write_jsonl
 from cuvee.commands import cli
 from cuvee.schemas.errors import CuveeError
 
-EXAMPLES = int(os.environ.get("CUVEE_FUZZ", "30"))
+EXAMPLES = int(os.environ.get("CUVEE_FUZZ", "20"))
 MOST_S, MOST_MB = 10.0, 500
 RECIPE = """
 corpus: c

@@ -89,7 +89,7 @@ def ended(store: Path) -> Ended:
     return Ended(files, sorted(file.sha256 for file in manifest.ledger), manifest.totals)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_rebuild_that_is_given_the_same_nights_publishes_the_same_bytes(tmp_path: Path, seed: int) -> None:
     history, draw = History(tmp_path, seed), random.Random(seed + 100)
     straight, disturbed = tmp_path / "straight", tmp_path / "disturbed"
@@ -115,7 +115,7 @@ def published(dataset: Dataset) -> pl.DataFrame:
     return dataset.scan(None).collect().sort("doc_id")
 
 
-@pytest.mark.parametrize("seed", range(3, 5))
+@pytest.mark.parametrize("seed", range(3, 4))
 def test_nights_differ_from_one_night_by_keepers_and_superseding_only(tmp_path: Path, seed: int) -> None:
     history = History(tmp_path, seed)
     for _ in range(2):

@@ -436,7 +436,7 @@ recipes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(blends, recipes)
 @example([Document("human", 1), Document("synthetic", 9)], {"min": 0.1})
 def test_whatever_is_planned_can_be_proved(documents: list[Document], asked: dict[str, Any]) -> None:
