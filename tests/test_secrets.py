@@ -192,7 +192,7 @@ def test_what_an_endpoint_echoes_is_told_nowhere(
     refuses = False
 
     def echo(request: dict[str, Any], nth: int) -> Reply | str:
-        told = f"{endpoint.keys} {everything}"
+        told = f"{' '.join(endpoint.keys)} {everything}"
         if refuses or len(endpoint.requests) == 1:
             padding = "x" * (0 if refuses else 280)
             return 422, {}, json.dumps({"error": {"message": f"{padding} {told}"}}).encode()
