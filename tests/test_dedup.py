@@ -26,7 +26,7 @@ from cuvee.tasks import readers
 from cuvee.tasks.dedup import files as dedup_of_files
 from cuvee.tasks.dedup import inputs
 from cuvee.tasks.dedup.datasketch_bridge import from_minhash, to_minhash
-from cuvee.tasks.dedup.files import dedup_files
+from cuvee.tasks.dedup.files import dedup_files, estimate
 from cuvee.tasks.dedup.index import CROWD, BandKeys, Bands, candidates, choose, curve, found, key_filter, may_meet
 from cuvee.tasks.dedup.near import Pairs, near_pairs
 from cuvee.tasks.dedup.resolve import SURVIVOR, collapse, expand, resolve
@@ -504,6 +504,19 @@ def test_the_estimate_comes_first_and_the_report_tells_the_recall(tmp_path):
     assert report.bytes_on_disk * 0.3 < first.bytes_on_disk < report.bytes_on_disk * 3
     assert first.bytes_in_memory > 400 << 20
     assert dict(report.curve)[0.8] > 0.999
+
+
+@pytest.mark.parametrize("name", ["long.jsonl", "long.jsonl.gz", "long.csv", "long.txt"])
+def test_the_estimate_counts_long_rows_wherever_they_stand(tmp_path, name):
+    short, long = b'{"text": "some words of a line"}\n' * 2000, b'{"text": "' + b"long row " * 400_000 + b'"}\n'
+    one, much = (tmp_path / folder / name for folder in ("short", "long"))
+    for path, content in ((one, short), (much, long + short if name.endswith("gz") else short + long)):
+        path.parent.mkdir()
+        path.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    first, second = (estimate([path], tmp_path, choose(0.8)) for path in (one, much))
+    assert second.bytes_in_memory - first.bytes_in_memory >= 10 * len(long)
+    if name == "long.jsonl":
+        assert (first.rows, second.rows) == (2000, 2001)
 
 
 def test_outputs_have_the_same_bytes_in_another_process(tmp_path):
