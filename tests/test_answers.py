@@ -227,7 +227,7 @@ def test_an_endpoint_that_never_answers_readably_is_told_in_its_own_words_and_as
         entry = Entry(generator="openai", base_url=endpoint.base_url, model="tiny")
         with pytest.raises(RetryableError, match=r"answers what cannot be read.*log in"):
             ask(entry, tmp_path / "j", 10**6)
-        assert endpoint.sent.total() <= 20 + 2 * entry.concurrency
+        assert endpoint.sent.total() <= 2 * (20 + entry.concurrency)
         few = ask(entry, tmp_path / "few", 300)
         assert set(few.failures["permanent"]) == {False}
         endpoint.sent["x"] = 100

@@ -207,7 +207,10 @@ def test_a_template_of_the_users_own_is_found_beside_the_recipe_and_its_bytes_ar
         assert set(drafts_of(first)["kind"]) == {"plain", "distilled"}
         sent = len(endpoint.requests)
         (folder / "my/plain.md").write_text(template.replace("Again:", "Again!"))
-        second = made(folder, endpoint, *options)
+        # The budget is for all nights: of the ten requests those for the changed template are gone.
+        assert set(made(folder, endpoint, *options).drafts[0].planned) < set(first.drafts[0].planned)
+        gone = drafts_of(first).filter(kind="plain").height
+        second = made(folder, endpoint, options[0], f"generate.0.budget.requests={10 + gone}")
         plain = drafts_of(second).filter(kind="plain").height
         assert len(endpoint.requests) == sent + plain
         assert len(set(first.drafts[0].planned) & set(second.drafts[0].planned)) == 10 - plain

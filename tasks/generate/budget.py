@@ -1,6 +1,7 @@
 """Budget: how much a generator should write, what that may cost, and how much more is worth asking for."""
 
 import math
+from collections.abc import Collection
 
 import polars as pl
 
@@ -26,7 +27,8 @@ _MILLION = 1e6
 def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
     """Return how much text an entry should draft, in the recipe's unit.
 
-    auto: min(total, human ÷ human.min) - human - synthetic text that is there, shared equally by the entries with auto.
+    auto: min(total - what of it is held out, human ÷ human.min) - human - synthetic text that is there, of the train
+    split, shared equally by the entries with auto.
     """
     if entry.budget.amount != "auto":
         return entry.budget.amount
@@ -34,11 +36,13 @@ def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
         amount=unit_amount(recipe.mixture.unit),
         human=pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as)),
     )
-    # Held-out text does not count: the floor holds in the train split alone.
-    train = rows.filter(~held_out(rows, recipe))
+    # The floor holds in the train split alone, and a total has room for its share of held-out text too.
+    is_apart = held_out(rows, recipe)
+    train, apart = rows.filter(~is_apart), int(rows.filter(is_apart)["amount"].sum())
     human, synthetic = (int(train.filter(where)["amount"].sum()) for where in (pl.col("human"), ~pl.col("human")))
     floor, total = recipe.mixture.human.min, recipe.mixture.total
-    room = min(total or math.inf, human / floor if floor else math.inf)
+    within = math.inf if total is None else total - min(apart, math.floor(total * recipe.holdout.share))
+    room = min(within, human / floor if floor else math.inf)
     sharing = sum(other.budget.amount == "auto" for other in recipe.generate)
     return max(room - human - synthetic, 0.0) / sharing
 
@@ -80,12 +84,62 @@ def worst_cost(entry: Generate, plan: pl.DataFrame) -> pl.Series:
     ) / (_MILLION)
 
 
-def affordable(entry: Generate, plan: pl.DataFrame, spent: float) -> pl.DataFrame:
-    """Keep the first rows of a plan that what is left of the budget pays for whatever they cost."""
+def affordable(entry: Generate, plan: pl.DataFrame, paid: pl.DataFrame, carried_out: Collection[str]) -> pl.DataFrame:
+    """Keep the rows of a plan that the budget pays for whatever they cost, and those that were carried out.
+
+    paid: what the entry ever paid for, PAID_SCHEMA. What was carried out, or is of no row, counts as it cost, any other
+    row as the most that it may, also where a killed run has answers to it: a resumed run plans as an undisturbed one.
+    """
     if entry.budget.cost_usd is None:
         return plan
-    left = entry.budget.cost_usd - spent
-    return plan.filter(worst_cost(entry, plan).cum_sum() <= left + 1e-9)
+    open_keys = paid.filter(~pl.col("ended"))["draft_key"].implode()
+    is_done = pl.col("request_key").is_in(list(carried_out)) & ~pl.col("request_key").is_in(open_keys)
+    todo = plan.filter(~is_done).with_columns(worst=worst_cost(entry, plan.filter(~is_done)))
+    is_todo = pl.col("draft_key").is_in(todo["request_key"].implode())
+    spent = paid.with_columns(_cost(entry)).filter(~(is_todo & pl.col("ended")))
+    left = entry.budget.cost_usd - float(spent["cost"].sum())
+    begun = pl.col("request_key").is_in(paid["draft_key"].implode())
+    todo = todo.sort(begun, descending=True, maintain_order=True).filter(pl.col("worst").cum_sum() <= left + 1e-9)
+    return plan.filter(is_done | pl.col("request_key").is_in(todo["request_key"].implode()))
+
+
+def _cost(entry: Generate) -> pl.Expr:
+    """Return what an answer cost, US dollars; where its tokens were not counted the most that it may have."""
+    most_sent, most_received = MOST_TOKENS_A_WORD * (2 * SEED_WORDS + _GRADING_WORDS), entry.sampling.max_tokens
+    sent = pl.col("prompt_tokens").fill_null(most_sent) * _price(entry.prices.prompt_per_million)
+    received = pl.col("completion_tokens").fill_null(most_received) * _price(entry.prices.completion_per_million)
+    return pl.when("answered").then((sent + received) / _MILLION).otherwise(0.0).alias("cost")
+
+
+def first_answered(
+    entry: Generate, plan: pl.DataFrame, outside: pl.DataFrame, paid: pl.DataFrame, wanted_words: int
+) -> pl.DataFrame:
+    """Return a plan in which answered requests come before others, so that a larger corpus keeps what was paid for.
+
+    plan: rows for the wanted words, were nothing paid for yet; outside: rows that were asked and are not in it. Of the
+    rows that were never asked, `budget.requests` allows what is left of it for the life of the entry.
+    """
+    asked = paid.filter(pl.col("draft_key") == pl.col("request_key"))["request_key"]
+    is_asked = plan["request_key"].is_in(asked.implode())
+    words = pl.col("words_expected").cum_sum() - pl.col("words_expected")
+    inside = int(plan.filter(is_asked)["words_expected"].sum())
+    outside = outside.filter(words < wanted_words - inside)
+    known = inside + int(outside["words_expected"].sum())
+    new = plan.filter(~is_asked).filter(words < wanted_words - known)
+    if entry.budget.requests is not None:
+        new = new.head(max(0, entry.budget.requests - asked.n_unique()))
+    kept = plan.filter(is_asked | plan["request_key"].is_in(new["request_key"].implode()))
+    return pl.concat([outside, kept]).with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("position"))
+
+
+def totals(paid: pl.DataFrame) -> tuple[int, int | None, int | None]:
+    """Count the answers that were paid for, and add up tokens sent and received; null where one was not counted."""
+    answers = paid.filter("answered")
+    sent, received = (
+        None if answers[side].null_count() else int(answers[side].sum())
+        for side in ("prompt_tokens", "completion_tokens")
+    )
+    return answers.height, sent, received
 
 
 def cost_of(entry: Generate, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:

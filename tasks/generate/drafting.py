@@ -59,6 +59,11 @@ def place(entry: Generate) -> str:
     return "generation/" + "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in host)
 
 
+def payer(run: Run, entry: Generate) -> str:
+    """Name who pays for an entry's answers: the entry in its corpus, whatever else of the recipe changes."""
+    return f"{run.corpus}/{entry.name}"
+
+
 def draft(
     run: Run, store: Store, pool: Pool, entry: Generate, table: pl.DataFrame, plan: pl.DataFrame, key: str
 ) -> tuple[DraftRecord, dict[str, str]]:
@@ -66,7 +71,7 @@ def draft(
 
     table: the seeds, as `generate.choose_seeds` gives them. A record with failures that may pass is not kept as done.
     """
-    with Seeds(store, pool, table) as seeds, journal_of(store, place(entry)) as journal:
+    with Seeds(store, pool, table) as seeds, journal_of(store, place(entry), payer(run, entry)) as journal:
         told = partial(progress, f"generate {entry.name}")
         drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told)
         failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
@@ -98,6 +103,13 @@ def rounds_of(store: Store, pool: Pool, run: Run, entry: Generate) -> pl.DataFra
     rounds = read_declared(store, lineage, LINEAGE_SCHEMA, ["request_key"]).with_row_index("age")
     latest = rounds.sort(pl.col("text").is_not_null(), "age", descending=True)
     return latest.unique(["request_key", "round"], keep="first", maintain_order=True).sort("age").drop("age")
+
+
+def carried_out(store: Store, pool: Pool, entry: Generate) -> set[str]:
+    """Return the request keys of all rounds of an entry that are in the pool, however their drafts were graded."""
+    records = [record for record in pool.drafted if record.report.source == entry.name]
+    lineage = [file for record in records for file in record.beside]
+    return set(read_declared(store, lineage, LINEAGE_SCHEMA, ["request_key"])["request_key"])
 
 
 def _graded(

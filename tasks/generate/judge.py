@@ -278,7 +278,8 @@ def _calls(
             seeds = await asyncio.to_thread(shown, batch, texts)
             for seed, row in zip(seeds, batch.iter_rows(named=True), strict=True):
                 fields = {"text": seed, "draft": row["text"], "quotes": _quoted(row.get("quotes"))}
-                yield Call(row[key], model, prompt.messages(**fields), json.loads(sampling or row["sampling"]))
+                asked_of = json.loads(sampling or row["sampling"])
+                yield Call(row[key], model, prompt.messages(**fields), asked_of, row["request_key"])
 
     return calls
 

@@ -19,6 +19,7 @@ from cuvee.schemas.visible import markdown
 from cuvee.storage.store import Store
 from cuvee.tasks.generate import budget, drafting, judge
 from cuvee.tasks.generate.rounds import Generated, rejected
+from cuvee.tasks.generators._journal import paid
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.priority import priorities
 from cuvee.tasks.steps import load_decided
@@ -52,7 +53,7 @@ def _entry(
     rounds = drafting.rounds_of(store, pool, run, entry)
     rounds = rounds.filter(pl.col("request_key").is_in(list(made.planned)))
     drafts = rows.filter(pl.col("source") == entry.name)
-    sent, received = budget.tokens(rounds)
+    answers, sent, received = budget.totals(paid(store, drafting.payer(run, entry)))
     shown = rounds.filter("chosen").drop_nulls("text")
     seeds = _seed_texts(rows, shown, texts)
     return {
@@ -64,6 +65,7 @@ def _entry(
         "kinds": {kind: _kind(kind, rounds, drafts, shown, seeds) for kind in sorted(set(rounds["kind"].drop_nulls()))},
         "rejected": rejected(drafts, made.failed),
         "stripped": _stripped(shown),
+        "answers": answers,
         "tokens": {"sent": sent, "received": received},
         "cost_usd": budget.cost_of(entry, sent, received),
         "judge": _judged(rounds) if entry.grade.judge_model else None,
@@ -194,7 +196,8 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
     words = found["words"]
     lines = [
         f"## {name}",
-        f"{found['planned']:,} requests; {words['survived']:,} words survived of {words['wanted']:,}; cost {cost}",
+        f"{found['planned']:,} drafts planned, {words['survived']:,} words survived of {words['wanted']:,}",
+        f"Paid for in all nights so far: {found['answers']:,} answers, cost {cost}",
         *([f"**Warning:** {markdown(found['warning'])}"] if found["warning"] else []),
         "| kind | planned | answered | survived | copied | groundedness | entropy, seeds' | distinct, seeds' |\n"
         "|---|---|---|---|---|---|---|---|\n"

@@ -23,7 +23,7 @@ from cuvee.tasks import generators
 from cuvee.tasks.generate import budget, drafting
 from cuvee.tasks.generate.outlook import outlook
 from cuvee.tasks.generate.seeds import choose_seeds
-from cuvee.tasks.generators import _prompts
+from cuvee.tasks.generators._journal import paid
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load_decided
 
@@ -36,6 +36,8 @@ _READ = (
     *("words", "bytes", "verdict"),
 )
 MOST_ROUNDS = 3
+# More than any corpus has.
+_ALL_WORDS = 2**62
 
 _FREE = (
     "kind free writes without a seed, so nothing it says can be checked against one; text of this kind has led to "
@@ -125,9 +127,10 @@ def _round(
     words = budget.more_words(before.wanted, before.expected, survived) if before.planned else before.wanted
     if before.planned and (words == before.expected or NOT_SENT in before.failed.values()):
         return before.model_copy(update={"record": None})
-    plan = generators.find(entry.generator).plan(entry, seeds, words)
+    bought = paid(store, drafting.payer(run, entry))
+    plan = _plan(entry, seeds, words, bought)
     new = plan.filter(~pl.col("request_key").is_in(list(before.planned)))
-    new = budget.affordable(entry, new, _spent(run, store, pool, entry, before))
+    new = budget.affordable(entry, new, bought, drafting.carried_out(store, pool, entry))
     held = _held(run, store, pool, entry)
     todo = new.filter(~pl.col("request_key").is_in(list(held)))
     record, failed = _outcome(run, store, pool, entry, seeds, todo, send)
@@ -167,18 +170,20 @@ def _held(run: Run, store: Store, pool: Pool, entry: Generate) -> set[str]:
     return {key for shard in shards for key in read_table(store, shard.file, ["source_id"])["source_id"].to_pylist()}
 
 
-def _spent(run: Run, store: Store, pool: Pool, entry: Generate, before: Generated) -> float:
-    """Add up what the requests planned so far cost; where an endpoint does not count tokens, the most it may have."""
-    if entry.budget.cost_usd is None or not before.planned:
-        return 0.0
-    rounds = drafting.rounds_of(store, pool, run, entry)
-    rounds = rounds.filter(pl.col("request_key").is_in(list(before.planned)))
-    sent, received = budget.tokens(rounds)
-    known = budget.cost_of(entry, sent, received)
-    if known is not None:
-        return known
-    most = rounds.select(prompt_words=pl.lit(_prompts.SEED_WORDS + 300, pl.Int64))
-    return float(budget.worst_cost(entry, most).sum())
+def _plan(entry: Generate, seeds: pl.DataFrame, words: int, bought: pl.DataFrame) -> pl.DataFrame:
+    """Plan requests for so many words, those first that were ever asked for the entry in its corpus."""
+    generator = generators.find(entry.generator)
+    if not generator.GRADED:
+        return generator.plan(entry, seeds, words)
+    unbounded = entry.model_copy(update={"budget": entry.budget.model_copy(update={"requests": None})})
+    plan = generator.plan(unbounded, seeds, words)
+    asked = bought.filter(pl.col("draft_key") == pl.col("request_key"))["request_key"]
+    missing = asked.filter(~asked.is_in(plan["request_key"].implode()))
+    outside = plan.clear()
+    if len(missing):
+        everything = generator.plan(unbounded, seeds, _ALL_WORDS)
+        outside = everything.filter(pl.col("request_key").is_in(missing.implode()))
+    return budget.first_answered(entry, plan, outside, bought, words)
 
 
 def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.DataFrame) -> str | None:
@@ -190,7 +195,10 @@ def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.Data
             "sources whose licence allows derivatives, or set seeds.allow_unlicensed"
         )
     if wanted and not planned.height and entry.budget.cost_usd is not None:
-        found.append(f"budget.cost_usd {entry.budget.cost_usd:g} does not pay for one request; nothing is planned")
+        found.append(
+            f"budget.cost_usd {entry.budget.cost_usd:g}, less what was spent, does not pay for one request; nothing is "
+            "planned"
+        )
     if "free" in entry.kinds:
         found.append(_FREE)
     if entry.grade.judge_model and entry.grade.judge_model == entry.model:

@@ -55,21 +55,24 @@ def read(body: str) -> Reading:
         return Reading(reason=UNREADABLE, detail=f"{type(error).__name__}: {body[:80]!r}")
     choice = _first(answer)
     message = choice.get("message")
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    tokens: dict[str, Any] = {
+        "prompt_tokens": count(usage, "prompt_tokens", "input_tokens"),
+        "completion_tokens": count(usage, "completion_tokens", "output_tokens"),
+    }
     if not isinstance(message, dict) and isinstance(choice.get("text"), str):
         message = {"content": choice["text"]}
     if not isinstance(message, dict):
-        return Reading(reason=UNREADABLE, detail=f"no message: {body[:80]!r}")
+        return Reading(reason=UNREADABLE, detail=f"no message: {body[:80]!r}", **tokens)
     try:
         content = _joined(message.get("content"))
     except TypeError as error:
-        return Reading(reason=UNREADABLE, detail=str(error))
-    usage = answer.get("usage")
+        return Reading(reason=UNREADABLE, detail=str(error), **tokens)
     finish = _string(choice.get("finish_reason"))
     known: dict[str, Any] = {
         "model_returned": _string(answer.get("model")),
         "finish_reason": finish,
-        "prompt_tokens": count(usage, "prompt_tokens", "input_tokens"),
-        "completion_tokens": count(usage, "completion_tokens", "output_tokens"),
+        **tokens,
     }
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal.strip():

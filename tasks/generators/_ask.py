@@ -19,9 +19,9 @@ Calls = Callable[[pl.Series], AsyncIterator[Call]]
 """Makes the requests of these keys, one by one as they can be sent."""
 
 _READ_AGAIN = ("text", "reason", "model_returned", "finish_reason", "prompt_tokens", "completion_tokens", "stripped")
-OUTCOME_SCHEMA = pl.Schema(
-    {**{name: kind for name, kind in JOURNAL_SCHEMA.items() if name != "body"}, "stripped": pl.List(pl.String())}
-)
+_COUNTS = ("prompt_tokens", "completion_tokens")
+_KEPT = [name for name in JOURNAL_SCHEMA if name not in ("body", "draft_key", "payer")]
+OUTCOME_SCHEMA = pl.Schema({**{name: JOURNAL_SCHEMA[name] for name in _KEPT}, "stripped": pl.List(pl.String())})
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,27 @@ class Desk:
             progress(done, planned)
         if not len(waiting):
             return before
-        asyncio.run(self._send(calls(waiting), done, planned, progress))
+        # What a second run cannot read either is not worth a third.
+        was_read = bool((before["text"].is_not_null() | (before["reason"] == _answer.UNREADABLE)).any())
+        asyncio.run(self._send(calls(waiting), done, planned, progress, was_read))
         return read_again(self.journal.read(keys))
 
-    async def _send(self, calls: AsyncIterator[Call], done: int, planned: int, progress: Progress | None) -> None:
+    async def _send(
+        self, calls: AsyncIterator[Call], done: int, planned: int, progress: Progress | None, was_read: bool
+    ) -> None:
         # The SDK takes most of a second to load, and most runs send nothing.
         from cuvee.tasks.generators._client import ask_all
 
         async with Writer(self.journal) as writer:
+            ended: set[str] = set()
 
             def keep(outcome: Outcome) -> None:
-                nonlocal done
                 writer.keep(outcome)
-                done += 1
+                ended.add(outcome.request_key)
                 if progress:
-                    progress(done, planned)
+                    progress(done + len(ended), planned)
 
-            await ask_all(self.place, calls, keep, self.concurrency, self.policy)
+            await ask_all(self.place, calls, keep, self.concurrency, self.policy, was_read)
 
 
 def read_again(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -77,11 +81,13 @@ def read_again(outcomes: pl.DataFrame) -> pl.DataFrame:
     )
     rows = [tuple(getattr(reading, name) for name in _READ_AGAIN) for reading in readings]
     read = pl.DataFrame(rows, schema={name: OUTCOME_SCHEMA[name] for name in _READ_AGAIN}, orient="row")
+    # Counts as they were kept also hold answers that could not be read.
+    read = read.with_columns(pl.coalesce(answered[name], read[name]).alias(name) for name in _COUNTS)
     return pl.concat(
         [
             OUTCOME_SCHEMA.to_frame(),
-            outcomes.filter(failed).drop("body").with_columns(stripped=pl.lit([], pl.List(pl.String))),
-            answered.drop("body", *_READ_AGAIN, strict=False).hstack(read),
+            outcomes.filter(failed).select(_KEPT).with_columns(stripped=pl.lit([], pl.List(pl.String))),
+            answered.select(name for name in _KEPT if name not in _READ_AGAIN).hstack(read),
         ],
         how="diagonal",
     )

@@ -39,6 +39,8 @@ class Fault:
     detail: str = ""
     wait_s: float | None = None
     body: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 async def ask_all(
@@ -47,11 +49,13 @@ async def ask_all(
     keep: Callable[[Outcome], None],
     concurrency: int,
     policy: Policy,
+    was_read: bool = False,
 ) -> None:
     """Send every call; each ends in exactly one outcome given to `keep`, in any order.
 
-    Calls are drawn as slots come free. Raises RecipeError when the endpoint refuses the settings, and RetryableError
-    when it stops answering; what was kept until then stays kept, and the other calls have no outcome.
+    was_read: whether an answer that cannot be read is kept for good, since others can. Calls are drawn as slots come
+    free. Raises RecipeError when the endpoint refuses the settings, and RetryableError when it stops answering; what
+    was kept until then stays kept, and the other calls have no outcome.
     """
     async with openai.AsyncOpenAI(
         base_url=place.base_url,
@@ -62,7 +66,7 @@ async def ask_all(
             follow_redirects=False, trust_env=False, verify=_certificates(), timeout=policy.timeout_s
         ),
     ) as client:
-        conversation = _Conversation(client, place, keep, concurrency, policy)
+        conversation = _Conversation(client, place, keep, concurrency, policy, was_read)
         try:
             await conversation.hold(calls)
         except BaseExceptionGroup as group:
@@ -84,6 +88,7 @@ class _Conversation:
         keep: Callable[[Outcome], None],
         concurrency: int,
         policy: Policy,
+        was_read: bool,
     ) -> None:
         self._client = client
         self._place = place
@@ -95,7 +100,7 @@ class _Conversation:
         self._begun = asyncio.Semaphore(4 * concurrency)
         self._refused: list[Outcome] = []
         self._unread: list[Outcome] = []
-        self._was_read = False
+        self._was_read = was_read
 
     async def hold(self, calls: AsyncIterator[Call]) -> None:
         async with asyncio.TaskGroup() as asking:
@@ -119,15 +124,20 @@ class _Conversation:
             finally:
                 self._slots.free()
             if isinstance(reply, Outcome):
-                self._end(replace(reply, attempts=attempt, seconds=round(time.monotonic() - begun, 3)))
+                seconds = round(time.monotonic() - begun, 3)
+                self._end(replace(reply, attempts=attempt, seconds=seconds, draft_key=call.draft_key))
                 break
-            self._health.faulted()
+            if reply.body is None or not unreadable:  # the second time it is the request's fault
+                self._health.faulted()
             if reply.reason == "http_429":
                 self._slots.shrink(era)
             unreadable += reply.body is not None
+            failed = _failed(call, reply, attempt, round(time.monotonic() - begun, 3))
             if attempt == self._policy.attempts or unreadable == _READINGS:
-                self._give_up(call, reply, attempt, round(time.monotonic() - begun, 3))
+                self._give_up(reply, failed)
                 break
+            if reply.body is not None:  # it was paid for, whatever comes
+                self._keep(failed)
             await asyncio.sleep(self._wait_s(reply, attempt))
         self._begun.release()
 
@@ -156,15 +166,7 @@ class _Conversation:
             self._keep(outcome)
         self._refused.clear()
 
-    def _give_up(self, call: Call, fault: Fault, attempts: int, seconds: float) -> None:
-        outcome = Outcome(
-            call.request_key,
-            reason=fault.reason,
-            detail=fault.detail,
-            attempts=attempts,
-            seconds=seconds,
-            body=fault.body,
-        )
+    def _give_up(self, fault: Fault, outcome: Outcome) -> None:
         if fault.body is not None:
             self._unread.append(outcome)
             self._keep_unread()
@@ -230,7 +232,7 @@ def _outcome(request_key: str, body: str) -> Outcome | Fault:
     """Return an answer as it is kept, or the fault that its body is."""
     found = _answer.read(body)
     if found.reason == _answer.UNREADABLE:
-        return Fault(found.reason, found.detail or "", body=body)
+        return Fault(found.reason, found.detail or "", None, body, found.prompt_tokens, found.completion_tokens)
     return Outcome(
         request_key,
         model_returned=found.model_returned,
@@ -241,4 +243,18 @@ def _outcome(request_key: str, body: str) -> Outcome | Fault:
         permanent=True,
         detail=found.detail,
         body=body,
+    )
+
+
+def _failed(call: Call, fault: Fault, attempts: int, seconds: float) -> Outcome:
+    return Outcome(
+        call.request_key,
+        reason=fault.reason,
+        detail=fault.detail,
+        attempts=attempts,
+        seconds=seconds,
+        body=fault.body,
+        prompt_tokens=fault.prompt_tokens,
+        completion_tokens=fault.completion_tokens,
+        draft_key=call.draft_key,
     )

@@ -38,7 +38,8 @@ class Outcome:
     """How a request ended: with the body of an answer, or with a reason. Attempts and seconds stay out of every draft.
 
     body: of the last answer, as it came; what it says is read anew each time (`_answer.read`). text: of answers that
-    were kept before bodies were. permanent: asking again would be no use or would be paid for twice.
+    were kept before bodies were. permanent: asking again would be no use or would be paid for twice. payer: the corpus
+    and entry that sent it, for the draft of draft_key; tokens: of all its answers, also those that could not be read.
     """
 
     request_key: str
@@ -53,6 +54,8 @@ class Outcome:
     attempts: int = 1
     seconds: float = 0.0
     body: str | None = None
+    draft_key: str | None = None
+    payer: str | None = None
 
 
 JOURNAL_SCHEMA = pl.Schema(
@@ -69,6 +72,19 @@ JOURNAL_SCHEMA = pl.Schema(
         "attempts": pl.Int64(),
         "seconds": pl.Float64(),
         "body": pl.String(),
+        "draft_key": pl.String(),
+        "payer": pl.String(),
+    }
+)
+# What says who paid for what.
+PAID_SCHEMA = pl.Schema(
+    {
+        "request_key": pl.String(),
+        "draft_key": pl.String(),
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),
+        "answered": pl.Boolean(),
+        "ended": pl.Boolean(),
     }
 )
 
@@ -127,12 +143,12 @@ class Parts:
 class Journal:
     """An open journal, held by one run at a time: a second one waits, and then finds the first one's answers.
 
-    parts: what is in the store; without it the journal is the local file alone.
+    parts: what is in the store; without it the journal is the local file alone. payer: who pays for what is appended.
     """
 
-    def __init__(self, path: Path, parts: Parts | None = None) -> None:
+    def __init__(self, path: Path, parts: Parts | None = None, payer: str | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._parts = path, parts
+        self._path, self._parts, self._payer = path, parts, payer
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,7 +181,8 @@ class Journal:
 
     def append(self, outcome: Outcome) -> None:
         """Append one line. From here on it survives the end of the process; after `sync`, of the machine."""
-        self._file.write((json.dumps(asdict(outcome), ensure_ascii=False) + "\n").encode())
+        line = asdict(outcome) | {"payer": self._payer}
+        self._file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
         self._file.flush()
 
     def sync(self) -> None:
@@ -201,7 +218,8 @@ def best(outcomes: pl.DataFrame) -> pl.DataFrame:
     """Keep one outcome a request key: an answer with a text before one without, a permanent failure before another,
     then the latest.
 
-    Of two answers the smaller body: two machines that both asked agree, in whatever order their parts are read.
+    Of two answers the smaller body: two machines that both asked agree, in whatever order their parts are read. The
+    tokens of the others are added to it: they were paid for too.
     """
     order = [
         pl.col("text").is_null(),
@@ -211,8 +229,14 @@ def best(outcomes: pl.DataFrame) -> pl.DataFrame:
         pl.col("body"),
         -pl.col("line").cast(pl.Int64),
     ]
-    ordered = outcomes.with_row_index("line").sort(order, nulls_last=True)
-    return ordered.unique("request_key", keep="first", maintain_order=True).drop("line")
+    ordered = outcomes.unique(maintain_order=True).with_row_index("line").sort(order, nulls_last=True)
+    best = ordered.unique("request_key", keep="first", maintain_order=True).drop("line")
+    if best.height == ordered.height:
+        return best
+    counts = ("prompt_tokens", "completion_tokens")
+    counted = [pl.col(name).drop_nulls().sum().alias(name) for name in counts]
+    sums = ordered.filter(pl.any_horizontal(pl.col(counts).is_not_null())).group_by("request_key").agg(counted)
+    return best.update(sums, on="request_key", how="left").select(list(JOURNAL_SCHEMA))
 
 
 class Writer:
@@ -263,13 +287,50 @@ def _local_path(store: Store, place: str) -> Path:
     return store.scratch().parent / "journal" / f"{place.rpartition('/')[2]}.jsonl"
 
 
+def paid(store: Store, payer: str) -> pl.DataFrame:
+    """List what a payer had answered, at whatever endpoint and with whatever recipe, PAID_SCHEMA: one row a request.
+
+    answered: whether it had an answer, of whatever worth; where it had not, nothing was paid that is known of. ended:
+    whether it is never sent again.
+    """
+    found = [pl.DataFrame(schema=PAID_SCHEMA)]
+    columns = ["request_key", "draft_key", "prompt_tokens", "completion_tokens", "permanent", "reason", "payer"]
+    for part in [key for key in store.keys("generation/") if key.endswith(".parquet")]:
+        with suppress(FileNotFoundError), store.open(part) as file, pq.ParquetFile(file) as parquet:
+            if "payer" in parquet.schema_arrow.names:
+                found.append(_of_payer(pl.DataFrame(parquet.read(columns=columns)), payer))
+    folder = store.scratch().parent / "journal"
+    for path in sorted(folder.glob("*.jsonl")) if folder.exists() else []:
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        if whole:
+            found.append(_of_payer(pl.read_ndjson(whole, schema=JOURNAL_SCHEMA), payer))
+    tokens = [_sum(name) for name in ("prompt_tokens", "completion_tokens")]
+    by_request = pl.concat(found).sort("request_key").group_by("request_key", maintain_order=True)
+    return by_request.agg(pl.col("draft_key").first(), *tokens, pl.col("answered", "ended").any())
+
+
+def _sum(name: str) -> pl.Expr:
+    """Add up the tokens of a request's answers; null where one was not counted."""
+    unknown = (pl.col("answered") & pl.col(name).is_null()).any()
+    return pl.when(~unknown).then(pl.col(name).sum()).alias(name)
+
+
+def _of_payer(lines: pl.DataFrame, payer: str) -> pl.DataFrame:
+    """Return the lines of a payer as PAID_SCHEMA."""
+    answered = pl.col("permanent") & ~pl.col("reason").fill_null("").str.starts_with("http_")
+    counted = pl.col("completion_tokens").is_not_null() | pl.col("prompt_tokens").is_not_null()
+    return lines.filter(pl.col("payer") == payer).select(
+        "request_key", "draft_key", "prompt_tokens", "completion_tokens", answered=answered | counted, ended="permanent"
+    )
+
+
 @contextmanager
-def journal_of(store: Store, place: str) -> Iterator[Journal]:
+def journal_of(store: Store, place: str, payer: str | None = None) -> Iterator[Journal]:
     """Hold the journal of an endpoint; at the end, also after a fault, its new outcomes are moved into the store.
 
-    place: the endpoint's folder in the store, such as generation/127.0.0.1_8123_v1.
+    place: the endpoint's folder in the store, such as generation/127.0.0.1_8123_v1. payer: who pays for new answers.
     """
-    with Journal(_local_path(store, place), Parts(store, place)) as journal:
+    with Journal(_local_path(store, place), Parts(store, place), payer) as journal:
         try:
             yield journal
         finally:

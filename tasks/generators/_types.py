@@ -85,12 +85,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it is sent. `sampling` is passed on as it is (temperature, max_tokens, seed, …)."""
+    """One request as it is sent. `sampling` is passed on as it is (temperature, max_tokens, seed, …).
+
+    draft_key: request key of the draft that it is sent for, its own or the one that it judges or revises.
+    """
 
     request_key: str
     model: str
     messages: list[dict[str, str]]
     sampling: dict[str, Any]
+    draft_key: str
 
 
 @dataclass(frozen=True)

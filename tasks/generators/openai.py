@@ -283,4 +283,4 @@ async def _calls(settings: Generate, waiting: pl.DataFrame, texts: Texts) -> Asy
         filled = await asyncio.to_thread(messages, settings, batch, texts)
         columns = batch.select("request_key", "sampling").iter_rows()
         for (key, sampling), asked in zip(columns, filled, strict=True):
-            yield Call(key, settings.model or "", asked, json.loads(sampling))
+            yield Call(key, settings.model or "", asked, json.loads(sampling), key)

@@ -1,0 +1,143 @@
+"""Money: every answer that a server counted is counted once, over all nights, and budgets hold for all of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from plain import Candidate, candidate, publish_plainly, recipe_file
+from stub_endpoint import Reply, Stub, completion, rephrase, stub
+from texts import documents, write_jsonl
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.parse import parse_recipe
+from cuvee.storage.store import open_store
+from cuvee.tasks.generate import budget, report
+from cuvee.tasks.generators._journal import paid
+from cuvee.tasks.priority import held_out
+
+RECIPE = """
+corpus: words
+sources: [{{name: texts, uri: "*.jsonl", license: CC-BY-SA-4.0, domain: manual, language: en}}]
+holdout: {{share: 0}}
+generate:
+  - name: rephrased
+    generator: openai
+    base_url: {url}
+    model: tiny
+    concurrency: 4
+    kinds: [encyclopedic, distilled]
+    prices: {{prompt_per_million: 10, completion_per_million: 20}}
+    budget: {{amount: {amount}, {budget}}}
+mixture: {{human: {{min: 0.2}}}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_jsonl(tmp_path / "a.jsonl", documents(40))
+    return tmp_path
+
+
+def recipe(folder: Path, endpoint: Stub, budget: str = "", amount: int = 1500) -> str:
+    return recipe_file(folder, RECIPE.format(url=endpoint.base_url, budget=budget, amount=amount))
+
+
+class Till:
+    """A server's own count of what it answered. dies_after: answers until it fails for good."""
+
+    def __init__(self) -> None:
+        self.dollars = 0.0
+        self.answers = 0
+        self.dies_after = 10**9
+
+    def __call__(self, request: dict[str, Any], nth: int) -> Reply:
+        if self.answers >= self.dies_after:
+            return 401, {}, b"{}"
+        self.answers += 1
+        way = sum(request["messages"][-1]["content"].encode()) % 6
+        words = sum(len(message["content"].split()) for message in request["messages"])
+        sent, received = words * 3 // 2, 40 + way
+        self.dollars += (sent * 10 + received * 20) / 1e6
+        body = json.loads(completion(rephrase(request), "length" if way == 1 else "stop"))
+        body["usage"] = {"prompt_tokens": float(sent), "completion_tokens": str(received)}
+        if way == 2:
+            body["choices"][0]["message"] = {"content": None, "refusal": "No."}
+        if way == 3:
+            body["choices"] = []
+        if way == 4:
+            body["choices"][0]["message"]["content"] = "<think>hm"
+        return 200, {}, json.dumps(body).encode()
+
+
+def told_of(found: Candidate) -> dict[str, Any]:
+    begun = found.begun
+    tree, _ = report.build(begun.run, begun.store, begun.pool, found.decided, found.drafts)
+    return dict(tree["rephrased"])
+
+
+def test_dollars_are_exact_over_nights_a_dying_server_and_changed_recipes(folder: Path) -> None:
+    till = Till()
+    with stub(till) as endpoint:
+        till.dies_after = 9
+        with pytest.raises(RecipeError):
+            candidate(recipe(folder, endpoint), str(folder / "store"))
+        till.dies_after = 10**9
+        publish_plainly(recipe(folder, endpoint), str(folder / "store"))
+        write_jsonl(folder / "b.jsonl", documents(20, seed=9))
+        publish_plainly(recipe(folder, endpoint, amount=2500), str(folder / "store"))
+        found = candidate(recipe(folder, endpoint, amount=3000), str(folder / "store"), "generate.0.gates.copied=0.9")
+        entry = told_of(found)
+        assert entry["cost_usd"] == pytest.approx(till.dollars)
+        assert entry["answers"] == len(paid(open_store(str(folder / "store")), "words/rephrased"))
+        assert till.answers > entry["answers"] > 30
+
+
+def test_budgets_hold_for_all_nights_and_paid_drafts_stay_when_the_corpus_grows(folder: Path) -> None:
+    till = Till()
+    planned: list[set[str]] = []
+    with stub(till) as endpoint:
+        for night in range(3):
+            write_jsonl(folder / f"{night}.jsonl", documents(30, seed=20 + night))
+            found = candidate(recipe(folder, endpoint, "requests: 12"), str(folder / "store"))
+            found.publish()
+            planned.append(set(found.drafts[0].planned))
+        assert planned[0] == planned[1] == planned[2]
+        assert len({json.dumps(request) for request in endpoint.requests}) == 12
+        more = candidate(recipe(folder, endpoint, "requests: 15"), str(folder / "store"))
+        assert planned[0] < set(more.drafts[0].planned)
+        assert len({json.dumps(request) for request in endpoint.requests}) == 15
+
+
+def test_dollars_of_a_budget_are_not_passed_by_any_number_of_nights(folder: Path) -> None:
+    till = Till()
+    with stub(till) as endpoint:
+        for night in range(3):
+            write_jsonl(folder / f"{night}.jsonl", documents(30, seed=20 + night))
+            found = candidate(recipe(folder, endpoint, "cost_usd: 0.12", 10**6), str(folder / "store"))
+            found.publish()
+            again = candidate(recipe(folder, endpoint, "cost_usd: 0.12", 10**6), str(folder / "store"))
+            assert set(found.drafts[0].planned) <= set(again.drafts[0].planned)
+    assert 0.06 < till.dollars <= 0.12
+
+
+def test_under_a_total_nothing_is_planned_for_text_that_is_held_out() -> None:
+    words = 100
+    rows = pl.DataFrame(
+        {
+            "doc_id": [f"{number * 2654435761 % 2**32:08x}" * 4 for number in range(800)],
+            "words": words,
+            "bytes": 6 * words,
+            "provenance": "human",
+            "source": "a",
+        }
+    )
+    entry = "{name: g, generator: openai, base_url: 'http://127.0.0.1:9/v1', model: m}"
+    plan = parse_recipe(
+        f"corpus: c\nsources: [{{name: a, uri: a}}]\ngenerate: [{entry}]\nholdout: {{share: 0.1}}\n"
+        "mixture: {total: 100000, human: {min: 0.7}}"
+    )
+    apart = int(rows.filter(held_out(rows, plan))["words"].sum())
+    assert 5_000 < apart < 10_000
+    assert budget.wanted_amount(plan, plan.generate[0], rows) == 100_000 - 80_000
