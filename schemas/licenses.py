@@ -117,6 +117,8 @@ _PHRASES = [
         (r"\bcc by(?=\d)", "cc by "),
         (r"\bany later\b", "later"),
         (r"\bor newer\b", "or later"),
+        # The title of the legal code.
+        (r"\binternational public\b(?= license)", "international"),
     )
 ]
 _FILLERS = frozenset(["the", "license", "licence", "licensed", "under", "version", "v", "only"])

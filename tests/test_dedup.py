@@ -11,6 +11,7 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter, defaultdict
+from decimal import Decimal
 
 import datasketch
 import numpy as np
@@ -615,6 +616,40 @@ def test_files_of_several_formats_are_united_and_what_differs_becomes_text(tmp_p
         ("c", "3", "2020-05-02", None),
         ("d is a text file", None, None, str(tmp_path / "d.txt")),
     ]
+
+
+FAR, NANO = pa.array([2**62], pa.timestamp("us")), pa.array([5], pa.timestamp("ns"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "written"),
+    [
+        (FAR, NANO, ["4611686018427387904 us from 1970", "1970-01-01T00:00:00.000000005"]),
+        (pa.array([10**6], pa.timestamp("us")), NANO, None),
+        (pa.array([-800_000], pa.date32()), pa.array(["x"]), ["-800000 days from 1970", "x"]),
+        (
+            pa.array([[2**62]], pa.list_(pa.timestamp("ms"))),
+            pa.array(["x"]),
+            ['["4611686018427387904 ms from 1970"]', "x"],
+        ),
+        (pa.array([Decimal("1.50")]), pa.array([2]), ["1.50", "2"]),
+        (pa.array([Decimal("12345678901234567890.5")]), pa.array([0.5]), ["12345678901234567890.5", "0.5"]),
+        (pa.array([[2**53 + 1]]), pa.array([[0.5]]), ["[9007199254740993]", "[0.5]"]),
+        (pa.array([{"a": 1}]), pa.array([{"a": Decimal("1.5")}]), ['{"a": 1}', '{"a": "1.5"}']),
+        (pa.array([[1]], pa.list_(pa.int8())), pa.array([[300]], pa.list_(pa.int64())), None),
+        (pa.array([b"\xffa"]), pa.array(["x"]), ["\\xffa", "x"]),
+    ],
+)
+def test_what_no_one_type_holds_exactly_becomes_text(tmp_path, first, second, written):
+    for name, values in (("a", first), ("b", second)):
+        pq.write_table(pa.table({"text": [name], "c": values}), tmp_path / f"{name}.parquet")
+    dedup_files([str(tmp_path / "*.parquet")], tmp_path / "out")
+    kept = pq.read_table(tmp_path / "out/kept.parquet")["c"]
+    assert len(kept) == 2
+    if written is None:
+        assert kept.type == second.type
+    else:
+        assert kept.to_pylist() == written
 
 
 def test_a_parquet_file_with_two_columns_of_one_name_is_named(tmp_path):

@@ -25,6 +25,7 @@ _INT64, _UINT64 = (-(2**63), 2**63 - 1), (0, 2**64 - 1)
 # Every integer up to here is a float64.
 _EXACT = 2**53
 _TEXT = "text"
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Objects with keys of their own in each row, as of ids, and what nests deeper, have no type and are text.
 _MOST_MEMBERS, _MOST_DEPTH = 1000, 32
 
@@ -49,12 +50,15 @@ class _Struct:
 
 @dataclass
 class _Column:
-    """What is known of a column. types: of its tables; kind: of its JSON values; low, high: of its integers."""
+    """What is known of a column. types: of its tables; kind: of its JSON values; low, high: of its integers; farthest:
+    seconds from 1970 of its timestamps, at most.
+    """
 
     types: list[pa.DataType] = field(default_factory=list)
     kind: Kind = "null"
     low: int = 0
     high: int = 0
+    farthest: int = 0
 
     def reach(self, low: int, high: int) -> None:
         """Take integers into account."""
@@ -87,6 +91,10 @@ class Columns:
             if pa.types.is_integer(type_) and len(table) > table[name].null_count:
                 bounds = pc.min_max(table[name]).as_py()
                 column.reach(bounds["min"], bounds["max"])
+            elif pa.types.is_timestamp(type_) and len(table) > table[name].null_count:
+                bounds = pc.min_max(table[name].cast(pa.int64())).as_py()
+                most = max(-bounds["min"], bounds["max"])
+                column.farthest = max(column.farthest, most // _PER_SECOND[type_.unit] + 1)
 
     def schema(self) -> pa.Schema:
         """Give each column the one type that its values have."""
@@ -168,9 +176,28 @@ def _type_of(column: _Column) -> pa.DataType:
     if len({_family(type_) for type_ in types}) > 1:
         return pa.large_string()
     try:
-        return pa.unify_schemas([pa.schema([("", type_)]) for type_ in types], promote_options="permissive").types[0]
+        united = pa.unify_schemas([pa.schema([("", type_)]) for type_ in types], promote_options="permissive").types[0]
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return pa.large_string()
+    if pa.types.is_timestamp(united):  # of a fine unit the numbers end sooner
+        fits = column.farthest * _PER_SECOND[united.unit] <= _INT64[1]
+    else:
+        fits = not pa.types.is_nested(united) or all(_holds(united, type_) for type_ in types)
+    return united if fits else pa.large_string()
+
+
+def _holds(wide: pa.DataType, type_: pa.DataType) -> bool:
+    """Tell whether every value of a nested type, and of what it holds, is exact in a wider one."""
+    if wide == type_ or pa.types.is_null(type_):
+        return True
+    if pa.types.is_struct(wide) and pa.types.is_struct(type_):
+        return all(_holds(wide.field(member.name).type, member.type) for member in type_)
+    if _family(wide) == "list" == _family(type_):
+        return _holds(wide.value_type, type_.value_type)
+    signed = pa.types.is_signed_integer(wide) and pa.types.is_signed_integer(type_)
+    unsigned = pa.types.is_unsigned_integer(wide) and pa.types.is_unsigned_integer(type_)
+    floats = pa.types.is_floating(wide) and pa.types.is_floating(type_)
+    return signed or unsigned or floats or _family(wide) == _family(type_) in ("text", "bytes")
 
 
 def _arrow(kind: Kind, column: _Column) -> pa.DataType:
@@ -198,7 +225,8 @@ def _family(type_: pa.DataType) -> str:
         type_ = type_.value_type
     tests = {
         "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-        "number": (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
+        "number": (pa.types.is_integer, pa.types.is_floating),
+        "decimal": (pa.types.is_decimal,),
         "bytes": (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
         "day": (pa.types.is_date,),
         "time": (pa.types.is_timestamp,),
@@ -227,8 +255,22 @@ def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     if column.type == type_:
         return column
     if _family(type_) == "text" and _family(column.type) != "text":
-        return pa.chunked_array([pa.array([_rendered(value) for value in column.to_pylist()], type_)], type_)
+        return pa.chunked_array([pa.array([_rendered(_value(scalar)) for scalar in column], type_)], type_)
     return column.cast(type_)
+
+
+def _value(scalar: pa.Scalar) -> object:
+    """Give the Python value of a cell; a time for which Python has no value as text."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError, KeyError):  # the last of a zone that Python does not know
+        pass
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _value(member) for name, member in scalar.items()}
+    if isinstance(scalar, pa.ListScalar):
+        return [_value(member) for member in scalar.values]
+    unit = "days" if pa.types.is_date32(scalar.type) else getattr(scalar.type, "unit", "ms")
+    return f"{scalar.value} {unit} from 1970"
 
 
 def _rendered(value: object) -> str | None:
@@ -236,7 +278,7 @@ def _rendered(value: object) -> str | None:
     if value is None or isinstance(value, str | bool | int | float):
         return as_text(value) if not isinstance(value, float) or math.isfinite(value) else None
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
     return value.isoformat() if isinstance(value, date | time) else str(value)

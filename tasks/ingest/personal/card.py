@@ -16,9 +16,10 @@ _CARD = re.compile(
 )
 _BEFORE = re.compile(r"(?:[A-Za-z0-9_.+/]|[0-9][-,]|[A-Za-z_]-)\Z")
 _BEHIND = re.compile(r"[A-Za-z0-9_]|[.,][0-9]|[-/ ][0-9]")
-# 12/27, 12/2027, 12-27, 1227, 2027-12; a card's number is seldom followed by anything else that has digits.
+# 12/27, 1/27, 12/2027, 12-27, 1227, 2027-12; a card's number is seldom followed by anything else that has digits.
 _EXPIRY = re.compile(
-    r"[ ,;|/-]{1,3}(?:(?:0[1-9]|1[0-2])(?: ?[/.-] ?| )?(?:20)?[0-4][0-9]|20[0-4][0-9][/-](?:0[1-9]|1[0-2]))"
+    r"[ ,;|/-]{1,3}(?:(?:0[1-9]|1[0-2])(?: ?[/.-] ?| )?(?:20)?[0-4][0-9]"
+    r"|[1-9][/-](?:20)?[0-4][0-9]|20[0-4][0-9][/-](?:0[1-9]|1[0-2]))"
     r"(?![0-9]|[-/][0-9])"
 )
 # Issuer prefixes of ISO/IEC 7812 as the networks publish them, each with its lengths.
