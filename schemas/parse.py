@@ -24,7 +24,7 @@ _EXPECTED["tuple_type"] = "a list belongs here"
 # 435 bytes of aliases stand for 10^9 values; a recipe that lists 10,000 files has 10,000.
 _MOST_VALUES, _MOST_DEPTH = 100_000, 50
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-|\})")
 
 
 def parse_recipe(
@@ -145,17 +145,46 @@ def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tupl
     if not isinstance(node, str):
         return node
 
-    def value_of(match: re.Match[str]) -> str:
-        variable, default = match.group(1), match.group(2)
-        value = environment.get(variable) or default
-        if value is None:
-            raise RecipeError(
-                f"{name}: {'.'.join(path)}: the environment variable {variable} is not set or empty; "
-                f"set it, or write ${{{variable}:-default}}"
-            )
-        return value
+    try:
+        return _expand(node, environment)
+    except KeyError as error:
+        variable = error.args[0]
+        raise RecipeError(
+            f"{name}: {'.'.join(path)}: the environment variable {variable} is not set or empty; "
+            f"set it, or write ${{{variable}:-default}}"
+        ) from error
 
-    return _VARIABLE.sub(value_of, node)
+
+def _expand(text: str, environment: Mapping[str, str]) -> str:
+    """Put values in the place of variables; a default, which may hold variables too, is looked at where it is used.
+
+    Raises KeyError for a variable that has neither.
+    """
+    parts, at = [], 0
+    while found := _VARIABLE.search(text, at):
+        parts.append(text[at : found.start()])
+        at = found.end()
+        end = at if found[2] == "}" else _closing(text, at)
+        if end is None:  # plain text
+            parts.append(found[0])
+        elif value := environment.get(found[1]):
+            parts.append(value)
+            at = end
+        elif found[2] == "}":
+            raise KeyError(found[1])
+        else:
+            text, at = text[at : end - 1] + text[end:], 0
+    return "".join([*parts, text[at:]])
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Find where a default that begins at `start` ends, behind its brace; None where it does not."""
+    depth = 1
+    for mark in re.finditer(r"\$\{|\}", text[start:]):
+        depth += 1 if mark[0] == "${" else -1
+        if depth == 0:
+            return start + mark.end()
+    return None
 
 
 def _explain(error: ValidationError, tree: Any, name: str) -> str:

@@ -319,6 +319,24 @@ def test_environment_variables_are_replaced_in_texts_and_are_never_yaml() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "environment", "read"),
+    [
+        ("a${N:-${M:-y}}b", {}, "ayb"),
+        ("a${N:-${M:-y}}b", {"M": "m"}, "amb"),
+        ("a${N:-${M}}b", {"N": "n"}, "anb"),
+        ("${N:-x${M:-y}z}${N:-w}", {"N": ""}, "xyzw"),
+        ("${N:-a}}", {"N": "${M}", "M": "m"}, "${M}}"),
+        ("${N:-${M", {"N": "n"}, "${N:-${M"),
+        ("${N:-${M}", {"M": "m"}, "${N:-m"),
+        ("${N:-" * 2000 + "x" + "}" * 2000, {}, "x"),
+    ],
+)
+def test_defaults_of_variables_may_hold_variables(written: str, environment: dict[str, str], read: str) -> None:
+    text = f"corpus: lib\nsources: [{{name: gov, uri: a.jsonl, domain: '{written}'}}]\n"
+    assert parse_recipe(text, environment=environment).sources[0].domain == read
+
+
 def test_a_missing_environment_variable_is_named_with_its_key() -> None:
     message = refused("corpus: library\nsources: [{name: gov, uri: ['${ROOT}/a']}]\n")
     assert message.startswith("library.yaml: sources.0.uri.0: the environment variable ROOT is not set")
