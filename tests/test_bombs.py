@@ -40,6 +40,18 @@ def test_a_bomb_is_told_of_and_takes_neither_memory_nor_time(bomb, taken):
     assert found.cpu_s < MOST_CPU_S
 
 
+def test_a_dictionary_of_which_rows_make_gigabytes_is_told_of_by_cuvee_dedup(tmp_path):
+    bomb = next(bomb for bomb in BOMBS if bomb.name == "dictionary.parquet")
+    path = tmp_path / bomb.name
+    path.write_bytes(bomb.make())
+    script = "import resource, sys; from cuvee.commands import main\n"
+    script += "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\nmain(sys.argv[1:])"
+    command = [sys.executable, "-c", script, "dedup", str(path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1
+    assert "ingest.max_expansion" in done.stderr
+
+
 RECIPE = "corpus: a\nsources: [{name: a, uri: a.jsonl}]\n"
 LAUGHS = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(8))
 MERGED = "".join(f"m{n + 1}: &m{n + 1} {{<<: [*m{n}, *m{n}]}}\n" for n in range(30))

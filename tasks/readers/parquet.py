@@ -210,14 +210,20 @@ def _batches(table: pa.RecordBatch, columns: Mapping[str, str], start: int, boun
         arrays = [_without(table.column(name), long) for name in table.schema.names]
         table = pa.RecordBatch.from_arrays(arrays, table.schema.names)
     lengths[long] = 0
+    for at, end in _cuts(lengths, bounds):
+        places = frozenset(np.flatnonzero(long[at:end]).tolist())
+        yield _batch(table.slice(at, end - at), columns, start + at, places, bounds.too_long())
+
+
+def _cuts(lengths: npt.NDArray[np.int64], bounds: Bounds) -> Iterator[tuple[int, int]]:
+    """Cut rows of these decoded lengths into batches, and spend each before it is given: first place, and the next."""
     ends = np.cumsum(lengths + ROW_OVERHEAD_BYTES)
     at = 0
-    while at < table.num_rows:
+    while at < len(lengths):
         before = int(ends[at - 1]) if at else 0
         end = max(at + 1, int(np.searchsorted(ends, before + bounds.batch_bytes, "right")))
         bounds.spend(int(np.maximum(lengths[at:end], RECORD_BYTES).sum()))
-        places = frozenset(np.flatnonzero(long[at:end]).tolist())
-        yield _batch(table.slice(at, end - at), columns, start + at, places, bounds.too_long())
+        yield at, end
         at = end
 
 
@@ -333,22 +339,44 @@ def records(
     stream.seek(0)
     start = 0
     try:
-        file = pq.ParquetFile(stream)
+        opened, footer = functools.cache(functools.partial(_opened, stream)), Footer(stream)
+        file = opened(())
         names = file.schema_arrow.names
         if text is not None:
             _columns(path, file.schema_arrow, {"text": text})
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f'{path}: column "{twice[0]}" stands {names.count(twice[0])} times; rename all but one')
         for group in range(file.metadata.num_row_groups):
-            about = file.metadata.row_group(group)
-            size = int(
-                bounds.batch_bytes / (max(about.total_byte_size, 1) / max(about.num_rows, 1) + ROW_OVERHEAD_BYTES)
-            )
-            for batch in file.iter_batches(max(1, size), row_groups=[group], use_threads=False):
-                yield _whole(pa.Table.from_batches([batch]), text, start)
-                start += batch.num_rows
+            pages = footer.pages(group, names)
+            if fault := _page_fault(pages, bounds):
+                raise InputError(f"{path}: row group {group} {fault}")
+            bounds.spend(sum(found.total for found in pages.values()))
+            in_dictionary = [name for name, found in pages.items() if found.dictionary and not found.deltas]
+            size = _rows_per_batch(file.metadata.row_group(group), pages.values(), bounds.batch_bytes)
+            of_group = opened(tuple(in_dictionary))
+            for batch in of_group.iter_batches(size, row_groups=[group], use_threads=False):
+                for piece in _pieces(batch, file.schema_arrow, bounds):
+                    yield _whole(piece, text, start)
+                    start += piece.num_rows
+    except (EndsEarlyError, NoPagesError) as error:
+        raise InputError(f"{path}: from row {start} on: {error}") from error
     except _FAULTS as error:
         raise InputError(f"{path}: not a readable Parquet file, from row {start} on: {_fault(error)}") from error
+
+
+def _pieces(batch: pa.RecordBatch, schema: pa.Schema, bounds: Bounds) -> Iterator[pa.Table]:
+    """Give rows in batches of bounded size, their columns of the types of the schema; raises EndsEarlyError."""
+    lengths = sum((_lengths(column) for column in batch.columns), np.zeros(batch.num_rows, np.int64))
+    if (lengths > bounds.row_bytes).any():
+        raise EndsEarlyError(bounds.too_long())
+    for at, end in _cuts(lengths, bounds):
+        columns = [
+            column.dictionary_decode().cast(field.type)
+            if pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(field.type)
+            else column
+            for column, field in zip(batch.slice(at, end - at).columns, schema, strict=True)
+        ]
+        yield pa.Table.from_arrays(columns, schema=schema)
 
 
 def _whole(table: pa.Table, text: str | None, start: int) -> Records:
