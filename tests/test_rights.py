@@ -240,8 +240,17 @@ def test_of_tdmrep_json_the_first_rule_that_matches_counts_and_the_page_comes_be
     assert reserved["tdm-policy"] == ["https://a.example/p.json"]
     assert found({"header": {"tdm-reservation": ["0"]}}, reserved) == frozenset()
     assert found({"meta": {"tdm-reservation": ["1"]}}, free) == {"tdm"}
-    for nothing in ("", "{", '{"location": "/", "tdm-reservation": 1}', "[]"):
+    for one in ("1", "1.0", '"1"'):
+        site = robots.parse_tdmrep(f'\ufeff[{{"location": "/\\ud800", "tdm-reservation": 0}},'
+                                   f'{{"location": "/", "tdm-reservation": {one}}}]')  # fmt: skip
+        assert robots.say(site, pl.Series(["/a"]), ()).to_list() == ['"tdm-reservation":["1"]']
+    for nothing in ("", "{", '{"location": "/", "tdm-reservation": 1}', "[]", "[" * 100_000):
         assert robots.say(robots.parse_tdmrep(nothing), pl.Series(["/a"]), ()).to_list() == [None]
+
+
+def test_what_a_site_says_of_all_paths_is_said_of_each():
+    site = robots.parse_robots("License: https://a.example/l.xml")
+    assert robots.say(site, pl.Series(["/a", "/b"]), ("*",)).to_list() == ['"license":["https://a.example/l.xml"]'] * 2
 
 
 # --- captures beside a source ----------------------------------------------------------------------------------------

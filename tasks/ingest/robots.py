@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cuvee.tasks.readers._batch import as_text
+
 Bools = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]
 
@@ -79,13 +81,13 @@ def parse_robots(text: str) -> Site:
 def parse_tdmrep(text: str) -> Site:
     """Read a tdmrep.json; what is no list of rules says nothing."""
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
         return Site()
     rules = [rule for rule in found if isinstance(rule, dict)] if isinstance(found, list) else []
     return Site(
         rules=tuple(
-            (normal(rule["location"]), str(rule["tdm-reservation"]), str(rule.get("tdm-policy") or ""))
+            (normal(rule["location"]), as_text(rule["tdm-reservation"]) or "", as_text(rule.get("tdm-policy")) or "")
             for rule in rules
             if isinstance(rule.get("location"), str) and rule.get("tdm-reservation") is not None
         )
@@ -112,7 +114,7 @@ def say(site: Site, paths: pl.Series, agents: Sequence[str]) -> pl.Series:
     if not parts:
         return pl.repeat(None, len(paths), dtype=pl.String, eager=True)
     said = pl.concat_str(parts, separator=",", ignore_nulls=True)
-    return paths.to_frame("path").select(pl.when(said != "").then(said)).to_series()
+    return paths.to_frame("path").with_columns(said=pl.when(said != "").then(said))["said"]
 
 
 def _members(name: str, values: Sequence[pl.Expr]) -> pl.Expr:
@@ -196,7 +198,7 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
 
 def normal(path: str) -> str:
     """Give a path or a pattern one spelling: what may stand as it is is decoded, all else encoded (RFC 9309, 2.2.2)."""
-    return _PERCENT.sub(_spelt, quote(path, safe=_SAFE))
+    return _PERCENT.sub(_spelt, quote(path, safe=_SAFE, errors="replace"))
 
 
 def _spelt(escape: re.Match[str]) -> str:
