@@ -325,6 +325,15 @@ def test_a_site_that_forbids_training_for_a_path_loses_those_pages_and_no_others
     assert report.steps["filter"].dropped == {"opt_out.ai_train": 3}
 
 
+def test_a_capture_whose_day_is_none_counts_as_of_an_unknown_day(tmp_path: Path) -> None:
+    crawl(tmp_path, *((f"https://{host}.example/x", "2026-08-20") for host in "abc"))
+    forbids = "User-agent: *\nContent-Usage: train-ai=n\n"
+    (tmp_path / "robots" / "a.example-2026-13-45.txt").write_text(forbids)
+    (tmp_path / "robots" / "b.warc").write_bytes(warc("https://b.example/robots.txt", forbids, "0000-08-20"))
+    lost = {url for url, (reason, _) in verdicts(tmp_path).items() if reason == "opt_out.ai_train"}
+    assert lost == {"https://a.example/x", "https://b.example/x"}
+
+
 def test_a_rule_that_comes_later_holds_for_text_that_was_read_before(tmp_path: Path) -> None:
     crawl(tmp_path, ("https://a.example/x", "2026-08-20"), ("https://a.example/y", "2026-08-20"))
     file = tmp_path / "robots" / "a.example.txt"

@@ -23,6 +23,7 @@ from cuvee.tasks.readers import _http, _records, compression_of
 from cuvee.tasks.readers._batch import InvalidRowError
 from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError, size_of
 from cuvee.tasks.readers._bytes import whole
+from cuvee.tasks.readers._dates import iso_day
 
 # Columns: host, with its port where it is not the scheme's, or ANY_HOST; kind: robots | tdmrep; day, date.min where a
 # file names none; moment: orders the captures of a day; site: place in the list of what was said.
@@ -79,17 +80,22 @@ def read(run: Run, position: int, hosts: Set[str]) -> Captures:
             for host, kind, moment, body in _captures(path, stream, compression_of(path)):
                 if host != ANY_HOST and host not in hosts:
                     continue
-                day = _DAY.match(moment)
-                if body is None or day is None:
+                if body is None:
                     unread += 1
                     continue
                 known = sites.setdefault((kind, body), len(parsed))
                 if known == len(parsed):
                     text = body[: robots.MOST_BYTES].decode("utf-8", "replace")
                     parsed.append(robots.parse_robots(text) if kind == "robots" else robots.parse_tdmrep(text))
-                rows.append((host, kind, "-".join(day.groups()), moment, known))
+                rows.append((host, kind, _day(moment), moment, known))
     frame = pl.DataFrame(rows, {**CAPTURES, "day": pl.String()}, orient="row")
     return Captures(frame.with_columns(pl.col("day").str.to_date("%Y-%m-%d")), parsed, unread)
+
+
+def _day(moment: str) -> str:
+    """Give the day of a moment; NO_DAY where it names none, such as 2026-13-45."""
+    found = _DAY.match(moment)
+    return iso_day("-".join(found.groups())) or NO_DAY if found else NO_DAY
 
 
 def host_of(authority: str) -> str:
