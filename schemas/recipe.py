@@ -127,6 +127,16 @@ class Sampling(Frozen):
     temperature: float = Field(0.7, ge=0.0, le=2.0)
     max_tokens: int = Field(512, ge=1)
     seed: int = Field(1, ge=0)
+    extra: dict[str, Any] = Field({}, description="more fields of a request, as the endpoint knows them")
+    omit: tuple[Literal["temperature", "max_tokens", "seed"], ...] = Field((), description="fields not to send")
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_the_request_whole(cls, value: dict[str, Any]) -> dict[str, Any]:
+        own = sorted({"model", "messages", "stream", "n"} & value.keys())
+        if own:
+            raise ValueError(f"extra: {own[0]} is what cuvee itself decides of a request; take it out")
+        return value
 
 
 class Gates(Frozen):
@@ -165,6 +175,8 @@ class Grade(Frozen):
 
     min_score: int | None = Field(3, ge=1, le=5, description="drafts with a lower grade are revised, then dropped")
     judge_model: str | None = Field(None, description="null: no judge")
+    base_url: str | None = Field(None, description="the judge's endpoint; null: the generator's")
+    api_key_env: str | None = Field(None, description="of the judge's endpoint; null: the generator's")
     revise: int = Field(2, ge=0, le=5, description="rounds of revision at most")
 
 
@@ -206,6 +218,10 @@ class Generate(Frozen):
     base_url: str | None = None
     model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
+    headers: dict[str, str] = Field({}, description="HTTP headers of every request; part of no key")
+    system: Literal["message", "merged"] = Field(
+        "message", description="merged: the system's text stands in the user's message, for models without one"
+    )
     kinds: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = ("encyclopedic",)
     free: Free = Free()
     seeds: Seeds = Seeds()

@@ -36,6 +36,8 @@ class Sampling(Frozen):
     temperature: float = 0.7
     max_tokens: int = 512
     seed: int = 1
+    extra: dict[str, object] = {}  # noqa: RUF012
+    omit: tuple[str, ...] = ()
 
 
 class Seeds(Frozen):
@@ -60,6 +62,8 @@ class Entry(Frozen):
     free: Free = Free()
     concurrency: int = 8
     timeout_s: float = 2.0
+    headers: dict[str, str] = {}  # noqa: RUF012
+    system: str = "message"
     budget: Budget = Budget()
 
 

@@ -58,14 +58,16 @@ generate:
     base_url: null
     model: null
     api_key_env: OPENAI_API_KEY
+    headers: {}
+    system: message
     kinds: [encyclopedic]
     free: {topics: [], audiences: [a curious reader without special knowledge], styles: [an explanatory article],
            domain: unknown, license: unknown}
     seeds: {sources: [], max_per_seed: 2, allow_unlicensed: false}
-    sampling: {temperature: 0.7, max_tokens: 512, seed: 1}
+    sampling: {temperature: 0.7, max_tokens: 512, seed: 1, extra: {}, omit: []}
     gates: {length_ratio: [0.1, 4.0], language: true, language_score: 0.65, refusal: true, preamble: true,
             repetition: 0.3, copied: 0.8, groundedness: 0.5, facts: 0.0, ungraded: keep}
-    grade: {min_score: 3, judge_model: null, revise: 2}
+    grade: {min_score: 3, judge_model: null, base_url: null, api_key_env: null, revise: 2}
     budget: {amount: 10.0, requests: null, cost_usd: null}
     prices: {prompt_per_million: null, completion_per_million: null}
     concurrency: 32

@@ -73,7 +73,7 @@ def worst_cost(entry: Generate, plan: pl.DataFrame) -> pl.Series:
     Zero where prices are not known.
     """
     each = MOST_TOKENS_A_WORD * plan["prompt_words"]
-    out = entry.sampling.max_tokens
+    out = _most_received(entry)
     revisions = entry.grade.revise if entry.grade.judge_model else 0
     judgements = revisions + 1 if entry.grade.judge_model else 0
     again = MOST_TOKENS_A_WORD * (SEED_WORDS + _GRADING_WORDS) + out
@@ -105,7 +105,7 @@ def affordable(entry: Generate, plan: pl.DataFrame, paid: pl.DataFrame, carried_
 
 def _cost(entry: Generate) -> pl.Expr:
     """Return what an answer cost, US dollars; where its tokens were not counted the most that it may have."""
-    most_sent, most_received = MOST_TOKENS_A_WORD * (2 * SEED_WORDS + _GRADING_WORDS), entry.sampling.max_tokens
+    most_sent, most_received = MOST_TOKENS_A_WORD * (2 * SEED_WORDS + _GRADING_WORDS), _most_received(entry)
     sent = pl.col("prompt_tokens").fill_null(most_sent) * _price(entry.prices.prompt_per_million)
     received = pl.col("completion_tokens").fill_null(most_received) * _price(entry.prices.completion_per_million)
     return pl.when("answered").then((sent + received) / _MILLION).otherwise(0.0).alias("cost")
@@ -173,6 +173,12 @@ def expected_tokens(entry: Generate, plan: pl.DataFrame) -> tuple[int, int]:
         sent += (prompt + completion + _GRADING_WORDS * plan.height) / WORDS_A_TOKEN
         received += _JUDGEMENT_TOKENS * plan.height
     return round(sent), round(received)
+
+
+def _most_received(entry: Generate) -> int:
+    """Return the most tokens that an answer may have; a limit in `sampling.extra` stands above max_tokens."""
+    limits = [entry.sampling.extra.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    return max(entry.sampling.max_tokens, *(limit for limit in limits if isinstance(limit, int)), 0)
 
 
 def _price(price: float | None) -> float:

@@ -44,7 +44,7 @@ def drafting_key(recipe: Recipe, entry: Generate, is_graded: bool) -> str:
     masks = canonical_sha256([sorted(recipe.ingest.mask), READING_VERSION])
     if not is_graded:
         return masks
-    gates, grade = entry.gates.model_dump(mode="json"), entry.grade.model_dump(mode="json")
+    gates, grade = entry.gates.model_dump(mode="json"), entry.grade.model_dump(mode="json", exclude={"api_key_env"})
     return canonical_sha256([masks, list(VERSIONS), gates, grade])
 
 

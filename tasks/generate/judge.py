@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from cuvee.schemas.recipe import Generate, canonical_json
+from cuvee.schemas.recipe import Generate, Sampling, canonical_json
 from cuvee.tasks.generate.grade import MEASURES
 from cuvee.tasks.generators import Texts, _prompts
-from cuvee.tasks.generators._ask import Desk
+from cuvee.tasks.generators._ask import Desk, judge_of
 from cuvee.tasks.generators._types import Call, Progress
 from cuvee.tasks.generators._wrapping import unwrap
-from cuvee.tasks.generators.openai import BATCH, as_drafts, request_key, shown
+from cuvee.tasks.generators.openai import BATCH, as_drafts, request_key, sampled, shown
 
 MARKS = ("faithful", "complete", "useful", "safe")
 SCHEMA = canonical_json({**dict.fromkeys(MARKS, "integer 1 to 5"), "unsupported": ["string"]})
@@ -167,15 +167,26 @@ def _judge(
     """Ask for a judgement of each draft; return its columns of ROUND_SCHEMA for those that were answered."""
     prompt = _prompts.grading("judge", ["text", "draft"])
     model = entry.grade.judge_model or ""
-    sampling = canonical_json({"temperature": 0.0, "max_tokens": JUDGE_TOKENS, "seed": entry.sampling.seed})
+    # Fields of the generator's endpoint are not those of another one.
+    settings = entry if entry.grade.base_url is None else entry.model_copy(update={"sampling": Sampling()})
+    sampling = sampled(settings, 0.0, JUDGE_TOKENS, entry.sampling.seed)
+    desk = judge_of(entry, desk)
     keys = [
         request_key(
-            desk.place.base_url, model, prompt, sampling, [*_sources(row), _hash(row["text"])], "judge", turn, SCHEMA
+            desk.place.base_url,
+            model,
+            prompt,
+            sampling,
+            [*_sources(row), _hash(row["text"])],
+            "judge",
+            turn,
+            SCHEMA,
+            entry.system,
         )
         for row in drafts.iter_rows(named=True)
     ]
     asked = drafts.with_columns(judge_key=pl.Series(keys, dtype=pl.String))
-    outcomes = desk.ask(asked["judge_key"], _calls(model, prompt, sampling, asked, "judge_key", texts), progress)
+    outcomes = desk.ask(asked["judge_key"], _calls(entry, model, prompt, sampling, asked, "judge_key", texts), progress)
     answered, faults = _settle(asked, outcomes, "judge_key", "judge")
     found = [
         Judgement(None) if said is None else read_judgement(unwrap(said, names=_AROUND_JSON)[0], draft)
@@ -224,11 +235,12 @@ def _revise(
             [*_sources(row), _hash(row["text"]), _hash(canonical_json(row["quotes"]))],
             "revise",
             turn,
+            system=entry.system,
         )
         for row in drafts.iter_rows(named=True)
     ]
     asked = drafts.with_columns(asked_key=pl.Series(keys, dtype=pl.String))
-    calls = _calls(entry.model or "", prompt, None, asked, "asked_key", texts)
+    calls = _calls(entry, entry.model or "", prompt, None, asked, "asked_key", texts)
     asked_for = asked.select("sampling", request_key="asked_key", kind=pl.lit("revise")).unique("request_key")
     outcomes = desk.ask(asked["asked_key"], calls, progress).join(asked_for, on="request_key", how="left")
     outcomes = as_drafts(outcomes, {"revise": f"{prompt.system}\n{prompt.user}"})
@@ -268,7 +280,13 @@ def _settle(asked: pl.DataFrame, outcomes: pl.DataFrame, key: str, purpose: str)
 
 
 def _calls(
-    model: str, prompt: _prompts.Prompt, sampling: str | None, asked: pl.DataFrame, key: str, texts: Texts
+    entry: Generate,
+    model: str,
+    prompt: _prompts.Prompt,
+    sampling: str | None,
+    asked: pl.DataFrame,
+    key: str,
+    texts: Texts,
 ) -> Callable[[pl.Series], AsyncIterator[Call]]:
     """Make the requests of these rows (columns text, and quotes where the prompt has them) batch by batch."""
 
@@ -279,7 +297,7 @@ def _calls(
             for seed, row in zip(seeds, batch.iter_rows(named=True), strict=True):
                 fields = {"text": seed, "draft": row["text"], "quotes": _quoted(row.get("quotes"))}
                 asked_of = json.loads(sampling or row["sampling"])
-                yield Call(row[key], model, prompt.messages(**fields), asked_of, row["request_key"])
+                yield Call(row[key], model, prompt.messages(entry.system, **fields), asked_of, row["request_key"])
 
     return calls
 

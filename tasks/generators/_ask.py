@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -105,7 +105,23 @@ def place_of(settings: Generate) -> Place:
     if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
         raise RecipeError(f"generate.{settings.name}.base_url: {base_url!r} is no URL; give http(s)://HOST/v1")
     key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else ""
-    return Place(base_url, key or "unused", settings.api_key_env)
+    return Place(base_url, key or "unused", settings.api_key_env, settings.headers)
+
+
+def judge_of(settings: Generate, asking: Desk) -> Desk:
+    """Return the desk that the judge sits at: the generator's, unless the entry names another endpoint for it.
+
+    The generator's headers are not sent to another endpoint. Raises RecipeError for a base_url that is no http(s) URL.
+    """
+    if settings.grade.base_url is None and settings.grade.api_key_env is None:
+        return asking
+    is_own = settings.grade.base_url is None
+    changes = {
+        "base_url": settings.grade.base_url or settings.base_url,
+        "api_key_env": settings.grade.api_key_env or (settings.api_key_env if is_own else None),
+        "headers": settings.headers if is_own else {},
+    }
+    return replace(asking, place=place_of(settings.model_copy(update=changes)))
 
 
 def host(place: Place) -> str:

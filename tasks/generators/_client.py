@@ -62,6 +62,7 @@ async def ask_all(
         api_key=place.api_key,
         max_retries=0,
         timeout=policy.timeout_s,
+        default_headers=place.headers,
         http_client=openai.DefaultAsyncHttpxClient(
             follow_redirects=False, trust_env=False, verify=_certificates(), timeout=policy.timeout_s
         ),
@@ -205,7 +206,7 @@ class _Conversation:
         try:
             # The SDK's timeout starts again with every byte; this one bounds the whole answer.
             async with asyncio.timeout(self._policy.timeout_s):
-                response = await create(model=call.model, messages=call.messages, **call.sampling)
+                response = await create(model=call.model, messages=call.messages, extra_body=call.sampling)
         except openai.APIStatusError as error:
             return self._judge_status(call, error)
         except (TimeoutError, openai.APITimeoutError):

@@ -58,9 +58,14 @@ class Prompt:
         """Count the words of the template itself."""
         return int(count_words(pl.Series([self.system, self.user])).sum())
 
-    def messages(self, **texts: str) -> list[dict[str, str]]:
-        """Fill in the named texts, as they are: a brace in one of them is no field."""
+    def messages(self, system: str = "message", **texts: str) -> list[dict[str, str]]:
+        """Fill in the named texts, as they are: a brace in one of them is no field.
+
+        system: "merged" for models whose template has no system message.
+        """
         user = _FIELD.sub(lambda field: texts.get(field.group(1), field.group()), self.user)
+        if system == "merged":
+            return [{"role": "user", "content": f"{self.system}\n\n{user}"}]
         return [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
 
 

@@ -81,6 +81,7 @@ class Place:
     base_url: str
     api_key: str
     api_key_env: str | None
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)

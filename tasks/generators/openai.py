@@ -127,7 +127,7 @@ def messages(settings: Generate, plan: pl.DataFrame, texts: Texts) -> list[list[
     """Return the messages of each row of a plan, as they are sent, in plan order; all seed texts are held at once."""
     prompts = _prompts.chosen(settings.kinds)
     found = iter(shown(plan, texts))
-    return [prompts[kind].messages(**{_field(prompts[kind]): next(found)}) for kind in plan["kind"]]
+    return [prompts[kind].messages(settings.system, **{_field(prompts[kind]): next(found)}) for kind in plan["kind"]]
 
 
 def shown(rows: pl.DataFrame, texts: Texts) -> list[str]:
@@ -177,11 +177,13 @@ def request_key(
     purpose: str = "generate",
     turn: int = 0,
     schema: str | None = None,
+    system: str = "message",
 ) -> str:
     """Return the sha256 of everything that shapes an answer.
 
     inputs: content hashes of the texts that fill the prompt (a doc_id is one); purpose: what the answer is for;
-    turn: its round; schema: a JSON schema asked of the answer. The messages follow from prompt, inputs and RENDERING.
+    turn: its round; schema: a JSON schema asked of the answer; system: how the
+    system's text is sent. The messages follow from prompt, inputs and RENDERING.
     """
     return canonical_sha256(
         {
@@ -195,6 +197,7 @@ def request_key(
             "purpose": purpose,
             "turn": turn,
             "schema": schema,
+            **({} if system == "message" else {"system": system}),
         }
     )
 
@@ -256,9 +259,16 @@ def _request(
 ) -> tuple[str, str, str, str]:
     """Return request_key, prompt_id, prompt_hash and sampling of one plan row."""
     limit = token_limit(settings, words_expected)
-    asked = {"temperature": settings.sampling.temperature, "max_tokens": limit, "seed": seed}
-    sampling = canonical_json(asked)
-    return request_key(base_url, settings.model or "", prompt, sampling, inputs), prompt.id, prompt.hash, sampling
+    sampling = sampled(settings, settings.sampling.temperature, limit, seed)
+    key = request_key(base_url, settings.model or "", prompt, sampling, inputs, system=settings.system)
+    return key, prompt.id, prompt.hash, sampling
+
+
+def sampled(settings: Generate, temperature: float, limit: int, seed: int) -> str:
+    """Return the fields of a request beside model and messages, as canonical JSON: `extra` last, and none to `omit`."""
+    fields = {"temperature": temperature, "max_tokens": limit, "seed": seed}
+    kept = {name: value for name, value in fields.items() if name not in settings.sampling.omit}
+    return canonical_json(kept | settings.sampling.extra)
 
 
 def _field(prompt: Prompt) -> str:
@@ -272,7 +282,9 @@ def _check(settings: Generate, base_url: str, plan: pl.DataFrame) -> None:
         "kind", "seed_ids", "brief", "sampling", "request_key"
     ).iter_rows():
         inputs = seed_ids if brief is None else [hashlib.sha256(brief.encode()).hexdigest()[:32]]
-        expected = kind in prompts and request_key(base_url, settings.model or "", prompts[kind], sampling, inputs)
+        expected = kind in prompts and request_key(
+            base_url, settings.model or "", prompts[kind], sampling, inputs, system=settings.system
+        )
         if expected != key:
             raise RecipeError(f"generate.{settings.name}: the plan was made from other settings; plan again")
 
