@@ -29,6 +29,9 @@ _WRONG_SETTINGS = {401: "the key is refused", 403: "access is refused", 404: "th
 _DETAIL_CHARACTERS = 300
 # An answer that cannot be read was paid for: it is asked for once more, and no oftener.
 _READINGS = 2
+_TIMEOUT = "timeout"
+# What a server did not answer twice may still be in its queue.
+_TIMEOUTS = 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class _Conversation:
         self._place = place
         self._keep = keep
         self._policy = policy
-        self._slots = Slots(concurrency)
+        self._slots = Slots(concurrency, max(4, concurrency // 4))
         self._health = Health(policy.faults_in_a_row)
         # Requests begun and not ended, asleep between attempts or not; bounds memory when most of them sleep.
         self._begun = asyncio.Semaphore(4 * concurrency)
@@ -116,7 +119,7 @@ class _Conversation:
     async def _ask(self, call: Call, era: int) -> None:
         """Send one call until it ends; the first attempt comes with its slot."""
         begun = time.monotonic()
-        unreadable = 0
+        unreadable = late = 0
         for attempt in range(1, self._policy.attempts + 1):
             if attempt > 1:
                 era = await self._slots.take()
@@ -130,11 +133,12 @@ class _Conversation:
                 break
             if reply.body is None or not unreadable:  # the second time it is the request's fault
                 self._health.faulted()
-            if reply.reason == "http_429":
+            if reply.reason in ("http_429", _TIMEOUT):  # a server that queues what it is sent needs fewer at once
                 self._slots.shrink(era)
+            late += reply.reason == _TIMEOUT
             unreadable += reply.body is not None
             failed = _failed(call, reply, attempt, round(time.monotonic() - begun, 3))
-            if attempt == self._policy.attempts or unreadable == _READINGS:
+            if attempt == self._policy.attempts or unreadable == _READINGS or late == _TIMEOUTS:
                 self._give_up(reply, failed)
                 break
             if reply.body is not None:  # it was paid for, whatever comes
@@ -148,7 +152,8 @@ class _Conversation:
             self._refuse(outcome)
             return
         self._was_read = True
-        self._slots.grow()
+        # With its waits between attempts an answer only looks slow.
+        self._slots.grow(outcome.seconds)
         self._keep_refused()
         self._keep_unread()
         self._keep(outcome)
@@ -210,7 +215,8 @@ class _Conversation:
         except openai.APIStatusError as error:
             return self._judge_status(call, error)
         except (TimeoutError, openai.APITimeoutError):
-            return Fault("timeout", f"no answer within {self._policy.timeout_s} s")
+            told = f"no answer within timeout_s {self._policy.timeout_s:g}, {self._slots.limit} requests at once"
+            return Fault(_TIMEOUT, f"{told}; a slow server needs a lower concurrency or a longer timeout_s")
         except openai.APIConnectionError as error:
             return Fault("connection", hide(str(error.__cause__ or error))[:_DETAIL_CHARACTERS])
         return _outcome(call.request_key, hide_in_body(response.content.decode("utf-8", "replace")))

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import math
 import random
 import time
 from collections import deque
@@ -10,6 +11,9 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from cuvee.schemas.base import Frozen
+
+# Lengths of answers differ by less than this; waiting in a queue soon makes more of a difference.
+SLOWER = 3.0
 
 
 class Policy(Frozen):
@@ -28,12 +32,16 @@ class Slots:
 
     From `most` down to an eighth of it: endpoints that answer 429 at random, whatever the load, would otherwise end
     at one request at a time, and every hanging one would stop the run for its whole timeout.
+
+    begin: places at first, by default all; until the first reduction each answer adds one, as long as answers take no
+    more than SLOWER times the quickest: those of a server that queues its requests take longer the more there are.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, begin: int | None = None) -> None:
         self._most = most
         self._least = max(1.0, most / 8)
-        self._limit = float(most)
+        self._limit = float(most if begin is None else min(begin, most))
+        self._quickest = math.inf
         self._busy = 0
         self._answers = 0
         self._era = 0
@@ -58,15 +66,18 @@ class Slots:
         self._busy -= 1
         self._wake()
 
-    def grow(self) -> None:
-        """Count an answer."""
+    def grow(self, seconds: float = 0.0) -> None:
+        """Count an answer that took so many seconds."""
+        self._quickest = min(self._quickest, seconds)
+        if seconds > SLOWER * self._quickest:
+            return
         self._answers += 1
-        if self._answers % 25 == 0 and self._limit < self._most:
+        if (self._era == 0 or self._answers % 25 == 0) and self._limit < self._most:
             self._limit = min(float(self._most), self._limit + 1)
             self._wake()
 
     def shrink(self, era: int) -> None:
-        """Count a 429. Requests sent before the last reduction do not reduce again: one burst is one signal."""
+        """Count a 429 or a time-out. Requests sent before the last reduction do not reduce again: a burst is one."""
         if era == self._era:
             self._era += 1
             self._limit = max(self._least, self._limit * 0.75)
