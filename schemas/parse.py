@@ -24,6 +24,11 @@ _EXPECTED["tuple_type"] = "a list belongs here"
 # 435 bytes of aliases stand for 10^9 values; a recipe that lists 10,000 files has 10,000.
 _MOST_VALUES, _MOST_DEPTH = 100_000, 50
 
+# More than 64 bits; of the other bases Python reads millions of digits, and writes none of them.
+_ENDLESS = re.compile("[-+]?(?:[0-9][0-9_]{20,}|0[xob][0-9a-fA-F_]{65,})")
+_INDEX = re.compile("[0-9]{1,9}")
+# A key that somebody wrote where the name of its variable belongs has other signs, or is long and in small letters.
+_NAME = re.compile("(?=[^a-z]*$|.{1,19}$)[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-|\})")
 
 
@@ -76,7 +81,8 @@ def _load(text: str, name: str) -> Any:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"{name}:{where}: not YAML: {(error.problem or str(error)).strip()}") from None
-    except (YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
+    # ValueError: a date such as 2020-13-01; LookupError: `!!bool maybe`.
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RecipeError(f"{name}: not YAML: {error}") from None
 
 
@@ -100,6 +106,8 @@ def _check_size(text: str, name: str) -> None:
             anchor, size = open_.pop()
         elif not isinstance(event, ScalarEvent):
             continue
+        elif event.style is None and _ENDLESS.fullmatch(event.value):
+            raise RecipeError(f"{where}: a number of {len(event.value):,} digits is more than anything here can be")
         if anchor is not None and not isinstance(event, AliasEvent):
             sizes[anchor] = size
         outer, below = open_[-1]
@@ -110,31 +118,33 @@ def _check_size(text: str, name: str) -> None:
 
 def _override(tree: dict[str, Any], override: str, name: str) -> None:
     path, equals, value = override.partition("=")
+    # Messages name the path alone: the value may be a secret.
+    given = f"--set {path}"
     if not equals or not path:
-        raise RecipeError(f"--set {override}: write it as key.path=value, for example mixture.human.min=0.7")
+        raise RecipeError(f"{given}: write it as key.path=value, for example mixture.human.min=0.7")
     *parents, last = path.split(".")
     node: Any = tree
     for key in parents:
-        node = _descend(node, key, override, name)
+        node = _descend(node, key, given, name)
     if isinstance(node, list):
-        _descend(node, last, override, name)
-        node[int(last)] = _load(value, f"--set {override}")
+        _descend(node, last, given, name)
+        node[int(last)] = _load(value, given)
     elif isinstance(node, dict):
-        node[last] = _load(value, f"--set {override}")
+        node[last] = _load(value, given)
     else:
-        raise RecipeError(f"--set {override}: {'.'.join(parents)} is {_kind(node)} in {name}; it has no keys")
+        raise RecipeError(f"{given}: {'.'.join(parents)} is {_kind(node)} in {name}; it has no keys")
 
 
-def _descend(node: Any, key: str, override: str, name: str) -> Any:
+def _descend(node: Any, key: str, given: str, name: str) -> Any:
     if isinstance(node, list):
-        if key.isdecimal() and int(key) < len(node):
+        if _INDEX.fullmatch(key) and int(key) < len(node):
             return node[int(key)]
-        raise RecipeError(f"--set {override}: {name} has {len(node)} entries there; use an index from 0")
+        raise RecipeError(f"{given}: {name} has {len(node)} entries there; use an index from 0")
     if isinstance(node, dict):
         if node.get(key) is None:
             node[key] = {}
         return node[key]
-    raise RecipeError(f"--set {override}: {key!r} is below {_kind(node)} in {name}")
+    raise RecipeError(f"{given}: {key!r} is below {_kind(node)} in {name}")
 
 
 def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tuple[str, ...]) -> Any:
@@ -279,6 +289,16 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
             reason = address.fault(uri)
             if reason:
                 raise RecipeError(f"{name}: sources.{position}.uri: {address.shown(uri)!r}: {reason}")
+    places = {
+        "decontaminate.benchmarks": recipe.decontaminate.benchmarks,
+        "provenance.model": (recipe.provenance.model,),
+        "guard.compare_with": (recipe.guard.compare_with or "",),
+    }
+    places |= {f"sources.{position}.robots": source.robots for position, source in enumerate(recipe.sources)}
+    for where, addresses in places.items():
+        secret = next(filter(None, map(address.secret_in, addresses)), None)
+        if secret:
+            raise RecipeError(f"{name}: {where}: {secret} would be stored with every version; leave it out")
     for position, entry in enumerate(recipe.generate):
         where = f"{name}: generate.{position}"
         secret = address.secret_in(entry.base_url or "")
@@ -286,6 +306,11 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
             raise RecipeError(
                 f"{where}.base_url: {secret} would be stored with every version; "
                 "put the key into the environment variable that api_key_env names"
+            )
+        if entry.api_key_env and not _NAME.fullmatch(entry.api_key_env):
+            raise RecipeError(
+                f"{where}.api_key_env: give the name of the environment variable that holds the key, as in "
+                "OPENAI_API_KEY; a key itself would be stored with every version"
             )
         human, budget = recipe.mixture.human, entry.budget
         if budget.amount == "auto" and human.min == 0 and recipe.mixture.total is None:

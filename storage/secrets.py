@@ -5,9 +5,12 @@ SHORTEST characters or more; the variable's name takes the place of its value. R
 """
 
 import base64
+import functools
+import html
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +24,8 @@ SHORTEST = 12
 # Names that recipes use, joined by commas: in the environment, so that the processes of a run know them too.
 NAMED = "CUVEE_SECRET_NAMES"
 
+_PERCENT = re.compile("%[0-9A-F]{2}")
+
 
 def remember(names: Iterable[str]) -> None:
     """Count variables that a recipe names among the secret ones, in this process and those that it starts."""
@@ -28,7 +33,7 @@ def remember(names: Iterable[str]) -> None:
 
 
 def hide(text: str) -> str:
-    """Put names in the place of secret values, as they are or escaped for JSON or addresses."""
+    """Put names in the place of secret values, as they are or escaped for JSON, addresses, HTML or in base64."""
     for value, name in _values():
         for form in _forms(value):
             if form in text:
@@ -62,9 +67,14 @@ def kept() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        for cause in _chain(error):
-            cause.args = tuple(hide(part) if isinstance(part, str) else part for part in cause.args)
-        if hide(str(error)) != str(error):  # it does not tell its arguments
+        chain = list(_chain(error))
+        for cause in chain:
+            cause.args = tuple(_hidden(part) for part in cause.args)
+            if notes := getattr(cause, "__notes__", None):
+                notes[:] = [hide(str(note)) for note in notes]
+        for cause in chain:
+            _cut(cause)
+        if _tells(error):  # something else than its arguments
             raise CuveeError(hide(f"{type(error).__name__}: {error}")) from None
         raise
 
@@ -98,6 +108,24 @@ class _Hiding:
         return record
 
 
+def _hidden(part: Any) -> Any:
+    """Hide secret values in an argument of an error; one of another type that tells some becomes a text."""
+    clean = hide(str(part))
+    return part if clean == str(part) else clean
+
+
+def _tells(error: BaseException | None) -> bool:
+    return error is not None and hide(str(error)) != str(error)
+
+
+def _cut(error: BaseException) -> None:
+    """Part an error from causes that tell secret values still."""
+    if _tells(error.__cause__):
+        error.__cause__ = None
+    if _tells(error.__context__):
+        error.__context__ = None
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     waiting = [error]
@@ -124,7 +152,21 @@ def _values() -> list[tuple[str, str]]:
     return sorted(found, key=lambda entry: (-len(entry[0]), entry[1]))
 
 
-def _forms(value: str) -> list[str]:
-    encoded = base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()
+@functools.lru_cache
+def _forms(value: str) -> tuple[str, ...]:
+    """List how a value may be written, the longest forms first, as one may stand within another."""
     escaped = [json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]]
-    return list(dict.fromkeys([value, *escaped, quote(value, safe=""), quote_plus(value), encoded]))
+    escaped += [form.replace("/", "\\/") for form in (value, *escaped)]
+    in_html = [html.escape(value), html.escape(value, quote=False), html.escape(value).replace("&#x27;", "&#39;")]
+    quoted = [quote(value, safe=""), quote(value), quote_plus(value)]
+    quoted += [_PERCENT.sub(lambda found: found.group().lower(), form) for form in quoted]
+    forms = {value, *escaped, *in_html, *quoted, *_in_base64(value.encode("utf-8", "surrogateescape"))}
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+
+def _in_base64(value: bytes) -> Iterator[str]:
+    """Yield what base64 makes of a value, also behind other bytes, as in `user:password` of an HTTP header."""
+    for before, of_others in enumerate((0, 2, 3)):
+        whole = (before + len(value)) * 8 // 6  # characters that no byte behind the value changes
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(before) + value)[of_others:whole].decode()

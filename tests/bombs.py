@@ -9,6 +9,7 @@ import io
 import json
 import os
 import resource
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -72,6 +73,16 @@ def capture(body: bytes, encoding: str) -> bytes:
     return f"{head}Content-Length: {len(http)}\r\n\r\n".encode() + http + b"\r\n\r\n"
 
 
+def chunked(count: int) -> bytes:
+    """Store a response whose body comes in chunks of a byte."""
+    return capture(b"1\r\na\r\n" * count, "identity\r\nTransfer-Encoding: chunked")
+
+
+def no_dictionary() -> bytes:
+    """Begin a WARC file with a dictionary frame that holds no dictionary."""
+    return struct.pack("<II", 0x184D2A5D, 20) + bytes(20) + zstandard.compress(capture(b"a", "identity"))
+
+
 def parquet(text: pa.Array, **options: object) -> bytes:
     """Write a column of texts as one row group."""
     sink = io.BytesIO()
@@ -103,6 +114,8 @@ BOMBS = [
     Bomb("frames.warc.zst", lambda: frames(4 << 30, b"\0"), OVER),
     Bomb("body.warc", lambda: capture(gzipped(4 << 30, b"a"), "gzip"), LENGTH),
     Bomb("bodies.warc.zst", lambda: zstandard.compress(capture(frames(16 << 20, b"a"), "zstd") * 900), OVER),
+    Bomb("chunks.warc", lambda: chunked(2 * MB), "1,000,000 chunks"),
+    Bomb("no_dictionary.warc.zst", no_dictionary, "dictionary of the file cannot be read"),
     Bomb("dictionary.parquet", lambda: parquet(repeated(LONG[: 20 * MB], 1200), **WHOLE), OVER),
     Bomb("long_dictionary.parquet", lambda: parquet(repeated(LONG, 400), **WHOLE), OVER, large=True),
     Bomb("run_length.parquet", lambda: parquet(repeated("x", 100 * MB)), OVER, large=True),

@@ -65,9 +65,11 @@ MERGED = "".join(f"m{n + 1}: &m{n + 1} {{<<: [*m{n}, *m{n}]}}\n" for n in range(
         ("a: &a [x, *a]\n", "line 1: the alias \\*a stands inside its own anchor"),
         ("a: " + "[" * 50_000, "line 1: lists and mappings nest over 50 deep"),
         ("".join(" " * n + "a:\n" for n in range(1000)), "nest over 50 deep"),
-        ("a: " + "9" * 10**6, "not YAML: Exceeds the limit"),
+        ("a: " + "9" * 10**6, "line 1: a number of 1,000,000 digits"),
+        ("a: 0x" + "f" * 10**5, "line 1: a number of 100,002 digits"),
+        ("a: !!bool maybe", "not YAML"),
     ],
-    ids=["aliases", "merges", "own anchor", "deep", "indented", "digits"],
+    ids=["aliases", "merges", "own anchor", "deep", "indented", "digits", "hexadecimal", "no boolean"],
 )
 def test_a_recipe_that_grows_or_nests_without_end_is_refused(text, told):
     with pytest.raises(RecipeError, match=told):

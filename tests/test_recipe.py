@@ -293,7 +293,7 @@ def test_set_reaches_any_value_and_reads_it_as_yaml(override: str, path: str, va
         ("corpus.name=x", "corpus is a text in library.yaml; it has no keys"),
         ("corpus.name.more=x", "'name' is below a text in library.yaml"),
         ("mixture.human.mni=0.7", "mixture.human.mni: unknown key; did you mean 'min'?"),
-        ("filters=[", "--set filters=[: line 1, column 2: not YAML"),
+        ("filters=[", "--set filters: line 1, column 2: not YAML"),
     ],
 )
 def test_set_says_what_is_wrong_with_it(override: str, told: str) -> None:

@@ -1,10 +1,15 @@
 """Secrets of the environment and of addresses: in no store, no database, no log and no message."""
 
+import base64
+import html
 import json
 import logging
-from collections.abc import Iterator
+import re
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -61,6 +66,49 @@ def test_values_give_way_to_names_however_they_are_escaped(canaries: dict[str, s
     monkeypatch.setenv("LONGER_TOKEN", key + "-and-more")
     monkeypatch.setenv("SHORT_TOKEN", "elevenchars")
     assert secrets.hide(f"{key}-and-more {key} elevenchars") == "LONGER_TOKEN HF_TOKEN elevenchars"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        quote,
+        lambda value: (
+            quote(value, safe="")
+            .replace("%2F", "%2f")
+            .replace("%2B", "%2b")
+            .replace("%3C", "%3c")
+            .replace("%3E", "%3e")
+        ),
+        html.escape,
+        lambda value: html.escape(value, quote=False),
+        lambda value: json.dumps(value).replace("/", "\\/"),
+        lambda value: base64.b64encode(f"me:{value}".encode()).decode(),
+        lambda value: base64.urlsafe_b64encode(f"you:{value} and more".encode()).decode(),
+    ],
+)
+def test_values_give_way_in_addresses_html_and_base64(written: Callable[[str], str], monkeypatch: pytest.MonkeyPatch):
+    value = 'canary/+<a>"0123456789'
+    monkeypatch.setenv("FOO_PASSWORD", value)
+    found = secrets.hide(f"it says {written(value)}!")
+    assert found.startswith("it says ")
+    assert "FOO_PASSWORD" in found
+    assert "0123" not in found + base64.urlsafe_b64decode(found[8:12] + "==").decode(errors="replace")
+
+
+class TellingError(Exception):
+    def __str__(self) -> str:
+        return f"it tells {CANARIES['DB_PASSWORD']}"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [TellingError(), ValueError({"key": CANARIES["DB_PASSWORD"]}), ValueError(CANARIES["DB_PASSWORD"].encode())],
+)
+def test_causes_and_notes_of_errors_lose_secrets_too(canaries: dict[str, str], cause: Exception):
+    cause.add_note(f"with {canaries['DB_PASSWORD']}")
+    with pytest.raises(RecipeError, match="clean") as found, secrets.kept():
+        raise RecipeError("clean") from cause
+    assert canaries["DB_PASSWORD"] not in "".join(traceback.format_exception(found.value))
 
 
 def test_variables_that_a_recipe_names_are_secret_but_for_texts(canaries: dict[str, str], monkeypatch):
@@ -126,12 +174,35 @@ def refused(uri: str) -> None:
         f"store: '{uri}'\nsources: [{{name: a, uri: a.jsonl}}]",
         f"sources: [{{name: a, uri: a.jsonl}}]\ngenerate: [{{name: g, generator: openai, base_url: '{uri}'}}]",
         f"sources: [{{name: a, uri: a.jsonl}}]\nguard: '{uri}'",
+        f"sources: [{{name: a, uri: a.jsonl}}]\nguard: {{compare_with: '{uri}'}}",
+        f"sources: [{{name: a, uri: a.jsonl}}]\ndecontaminate: {{benchmarks: [a.txt, '{uri}']}}",
+        f"sources: [{{name: a, uri: a.jsonl}}]\nprovenance: {{model: '{uri}'}}",
+        f"sources: [{{name: a, uri: a.jsonl, robots: '{uri}'}}]",
     ):
         with pytest.raises(RecipeError) as found:
             parse_recipe(f"corpus: c\n{text}")
         assert "canary" not in str(found.value)
     with pytest.raises(RecipeError) as found:
         open_store(uri)
+    assert "canary" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "sources.9.uri=https://a.example/?token=canary-0123456789",
+        "sources.٣.uri=canary-0123456789",
+        f"sources.{'9' * 5000}.uri=canary-0123456789",
+        "corpus.x=canary-0123456789",
+        "sources.0.uri=[https://canary-0123456789@a.example/x",
+        "generate.0.api_key_env=sk-canary-0123456789",
+        "generate.0.api_key_env=hf_canary0123456789abcdef",
+    ],
+)
+def test_overrides_that_are_refused_are_not_repeated(override: str):
+    text = "corpus: c\nsources: [{name: a, uri: a.jsonl}]\ngenerate: [{name: g, generator: openai}]"
+    with pytest.raises(RecipeError) as found:
+        parse_recipe(text, overrides=[override])
     assert "canary" not in str(found.value)
 
 

@@ -20,6 +20,7 @@ _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*:")
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _MOST_HEADER_BYTES = 256 << 10
 _PIECE_BYTES = 1 << 16
+_MOST_CHUNKS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -70,22 +71,25 @@ def content(response: Response, bounds: Bounds) -> bytes:
 
 def _joined(body: bytes) -> bytes:
     """Join chunks; a body that is none of chunks stays as it is."""
-    parts: list[bytes] = []
-    at = 0
+    joined = bytearray()
+    at = chunks = 0
     while at < len(body):
         end = body.find(b"\n", at, at + 4096)
         size = body[at:end].split(b";")[0].strip() if end >= 0 else b""
         if not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", size):
-            if parts:
+            if chunks:
                 break
             return body
         length = int(size, 16)
         if length == 0:
             break
-        parts.append(body[end + 1 : end + 1 + length])
+        chunks += 1
+        if chunks > _MOST_CHUNKS:
+            raise InvalidRowError(f"the body is in over {_MOST_CHUNKS:,} chunks")
+        joined += body[end + 1 : end + 1 + length]
         at = end + 1 + length
         at += 2 if body[at : at + 2] == b"\r\n" else 1 if body[at : at + 1] == b"\n" else 0
-    return b"".join(parts)
+    return bytes(joined)
 
 
 def _decoded(body: bytes, name: str, bounds: Bounds) -> bytes:

@@ -75,11 +75,11 @@ def _pieces(
         yield from _members(window, _GZIP, lambda: zlib.decompressobj(31), begins, bounds)
     else:
         try:
-            dictionary = _dictionary(window)
+            decompressor = zstandard.ZstdDecompressor(dict_data=_dictionary(window), max_window_size=MOST_WINDOW_BYTES)
+            decompressor.decompressobj()  # fails for a dictionary that is none
         except (InvalidRowError, zstandard.ZstdError) as error:
             yield Piece(b"", 0, fault=f"the dictionary of the file cannot be read: {error}")
             return
-        decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MOST_WINDOW_BYTES)
         yield from _members(window, _ZSTD, decompressor.decompressobj, begins, bounds)
 
 
