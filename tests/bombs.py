@@ -115,6 +115,7 @@ BOMBS = [
     Bomb("body.warc", lambda: capture(gzipped(4 << 30, b"a"), "gzip"), LENGTH),
     Bomb("bodies.warc.zst", lambda: zstandard.compress(capture(frames(16 << 20, b"a"), "zstd") * 900), OVER),
     Bomb("chunks.warc", lambda: chunked(2 * MB), "1,000,000 chunks"),
+    Bomb("members.warc", lambda: capture(gzip.compress(b"") * MB, "gzip"), "100,000 members"),
     Bomb("no_dictionary.warc.zst", no_dictionary, "dictionary of the file cannot be read"),
     Bomb("dictionary.parquet", lambda: parquet(repeated(LONG[: 20 * MB], 1200), **WHOLE), OVER),
     Bomb("long_dictionary.parquet", lambda: parquet(repeated(LONG, 400), **WHOLE), OVER, large=True),

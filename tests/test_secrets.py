@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import logging
-import re
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -20,7 +20,7 @@ _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*:")
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _MOST_HEADER_BYTES = 256 << 10
 _PIECE_BYTES = 1 << 16
-_MOST_CHUNKS = 1_000_000
+_MOST_CHUNKS, _MOST_MEMBERS = 1_000_000, 100_000
 
 
 @dataclass(frozen=True)
@@ -108,27 +108,34 @@ def _decoded(body: bytes, name: str, bounds: Bounds) -> bytes:
 
 
 def _inflated(body: bytes, bits: int, bounds: Bounds) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while body.startswith(b"\x1f\x8b") or not parts:
-        inflater = zlib.decompressobj(bits)
-        try:
-            while not inflater.eof and (body or inflater.unconsumed_tail):
-                piece = inflater.decompress(inflater.unconsumed_tail or body, _PIECE_BYTES)
-                body = b""
-                parts.append(piece)
-                size += len(piece)
-                bounds.spend(len(piece))
-                if size > bounds.row_bytes:
-                    raise InvalidRowError(bounds.too_long())
-                if not piece and not inflater.unconsumed_tail:
-                    break
-        except zlib.error as error:
-            raise InvalidRowError(f"the compressed body is broken: {error}") from error
-        body = inflater.unused_data
-        if bits != 31:
-            break
-    return b"".join(parts)
+    joined = bytearray()
+    inflater = zlib.decompressobj(bits)
+    at, members = 0, 1
+    while at < len(body):
+        # In pieces: what is left over is copied each time.
+        rest = body[at : at + _PIECE_BYTES]
+        at += len(rest)
+        while not inflater.eof:
+            try:
+                piece = inflater.decompress(rest, _PIECE_BYTES)
+            except zlib.error as error:
+                raise InvalidRowError(f"the compressed body is broken: {error}") from error
+            joined += piece
+            bounds.spend(len(piece))
+            if len(joined) > bounds.row_bytes:
+                raise InvalidRowError(bounds.too_long())
+            rest = inflater.unconsumed_tail
+            if not rest and len(piece) < _PIECE_BYTES:
+                break
+        if inflater.eof:
+            at -= len(inflater.unused_data)
+            if bits != 31 or not body.startswith(b"\x1f\x8b", at):
+                break
+            members += 1
+            if members > _MOST_MEMBERS:
+                raise InvalidRowError(f"the compressed body has over {_MOST_MEMBERS:,} members")
+            inflater = zlib.decompressobj(bits)
+    return bytes(joined)
 
 
 def _streamed(body: bytes, codec: str, bounds: Bounds) -> bytes:
