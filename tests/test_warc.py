@@ -240,8 +240,9 @@ def test_a_changed_byte_costs_the_record_that_holds_it_and_no_other(
     read = Read(b"".join(members), name)
     others = addresses(*(n for n in range(6) if n != broken))
     assert [url for url in read.urls if url != f"http://a.example/{broken}"] == others
-    # Some bytes of a gzip header mean nothing: then nothing is lost.
-    assert read.records == 6
+    # Some bytes of a gzip header mean nothing: then nothing is lost. Behind a record that is whole a false byte may be
+    # what is left of another, and is told as one.
+    assert read.records == 6 + (len(read.urls) == 6 and bool(read.bad))
 
 
 @pytest.mark.parametrize("name", list(COMPRESS))

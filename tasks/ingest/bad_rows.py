@@ -1,12 +1,47 @@
 """Bad rows: tell what could not be read, and stop before anything is published where it is too much."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import polars as pl
+import pyarrow as pa
 
 from cuvee.schemas.errors import InputError
 from cuvee.schemas.recipe import Source
 from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, SourceFile
+from cuvee.schemas.tables import UNREADABLE
+from cuvee.storage.tables import TableWriter
 
 MOST_FAULTS_TOLD = 5
+# 25 MB: a quote that is not closed may hide millions of rows.
+_ROWS_AT_A_TIME = 100_000
+
+
+class BadRows:
+    """The unreadable rows of some files, in a table that is begun with the first of them.
+
+    first: the first MOST_FAULTS_TOLD; writer: of the table, None where all could be read.
+    """
+
+    def __init__(self, begin: Callable[[pa.Schema], TableWriter]) -> None:
+        self._begin = begin
+        self._waiting: list[pl.DataFrame] = []
+        self.first = UNREADABLE.to_frame()
+        self.writer: TableWriter | None = None
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Note rows (columns of UNREADABLE)."""
+        self.first = pl.concat([self.first, rows]).head(MOST_FAULTS_TOLD)
+        self._waiting.append(rows)
+        if sum(part.height for part in self._waiting) >= _ROWS_AT_A_TIME:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            table = pl.concat(self._waiting).to_arrow()
+            self.writer = self.writer or self._begin(table.schema)
+            self.writer.write(table)
+            self._waiting = []
 
 
 def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[IngestRecord]) -> list[str]:

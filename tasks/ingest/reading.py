@@ -7,6 +7,7 @@ What the recipe declares of a source (origin, licence, domain, dates) is applied
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import polars as pl
@@ -18,10 +19,10 @@ from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, Sou
 from cuvee.schemas.tables import UNREADABLE
 from cuvee.storage.corpus import corpus_folder, pool_folder, read_records
 from cuvee.storage.store import Store
-from cuvee.storage.tables import write_table
+from cuvee.storage.tables import table_file
 from cuvee.tasks import readers
 from cuvee.tasks.ingest import fetch
-from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD
+from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD, BadRows
 from cuvee.tasks.ingest.dates import days
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.shards import MB, shape, write_shards
@@ -97,13 +98,15 @@ def run(run: Run, store: Store, batch: Batch) -> IngestRecord:
 
 def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
     source, options = run.source(batch.source), run.recipe.ingest
-    reading = _Reading(run, store, source)
     masked: dict[str, int] = dict.fromkeys(options.mask, 0)
-    pieces = (shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
     folder = pool_folder(run.corpus, STEP)
-    shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
-    bad = pl.concat([UNREADABLE.to_frame(), *reading.bad])
-    unreadable = [write_table(store, folder, bad.to_arrow())] if bad.height else []
+    with ExitStack() as files:
+        bad = BadRows(lambda schema: files.enter_context(table_file(store, folder, schema)))
+        reading = _Reading(run, store, source, bad)
+        pieces = (shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
+        shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
+        bad.flush()
+    unreadable = [bad.writer.ref] if bad.writer else []
     names = {file.sha256: file.id for file in batch.files}
     undated, _ = mask(pl.Series(reading.undated[:MOST_FAULTS_TOLD], dtype=pl.String), options.mask)
     report = IngestReport(
@@ -112,7 +115,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         shards=len(shards),
         files=tuple(reading.files),
         masked=masked,
-        faults=tuple(_fault(names[row["file"]], row) for row in bad.head(MOST_FAULTS_TOLD).to_dicts()),
+        faults=tuple(_fault(names[row["file"]], row) for row in bad.first.to_dicts()),
         undated=tuple(undated),
         filled=tuple(sorted(reading.filled)),
     )
@@ -122,10 +125,9 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
 class _Reading:
     """The rows of some files, and on the side what became of each file."""
 
-    def __init__(self, run: Run, store: Store, source: Source) -> None:
-        self.run, self.store, self.source = run, store, source
+    def __init__(self, run: Run, store: Store, source: Source, bad: BadRows) -> None:
+        self.run, self.store, self.source, self.bad = run, store, source, bad
         self.files: list[ReadFile] = []
-        self.bad: list[pl.DataFrame] = []
         self.undated: list[str] = []
         self.filled: set[str] = set()
 
@@ -174,8 +176,8 @@ class _Reading:
     def _fail(self, file: SourceFile, faults: Sequence[tuple[int, int | None, str]]) -> int:
         """Note unreadable rows; returns how many."""
         if faults:
-            named = [(file.sha256, *fault) for fault in faults]
-            self.bad.append(pl.DataFrame(named, UNREADABLE, orient="row"))
+            columns = dict(zip(("row", "line", "reason"), zip(*faults, strict=True), strict=True))
+            self.bad.add(pl.DataFrame({"file": [file.sha256] * len(faults), **columns}, UNREADABLE))
         return len(faults)
 
     def _format(self, file: SourceFile) -> tuple[str, str | None]:
