@@ -8,7 +8,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from servers import s3_server
+
+# What a test says must hold on a slow machine too.
+settings.register_profile("cuvee", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cuvee")
 
 # Before any test module imports Prefect, which reads its settings once: a user's server or history is not for tests.
 for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
