@@ -112,6 +112,7 @@ LOOKALIKES = [
     "HMAC-RIPEMD160 7.5.1.2 HMAC", "Whip post 1.5.3.4 maintenance", "dpkg (1.4.1.2) stable", "tests: 571 612 1056",
     "\\o{17777777777}", "1:10~+20191229111838+699", "ORCID 0000-0002-1825-0097", "telldir 3 2023-02-05", "041 117 132",
     "0041 0042 0043", "<final> 0639 0645 0649", "Section 22.1.4.1",
+    "See Section\\ \\&24.2.2.3", "(see section\n25.1.5.1)", "Abschnitt 25.1.5.1", "Figure: 55.2.2.1",
     "https://user:pw@host.example.org:8080/", "5281 5282 5283 5284", "at12 the quick brown fox jumps over",
 ]  # fmt: skip
 

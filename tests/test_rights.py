@@ -348,7 +348,9 @@ def test_a_rule_that_comes_later_holds_for_text_that_was_read_before(tmp_path: P
     assert publish_plainly(recipe, store).documents == 2
 
 
-def test_the_latest_capture_not_later_than_the_page_counts_else_the_next_and_the_row_tells(tmp_path: Path) -> None:
+def test_the_latest_capture_not_later_than_the_page_counts_else_the_next_and_the_row_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     forbids, allows = ("User-agent: *\nContent-Usage: train-ai=" + answer for answer in "ny")
     crawl(tmp_path, *((f"https://a.example/{day}", day) for day in ("2026-08-01", "2026-08-10", "2026-08-20")))
     captures = [
@@ -366,6 +368,7 @@ def test_the_latest_capture_not_later_than_the_page_counts_else_the_next_and_the
         "https://a.example/2026-08-10": ("opt_out.ai_train", "robots.txt (a.example) of 2026-08-05"),
         "https://a.example/2026-08-20": (None, None),
     }
+    assert "sources.0.robots (web): 1 captures of robots.txt or tdmrep.json tell nothing" in caplog.text
     captures.append(warc("https://a.example/robots.txt", "gone", "2026-08-06", status="404 Not Found"))
     (tmp_path / "robots" / "a.warc").write_bytes(b"".join(captures))
     assert [reason for reason, _ in verdicts(tmp_path).values()] == ["opt_out.ai_train", None, None]

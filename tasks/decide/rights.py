@@ -5,6 +5,7 @@ Joined anew in every run, from the pages' addresses and days and from the captur
 where there is none the next one does, and for a page without a day the last one, and the row's detail says so.
 """
 
+import logging
 from collections.abc import Sequence
 
 import polars as pl
@@ -12,6 +13,8 @@ import polars as pl
 from cuvee.schemas.records import Run
 from cuvee.tasks.filters import opt_out
 from cuvee.tasks.ingest import captures, robots
+
+_logger = logging.getLogger(__name__)
 
 # How a capture was chosen, from the surest to the least sure.
 _AT_THE_TIME, _LATER, _LAST = 0, 1, 2
@@ -55,6 +58,12 @@ def _of_source(run: Run, position: int, pages: pl.DataFrame, agents: Sequence[st
     rooted = pl.when(path.str.starts_with("/")).then(path).otherwise(pl.concat_str(pl.lit("/"), path))
     pages = pages.join(spelt, on="authority", maintain_order="left").with_columns(path=rooted)
     known = captures.read(run, position, set(spelt["host"]))
+    if known.unread:
+        _logger.warning(
+            "sources.%d.robots (%s): %d captures of robots.txt or tdmrep.json tell nothing: their answers are neither"
+            " 200 to 299 nor 400 to 499, or cannot be read; another capture of the host counts, where there is one",
+            position, run.recipe.sources[position].name, known.unread,
+        )  # fmt: skip
     parts = []
     for kind, file in _FILES.items():
         chosen = _choose(pages, known.captures.filter(kind=kind))

@@ -29,7 +29,7 @@ from cuvee.tasks.ingest.shards import MB, shape, write_shards
 from cuvee.tasks.steps import once
 
 # Rises when the same bytes would give other rows, or the same answer of a generator another text.
-READING_VERSION = 5
+READING_VERSION = 6
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
 

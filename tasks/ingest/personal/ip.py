@@ -45,7 +45,10 @@ _ADDRESS_BEFORE = re.compile(
 # Resolvers that everybody asks; what is masked of them tells nothing, and a text without signs may name them.
 _RESOLVERS = frozenset(("8.8.8.8", "8.8.4.4", "9.9.9.9"))
 _VERSION_BEFORE = re.compile(
-    r"\b(?:versions?|v8|npm|sections?|chapters?|§|rfc ?[0-9]+|oids?|objectidentifier) ?\Z", re.IGNORECASE
+    r"\b(?:versions?|v8|npm|rfc ?[0-9]+|oids?|objectidentifier"
+    r"|§|(?:sub)?sections?|chapters?|clauses?|figures?|annex|appendix|abschnitt|kapitel|chapitre|secci[oó]n|se[cç][aã]o"
+    r"|sezione|раздел[а-я]*)[^\w\n]{0,4}\n?\Z",
+    re.IGNORECASE,
 )
 
 
