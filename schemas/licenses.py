@@ -357,22 +357,3 @@ def _is_open(name: str) -> bool:
 def allows_derivatives(expression: str) -> bool:
     """Tell whether text may be rewritten: one choice at least holds only licences known to allow derivatives."""
     return any(all(_is_open(name) for name in choice) for choice in alternatives(expression))
-
-
-_SHARE_ALIKE = ("GPL-", "LGPL-", "AGPL-", "GFDL-", "ODbL-", "MPL-", "EPL-", "EUPL-", "OSL-", "CDLA-Sharing", "SSPL-",
-                "CECILL-2", "OFL-", "MS-RL", "QPL-", "CDDL-", "CPL-")  # fmt: skip
-
-
-def _terms(name: str) -> frozenset[str]:
-    noncommercial = (name.startswith("CC-") and "-NC" in name) or "Noncommercial" in name
-    share_alike = (name.startswith("CC-") and "-SA" in name) or name.startswith(_SHARE_ALIKE)
-    return frozenset(["NC"] * noncommercial + ["SA"] * share_alike)
-
-
-def obligations(expression: str) -> frozenset[str]:
-    """Give the terms that no choice avoids: NC (no commercial use), SA (derivatives under the same licence; copyleft).
-
-    `unknown` has none here: it is not a promise, see `allows_derivatives`.
-    """
-    terms = [frozenset().union(*map(_terms, choice)) for choice in alternatives(expression)]
-    return frozenset.intersection(*terms)

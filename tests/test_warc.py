@@ -29,7 +29,7 @@ from warcio.warcwriter import WARCWriter
 from cuvee.tasks import filters, readers
 from cuvee.tasks.filters.opt_out import reservations
 from cuvee.tasks.readers import _members
-from cuvee.tasks.readers._bounds import Bounds
+from cuvee.tasks.readers._bytes import Bounds
 
 TEXTS = documents(12)
 DAY = "2021-05-06T07:08:09Z"

@@ -21,8 +21,7 @@ from cuvee.tasks.ingest import robots
 from cuvee.tasks.ingest.sources import expand
 from cuvee.tasks.readers import _http, _records, compression_of
 from cuvee.tasks.readers._batch import InvalidRowError
-from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError, size_of
-from cuvee.tasks.readers._bytes import whole
+from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, size_of, whole
 from cuvee.tasks.readers._dates import iso_day
 
 # Columns: host, with its port where it is not the scheme's, or ANY_HOST; kind: robots | tdmrep; day, date.min where a

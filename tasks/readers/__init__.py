@@ -17,8 +17,7 @@ from cuvee.schemas.address import shown
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.tasks import shelf
 from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch, complete_fields
-from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError, size_of
-from cuvee.tasks.readers._bytes import COMPRESSIONS, pieces
+from cuvee.tasks.readers._bytes import COMPRESSIONS, Bounds, EndsEarlyError, pieces, size_of
 from cuvee.tasks.readers._columns import Columns, Records, conform, frame
 from cuvee.tasks.readers._dates import ISO_DATE
 from cuvee.tasks.readers._paths import expand as expand_paths

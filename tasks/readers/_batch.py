@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import polars as pl
 
@@ -28,6 +29,14 @@ class BadRow:
     row: int
     line: int | None
     reason: str
+
+
+class Found(NamedTuple):
+    """A record that can be read. row: 0-based in the file; values: one for each name; size_bytes: of the record."""
+
+    row: int
+    values: Iterable[object]
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -85,45 +94,31 @@ def as_text(value: object) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-class Collector:
-    """Collects records until they make a batch of about `batch_bytes`."""
-
-    def __init__(self, names: Iterable[str], batch_bytes: int):
-        self._columns: dict[str, list[object]] = {"row": [], **{name: [] for name in names}}
-        self._bad: list[BadRow] = []
-        self._skipped: dict[str, int] = {}
-        self._bytes = 0
-        self._batch_bytes = batch_bytes
-
-    @property
-    def full(self) -> bool:
-        """Whether the batch has reached its size."""
-        return self._bytes >= self._batch_bytes
-
-    def add(self, row: int, values: Iterable[object], size_bytes: int) -> None:
-        """Add a readable record; values: one for each name, in the order given at the start."""
-        for column, value in zip(self._columns.values(), (row, *values), strict=True):
-            column.append(value)
-        self._bytes += size_bytes + ROW_OVERHEAD_BYTES
-
-    def fail(self, row: int, line: int | None, reason: str) -> None:
-        """Add a bad row."""
-        self._bad.append(BadRow(row, line, reason))
-        self._bytes += ROW_OVERHEAD_BYTES
-
-    def skip(self, kind: str) -> None:
-        """Count a record that holds no document."""
-        self._skipped[kind] = self._skipped.get(kind, 0) + 1
-        self._bytes += 1
-
-    def take(self) -> Batch | None:
-        """Give what was collected and start anew; None when there is nothing."""
-        if not self._bytes:
-            return None
-        schema = {name: SCHEMA[name] for name in self._columns}
-        batch = Batch(clean(pl.DataFrame(self._columns, schema=schema)), self._bad, self._skipped)
-        self._columns, self._bad, self._skipped, self._bytes = {name: [] for name in self._columns}, [], {}, 0
-        return batch
+def collect(names: Iterable[str], found: Iterable[Found | BadRow | str], batch_bytes: int) -> Iterator[Batch]:
+    """Make batches of about `batch_bytes`; names: of the values of records. A string is the kind of a record that holds
+    no document.
+    """
+    columns: dict[str, list[object]] = {"row": [], **{name: [] for name in names}}
+    schema = {name: SCHEMA[name] for name in columns}
+    bad: list[BadRow] = []
+    skipped: dict[str, int] = {}
+    held = 0
+    for record in found:
+        if isinstance(record, Found):
+            for column, value in zip(columns.values(), (record.row, *record.values), strict=True):
+                column.append(value)
+            held += record.size_bytes + ROW_OVERHEAD_BYTES
+        elif isinstance(record, BadRow):
+            bad.append(record)
+            held += ROW_OVERHEAD_BYTES
+        else:
+            skipped[record] = skipped.get(record, 0) + 1
+            held += 1
+        if held >= batch_bytes:
+            yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped)
+            columns, bad, skipped, held = {name: [] for name in schema}, [], {}, 0
+    if held:
+        yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped)
 
 
 def one_document(values: Mapping[str, str | None], bad: str | None = None) -> Batch:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cuvee.tasks.readers._batch import InvalidRowError
-from cuvee.tasks.readers._bounds import Bounds
+from cuvee.tasks.readers._bytes import Bounds
 from cuvee.tasks.readers._records import header_lines
 
 _STATUS = re.compile(rb"(?:HTTP/\d(?:\.\d+)?|ICY)\s+(\d{3})(?:\s|$)")

@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 import zstandard
 
 from cuvee.tasks.readers._batch import InvalidRowError
-from cuvee.tasks.readers._bounds import Bounds, EndsEarlyError
-from cuvee.tasks.readers._bytes import MOST_WINDOW_BYTES
+from cuvee.tasks.readers._bytes import MOST_WINDOW_BYTES, Bounds, EndsEarlyError
 
 _READ_BYTES = 1 << 18
 # zstd can make 128 MB of this, at its worst.

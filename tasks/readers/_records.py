@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from cuvee.tasks.readers._bounds import Bounds
+from cuvee.tasks.readers._bytes import Bounds
 from cuvee.tasks.readers._members import Piece, pieces
 
 _MOST_HEADER_BYTES = 64 << 10

@@ -16,9 +16,8 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Collector, InvalidRowError
-from cuvee.tasks.readers._bounds import Bounds
-from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines
+from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Found, InvalidRowError, collect
+from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, decode, lines
 from cuvee.tasks.readers._columns import Records
 
 SUFFIXES = (".csv", ".tsv")
@@ -122,16 +121,13 @@ def read(
     if not table.header:
         return
     positions = _positions(path, table.header, fields)
-    collector = Collector(positions, bounds.batch_bytes)
-    for row, line, found in table.rows():
-        if isinstance(found, str):
-            collector.fail(row, line, found)
-        else:
-            collector.add(row, [found[position] for position in positions.values()], table.source.size_bytes)
-        if collector.full and (batch := collector.take()):
-            yield batch
-    if batch := collector.take():
-        yield batch
+    found = (
+        BadRow(row, line, cells)
+        if isinstance(cells, str)
+        else Found(row, [cells[position] for position in positions.values()], table.source.size_bytes)
+        for row, line, cells in table.rows()
+    )
+    yield from collect(positions, found, bounds.batch_bytes)
 
 
 def records(

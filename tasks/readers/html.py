@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 from cuvee.tasks.readers import _signals
 from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
-from cuvee.tasks.readers._bounds import Bounds
-from cuvee.tasks.readers._bytes import whole
+from cuvee.tasks.readers._bytes import Bounds, whole
 from cuvee.tasks.readers._charset import decode_page
 from cuvee.tasks.readers._page import read_page
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Collector, InvalidRowError, as_text
-from cuvee.tasks.readers._bounds import Bounds
-from cuvee.tasks.readers._bytes import EndsEarlyError, decode, lines
+from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Found, InvalidRowError, as_text, collect
+from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, decode, lines
 from cuvee.tasks.readers._columns import Object, Records
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -92,16 +91,17 @@ def read(
 
     Raises InputError when a .json file is one array instead of lines.
     """
-    collector = Collector(fields, bounds.batch_bytes)
+    return collect(fields, _found(path, stream, compression, fields, bounds), bounds.batch_bytes)
+
+
+def _found(
+    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
+) -> Iterator[Found | BadRow]:
     for row, number, line in _lines(path, stream, compression, bounds):
         try:
-            collector.add(row, _values(_parse(line), fields), len(line))
+            yield Found(row, _values(_parse(line), fields), len(line))
         except InvalidRowError as error:
-            collector.fail(row, number, str(error))
-        if collector.full and (batch := collector.take()):
-            yield batch
-    if batch := collector.take():
-        yield batch
+            yield BadRow(row, number, str(error))
 
 
 def records(

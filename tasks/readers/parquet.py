@@ -22,8 +22,7 @@ import pyarrow.parquet as pq
 
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, as_text, clean
-from cuvee.tasks.readers._bounds import MB, RECORD_BYTES, Bounds, EndsEarlyError
-from cuvee.tasks.readers._bytes import is_of_arrow
+from cuvee.tasks.readers._bytes import MB, RECORD_BYTES, Bounds, EndsEarlyError, is_of_arrow
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._parquet_pages import Footer, NoPagesError, Pages
 

@@ -13,9 +13,8 @@ from typing import BinaryIO
 from xml.etree import ElementTree
 
 from cuvee.schemas.errors import InputError
-from cuvee.tasks.readers._batch import Batch, Collector, InvalidRowError
-from cuvee.tasks.readers._bounds import RECORD_BYTES, Bounds
-from cuvee.tasks.readers._bytes import EndsEarlyError, lines
+from cuvee.tasks.readers._batch import BadRow, Batch, Found, InvalidRowError, collect
+from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError, lines
 from cuvee.tasks.readers._page import plain_text
 
 SUFFIXES = (".xml",)
@@ -38,7 +37,12 @@ def read(
 
     Raises InputError for XML that is no dump of posts.
     """
-    collector = Collector(_COLUMNS, bounds.batch_bytes)
+    return collect(_COLUMNS, _found(path, stream, compression, bounds), bounds.batch_bytes)
+
+
+def _found(
+    path: Path | str, stream: BinaryIO, compression: str | None, bounds: Bounds
+) -> Iterator[Found | BadRow | str]:
     folder = PurePosixPath(path).parent.name
     row, opened = 0, False
     number = 0
@@ -55,19 +59,15 @@ def read(
                         raise InvalidRowError(bounds.too_long())
                     post = _post(part)
                     if post.get("PostTypeId") in (_QUESTION, _ANSWER):
-                        collector.add(row, _values(post, folder), len(part))
+                        yield Found(row, _values(post, folder), len(part))
                     else:
-                        collector.skip(f"post type {post.get('PostTypeId', '')[:4]}")
+                        yield f"post type {post.get('PostTypeId', '')[:4]}"
                 except InvalidRowError as error:
-                    collector.fail(row, number, str(error))
+                    yield BadRow(row, number, str(error))
                 row += 1
                 bounds.spend(RECORD_BYTES if part is None else max(RECORD_BYTES - len(part), 0))
-                if collector.full and (batch := collector.take()):
-                    yield batch
     except EndsEarlyError as error:
-        collector.fail(row, number + 1, str(error))
-    if batch := collector.take():
-        yield batch
+        yield BadRow(row, number + 1, str(error))
 
 
 def _parts(line: bytes | None) -> Iterator[bytes | None]:

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
-from cuvee.tasks.readers._bounds import Bounds
-from cuvee.tasks.readers._bytes import decode, whole
+from cuvee.tasks.readers._bytes import Bounds, decode, whole
 
 SUFFIXES = (".txt", ".md", ".text")
 COMPRESSIBLE = True

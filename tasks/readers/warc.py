@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cuvee.tasks.readers import _http, _signals
-from cuvee.tasks.readers._batch import SEEN, Batch, Collector, InvalidRowError
-from cuvee.tasks.readers._bounds import RECORD_BYTES, Bounds, EndsEarlyError
+from cuvee.tasks.readers._batch import SEEN, BadRow, Batch, Found, InvalidRowError, collect
+from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError
 from cuvee.tasks.readers._charset import charset_of, decode_page
 from cuvee.tasks.readers._page import read_page
 from cuvee.tasks.readers._records import Broken, Record, records
@@ -43,25 +43,23 @@ def read(
     path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
 ) -> Iterator[Batch]:
     """Read the records of an archive; see `cuvee.tasks.readers.read`. The fields do not apply."""
-    collector = Collector(_COLUMNS, bounds.batch_bytes)
+    return collect(_COLUMNS, _found(stream, compression, bounds), bounds.batch_bytes)
+
+
+def _found(stream: BinaryIO, compression: str | None, bounds: Bounds) -> Iterator[Found | BadRow | str]:
     for number, record in enumerate(records(stream, compression, bounds)):
         try:
             bounds.spend(RECORD_BYTES)
             if isinstance(record, Broken):
                 raise InvalidRowError(record.reason)
             values = _values(record, bounds)
-            collector.add(number, values, len(str(values[0])))
+            yield Found(number, values, len(str(values[0])))
         except _NoDocumentError as kind:
-            collector.skip(str(kind))
-        except InvalidRowError as error:
-            collector.fail(number, None, f"record {number} at {record.place}: {error}")
-        except EndsEarlyError as error:
-            collector.fail(number, None, f"record {number} at {record.place}: {error}")
-            break
-        if collector.full and (batch := collector.take()):
-            yield batch
-    if batch := collector.take():
-        yield batch
+            yield str(kind)
+        except (InvalidRowError, EndsEarlyError) as error:
+            yield BadRow(number, None, f"record {number} at {record.place}: {error}")
+            if isinstance(error, EndsEarlyError):
+                return
 
 
 def _values(record: Record, bounds: Bounds) -> Values:
