@@ -23,6 +23,19 @@ class StepReport(Frozen):
     model_config = ConfigDict(populate_by_name=True)
 
 
+class SourceReport(Frozen):
+    """Where the rows of a source ended; rows = kept + pooled + Σ dropped + unreadable.
+
+    rows: all of its files that there are; kept: published, once whatever the epochs; dropped: by reason.
+    """
+
+    rows: int
+    kept: int
+    pooled: int
+    dropped: dict[str, int] = Field({})
+    unreadable: int
+
+
 class Finding(Frozen):
     """Something a person should look at. subject: the source, stratum or generator that it is about.
 
@@ -37,12 +50,13 @@ class Finding(Frozen):
 
 
 class Accounts(Frozen):
-    """Where all rows of a run ended. ledger: files with the columns of LEDGER; example: a document whose story is worth
-    a look.
+    """Where all rows of a run ended. ledger: files with the columns of LEDGER; sources: by the recipe's name, in its
+    order; example: a document whose story is worth a look.
     """
 
     ledger: tuple[FileRef, ...]
     steps: dict[str, StepReport]
+    sources: dict[str, SourceReport] = Field({})
     example: str | None
 
 
@@ -55,6 +69,7 @@ class RunEnd(Frozen):
     version: int
     message: str = ""
     steps: dict[str, StepReport]
+    sources: dict[str, SourceReport] = Field({})
     ledger: tuple[FileRef, ...]
 
 
@@ -89,6 +104,7 @@ class RunReport(Frozen):
     human_share: float | None
     floor: float
     steps: dict[str, StepReport]
+    sources: dict[str, SourceReport] = Field({})
     findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     store: str = ""

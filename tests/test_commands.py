@@ -369,7 +369,7 @@ def test_classify_answers_with_a_line_a_document(ask: Ask, tmp_path: Path) -> No
     assert "nowhere.txt" in missing.err
 
 
-RUN_KEYS = {"corpus", "version", "published", "documents", "amount", "human_share", "steps"}
+RUN_KEYS = {"corpus", "version", "published", "documents", "amount", "unit", "human_share", "steps", "sources"}
 
 
 @pytest.mark.usefixtures("prefect_api")
@@ -386,6 +386,13 @@ def test_a_run_ends_with_the_code_of_how_it_ended_and_one_line_of_json(house: Pa
         assert set(figures) == {"in", "out", "dropped"}
         assert figures["in"] == figures["out"] + sum(figures["dropped"].values())
     assert report["steps"]["mixture"]["out"] == report["documents"] == 30
+    (source,) = report["sources"].values()
+    assert source["rows"] == source["kept"] + source["pooled"] + sum(source["dropped"].values()) + source["unreadable"]
+    assert (source["kept"], source["unreadable"], source["dropped"]["length.min_words"]) == (30, 1, 1)
+    shown = ask("show", "library", *end).json()
+    assert isinstance(shown, dict)
+    assert shown["sources"] == report["sources"]
+    assert re.search(r"\| manual \| 33 \| 30 \| 0 \| 1 \| ", ask("show", "library", *end[:2]).out)
     assert any("a.jsonl: line 23" in warning for warning in report["warnings"])
 
     again = ask("run", recipe, *end)

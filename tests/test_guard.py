@@ -8,7 +8,7 @@ import math
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,7 +44,7 @@ from cuvee.storage.memory import MemoryStore
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import guard
-from cuvee.tasks.guard import ceiling, compared, copies_of_human, diversity, duplicates, generation, provenance
+from cuvee.tasks.guard import ceiling, compared, copies_of_human, diversity, duplicates, generation, losses, provenance
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.provenance import prevalence
 
@@ -58,6 +58,7 @@ def candidate(
     pool: Pool | None = None,
     store: MemoryStore | None = None,
     recipe: str = "",
+    published: Mapping[str, int] | None = None,
 ) -> guard.Candidate:
     """A candidate of version 2 of a few rows, of which only what a metric looks at is told."""
     run = Run(
@@ -72,7 +73,7 @@ def candidate(
         readings={},
     )
     frames = [pl.DataFrame(list(rows), ROWS), pl.DataFrame(list(trained), {**TRAINED, "words": pl.Int64})]
-    return guard.Candidate(run, store or MemoryStore(), pool or Pool(entries=()), *frames)
+    return guard.Candidate(run, store or MemoryStore(), pool or Pool(entries=()), *frames, published or {})
 
 
 # ---- duplicates
@@ -105,6 +106,45 @@ def test_a_source_is_named_from_20_rows_on_when_it_lost_more_than_three_tenths()
         "dedup.threshold",
         figures={"share": 0.300001, "rows": 20},
     )
+
+
+# ---- losses
+
+
+def lost(rows: Sequence[dict[str, Any]], published: Mapping[str, int], recipe: str = "") -> Sequence[Finding]:
+    tried = candidate(rows, recipe=recipe, published=published)
+    return losses.findings(tried, losses.figures(tried))
+
+
+def ended(*verdicts: str | None) -> list[dict[str, Any]]:
+    return [{"source": "a", "verdict": verdict} for verdict in verdicts]
+
+
+def test_a_source_that_publishes_nothing_is_named_with_where_its_rows_ended() -> None:
+    (finding,) = lost(ended("language", "language", "empty", None), {"b": 3})
+    assert (finding.kind, finding.subject, finding.note) == ("nothing_published", "a", False)
+    assert finding.message == (
+        "source a publishes none of its 4 readable rows: 2 dropped by language, 1 dropped by empty, 1 pooled, since "
+        "the mixture had no room; look at some: cuvee texts c --source a --reason language"
+    )
+    (empty,) = lost([], {})
+    assert empty.message == "source a publishes none of its 0 readable rows"
+
+
+def test_a_source_is_named_above_six_tenths_lost_to_one_reason() -> None:
+    assert not lost(ended("language", "language", "language", None, None), {"a": 2})
+    assert not lost(ended("language", "language", "empty", "empty", None), {"a": 1})
+    (finding,) = lost(ended("language", "language", None), {"a": 1})
+    assert finding.message == (
+        "source a loses 2 of its 3 readable rows (67%) to language; look at some: cuvee texts c --source a "
+        "--reason language"
+    )
+
+
+def test_what_newer_editions_replace_and_what_duplicates_tells_is_no_loss() -> None:
+    assert not lost(ended(*["superseded"] * 9, *["vanished"] * 9, None), {"a": 1})
+    assert not lost(ended(*["duplicate_near"] * 19, None), {"a": 1})
+    assert lost(ended(*["duplicate_near"] * 18, None), {"a": 1})
 
 
 # ---- generation

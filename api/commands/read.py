@@ -1,5 +1,6 @@
 """Commands that read and move what is published: versions, show, files, diff, verify, pull, tag, rollback, explain."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,14 +66,17 @@ def versions(corpus: str, store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def show(ref: str, store: str | None, as_json: bool) -> None:
-    """Show the card of REF: amounts by split and stratum, what each step dropped, findings, limits.
+    """Show the card of REF: amounts by split and stratum, what each step dropped of each source, findings, limits.
 
-    REF is corpus, corpus@latest or another tag, or corpus@v0007. --json prints the whole manifest.
+    REF is corpus, corpus@latest or another tag, or corpus@v0007. --json prints the whole manifest, and where the rows
+    of each source ended.
     """
     dataset = open_dataset(ref, store)
     card = dataset.find_report(CARD)
     if as_json:
-        answer(dataset.manifest.model_dump(mode="json"))
+        told = dataset.find_report("sources.json")
+        sources = json.loads(dataset.read_report("sources.json")) if told else None
+        answer({**dataset.manifest.model_dump(mode="json"), "sources": sources})
     elif card is None:
         say(f"{_line(dataset.manifest)}\n(this version has no card; all that is known of it: --json)")
     else:

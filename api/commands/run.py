@@ -175,18 +175,20 @@ def _tell(report: "RunReport", as_json: bool) -> None:
                 "published": report.published,
                 "documents": report.documents,
                 "amount": report.amount,
+                "unit": report.unit,
                 "human_share": report.human_share,
                 "steps": {step: figures.model_dump(by_alias=True) for step, figures in report.steps.items()},
+                "sources": {name: source.model_dump() for name, source in report.sources.items()},
                 "findings": [finding.message for finding in report.findings],
                 "warnings": list(report.warnings),
             }
         )
         return
-    rows = [
-        [step, figures.into, figures.out, ", ".join(f"{reason} {count:,}" for reason, count in figures.dropped.items())]
-        for step, figures in report.steps.items()
-    ]
-    table(["step", "in", "out", "dropped by reason"], rows)
+    steps = [[step, s.into, s.out, _counts(s.dropped)] for step, s in report.steps.items()]
+    table(["step", "in", "out", "dropped by reason"], steps)
+    say()
+    sources = [[name, s.rows, s.kept, s.pooled, s.unreadable, _counts(s.dropped)] for name, s in report.sources.items()]
+    table(["source", "rows", "would keep" if report.plan else "published", "pooled", "unreadable", "dropped"], sources)
     say()
     for warning in report.warnings:
         say(f"warning: {warning}", err=True)
@@ -207,6 +209,10 @@ def _tell(report: "RunReport", as_json: bool) -> None:
     say(f"  check every byte   {_program()} verify {ref}{at}")
     say(f"  what is in it      {_program()} show {ref}{at}")
     say(f"  why, by document   {_program()} explain {report.corpus} {report.example or 'DOC_ID'}{at}")
+
+
+def _counts(found: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in found.items())
 
 
 def _program() -> str:

@@ -4,7 +4,7 @@ Every module of this package whose name does not start with "_" is a metric, fou
 measures the candidate, and `findings` says what of these figures deserves a look.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import polars as pl
@@ -28,7 +28,8 @@ _TRAINED = ("source", "doc_id", "origin", "provenance", "words")
 
 class Candidate(NamedTuple):
     """What metrics look at. rows: every current row, with the columns of DECLARED, CONCLUDED and VERDICTS; trained: the
-    train split in sampling order, with PLANNED, source, doc_id, origin, provenance and words.
+    train split in sampling order, with PLANNED, source, doc_id, origin, provenance and words; published: documents of
+    each source in both splits.
     """
 
     run: Run
@@ -36,6 +37,7 @@ class Candidate(NamedTuple):
     pool: Pool
     rows: pl.DataFrame
     trained: pl.DataFrame
+    published: Mapping[str, int]
 
     def named(self, name: str) -> str:
         """Say whether a generator or a source bears a name: it may be called human, and is no person for that."""
@@ -60,8 +62,9 @@ def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: Planne
     guard.compare_with names, IntegrityError when its findings have changed; nothing is published then.
     """
     rows = load_decided(store, decided, _ROWS)
-    trained = load_planned(store, planned, decided, _TRAINED).filter(pl.col("split") == "train")
-    candidate = Candidate(run, store, pool, rows, trained)
+    chosen = load_planned(store, planned, decided, _TRAINED).drop_nulls("split")
+    published = dict(chosen.group_by("source").len().iter_rows())
+    candidate = Candidate(run, store, pool, rows, chosen.filter(pl.col("split") == "train"), published)
     measured: dict[str, Figures] = {}
     findings: list[Finding] = []
     for name, module in shelf.modules(__name__).items():

@@ -43,7 +43,7 @@ def run(
     manifest = parent
     if manifest is None:
         candidate = _manifest(run, store, pool, dates, files, accounts)
-        told = Told(run, store, pool, decided, generated, candidate, accounts.steps, guarded)
+        told = Told(run, store, pool, decided, generated, candidate, accounts, guarded)
         manifest = candidate.model_copy(update={"reports": _documents(told)})
         commit(store, manifest)
     held = move_publishing_tag(store, run, manifest.version)
@@ -55,6 +55,7 @@ def run(
             outcome="nothing_new" if parent else "published",
             version=manifest.version,
             steps=accounts.steps,
+            sources=accounts.sources,
             ledger=accounts.ledger,
         ),
     )
@@ -68,6 +69,7 @@ def run(
         human_share=manifest.totals.human_share,
         floor=run.recipe.mixture.human.min,
         steps=accounts.steps,
+        sources=accounts.sources,
         findings=guarded.findings,
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning), *([held] if held else [])),
         store=store.uri,
@@ -84,6 +86,7 @@ def stopped(run: Run, store: Store, accounts: Accounts, gate: str) -> None:
         version=run.parent,
         message=gate,
         steps=accounts.steps,
+        sources=accounts.sources,
         ledger=accounts.ledger,
     )
     write_run(store, end)

@@ -11,7 +11,7 @@ from cuvee.schemas.tables import DecidedRef, PlannedRef
 from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.publish.ledger import build, step_reports
+from cuvee.tasks.publish.ledger import build, source_reports, step_reports
 from cuvee.tasks.steps import load_planned
 
 
@@ -44,6 +44,7 @@ def run(
         human_share=round(int((human["amount"] * human["epochs"]).sum()) / amount, 6) if amount else None,
         floor=run.recipe.mixture.human.min,
         steps=step_reports(run.recipe, ledger),
+        sources=source_reports(run.recipe, ledger),
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning)),
         store=store.uri,
         plan=True,

@@ -7,7 +7,7 @@ import polars as pl
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, SourceFile
-from cuvee.schemas.report import STEPS, Accounts, StepReport
+from cuvee.schemas.report import STEPS, Accounts, SourceReport, StepReport
 from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, UNREADABLE, VERDICTS, DecidedRef, PlannedRef
 from cuvee.storage.corpus import ledger_folder
 from cuvee.storage.store import Store
@@ -32,7 +32,8 @@ def run(
     """Write the ledger of a run, and add up what became of its rows; the arguments and errors are those of `build`."""
     ledger = build(run, store, pool, files, decided, planned, generated)
     ref = write_table(store, ledger_folder(run.corpus), ledger.to_arrow(), level=3)
-    return Accounts(ledger=(ref,), steps=step_reports(run.recipe, ledger), example=_example(ledger))
+    steps, sources = step_reports(run.recipe, ledger), source_reports(run.recipe, ledger)
+    return Accounts(ledger=(ref,), steps=steps, sources=sources, example=_example(ledger))
 
 
 def build(
@@ -87,6 +88,28 @@ def step_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, StepReport]:
         reports[step] = StepReport(into=left, out=left - sum(dropped.values()), dropped=dropped)
         left = reports[step].out
     return reports
+
+
+def source_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, SourceReport]:
+    """Return where the rows of every source ended, in the recipe's order; one without rows has zeros."""
+    counts = ledger.group_by("source", "outcome", "reason").len().sort(["len", "reason"], descending=[True, False])
+    ended: dict[str, dict[str, int]] = {source.name: {} for source in recipe.sources}
+    dropped: dict[str, dict[str, int]] = {source.name: {} for source in recipe.sources}
+    for source, outcome, reason, count in counts.iter_rows():
+        if source in ended:  # not a generator
+            ended[source][outcome] = ended[source].get(outcome, 0) + count
+            if outcome == "dropped":
+                dropped[source][reason] = count
+    return {
+        name: SourceReport(
+            rows=sum(found.values()),
+            kept=found.get("kept", 0),
+            pooled=found.get("pooled", 0),
+            dropped=dropped[name],
+            unreadable=found.get("unreadable", 0),
+        )
+        for name, found in ended.items()
+    }
 
 
 def _example(ledger: pl.DataFrame) -> str | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from cuvee.schemas.manifest import Manifest
 from cuvee.schemas.records import Run
-from cuvee.schemas.report import Guarded, StepReport
+from cuvee.schemas.report import Accounts, Guarded
 from cuvee.schemas.tables import DecidedRef
 from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import Generated
@@ -21,7 +21,7 @@ class Told(NamedTuple):
     decided: DecidedRef
     generated: Sequence[Generated]
     manifest: Manifest
-    steps: Mapping[str, StepReport]
+    accounts: Accounts
     guarded: Guarded
 
 

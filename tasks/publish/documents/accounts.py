@@ -1,4 +1,6 @@
-"""Accounts: the proof of the mixture, what each step let through, what the guard found, what came of each generator."""
+"""Accounts: the proof of the mixture, what each step let through, where the rows of each source ended, what the guard
+found, what came of each generator.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +11,13 @@ from cuvee.tasks.publish.documents import Told
 
 
 def write(told: Told) -> Mapping[str, bytes]:
-    """Return mixture.json, steps.json and findings.json; with generators also generation.json and generation.md."""
-    steps = {name: step.model_dump(mode="json", by_alias=True) for name, step in told.steps.items()}
+    """Return mixture.json, steps.json, sources.json, findings.json, and with generators generation.json and .md."""
+    steps = {name: step.model_dump(mode="json", by_alias=True) for name, step in told.accounts.steps.items()}
+    sources = {name: source.model_dump(mode="json") for name, source in told.accounts.sources.items()}
     files = {
         "mixture.json": as_json(told.manifest.mixture.model_dump(mode="json")),
         "steps.json": as_json(steps),
+        "sources.json": as_json(sources),
         "findings.json": as_json(told.guarded.model_dump(mode="json")),
     }
     if told.generated:

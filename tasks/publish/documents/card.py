@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cuvee.schemas.manifest import Manifest, Totals
-from cuvee.schemas.report import Guarded, StepReport
+from cuvee.schemas.report import Accounts, Guarded, SourceReport, StepReport
 from cuvee.schemas.visible import markdown
 from cuvee.storage.copies import CARD
 from cuvee.tasks.guard.provenance import Provenance
@@ -13,10 +13,10 @@ from cuvee.tasks.publish.documents import Told
 
 def write(told: Told) -> Mapping[str, bytes]:
     """Return README.md: Markdown, with the YAML head that dataset hubs read; all figures are counted."""
-    return {CARD: _card(told.manifest, told.steps, told.guarded).encode()}
+    return {CARD: _card(told.manifest, told.accounts, told.guarded).encode()}
 
 
-def _card(manifest: Manifest, steps: Mapping[str, StepReport], guarded: Guarded) -> str:
+def _card(manifest: Manifest, accounts: Accounts, guarded: Guarded) -> str:
     unit, bounds = manifest.mixture.unit, manifest.mixture.bounds
     share = manifest.totals.human_share
     lines = [
@@ -37,7 +37,9 @@ def _card(manifest: Manifest, steps: Mapping[str, StepReport], guarded: Guarded)
         "",
         "## How it came about",
         "",
-        *_table(["step", "in", "out", "dropped"], _steps(steps)),
+        *_table(["step", "in", "out", "dropped"], _steps(accounts.steps)),
+        "",
+        *_table(["source", "rows", "kept", "pooled", "unreadable", "dropped"], _ended(accounts.sources)),
         "",
         *_sources(manifest),
         "",
@@ -111,17 +113,19 @@ def _strata(manifest: Manifest) -> list[list[object]]:
 
 
 def _steps(steps: Mapping[str, StepReport]) -> list[list[object]]:
-    return [
-        [name, step.into, step.out, ", ".join(f"{reason} {count:,}" for reason, count in step.dropped.items()) or "-"]
-        for name, step in steps.items()
-    ]
+    return [[name, step.into, step.out, _counts(step.dropped)] for name, step in steps.items()]
+
+
+def _ended(sources: Mapping[str, SourceReport]) -> list[list[object]]:
+    return [[name, s.rows, s.kept, s.pooled, s.unreadable, _counts(s.dropped)] for name, s in sources.items()]
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in found.items()) or "-"
 
 
 def _provenance(guarded: Guarded) -> list[list[object]]:
     """Tell what the evidence says, a row a source."""
-
-    def counts(found: Mapping[str, int]) -> str:
-        return ", ".join(f"{name} {count:,}" for name, count in found.items()) or "-"
 
     def share(best: Estimate | None) -> str:
         return f"{best.share:.1%} ({best.low:.1%} to {best.high:.1%})" if best else "not judged"
@@ -129,8 +133,8 @@ def _provenance(guarded: Guarded) -> list[list[object]]:
     return [
         [
             name,
-            counts(found.declared),
-            counts(found.concluded),
+            _counts(found.declared),
+            _counts(found.concluded),
             found.suspects,
             found.expected_wrong,
             share(found.prevalence.best),
