@@ -16,6 +16,7 @@ from texts import paragraphs, write_jsonl
 
 import cuvee
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.tables import PAIRS
 from cuvee.storage.store import open_store
 from cuvee.tasks import filters
 from cuvee.tasks.decide import gather
@@ -129,6 +130,25 @@ def test_shares_are_those_of_the_definition(tmp_path: Path, monkeypatch: pytest.
         assert by_id[source, hashlib.sha256(text.encode()).hexdigest()[:32]] == share
     assert len(set(expected.values())) > 20
     assert shares.name == "boilerplate_3_5"
+
+
+def test_of_a_chain_of_near_copies_both_ends_count_and_each_source_counts_its_own() -> None:
+    # 1 is near 2, 2 is near 3; b has no 2, so that its 1 and 3 know nothing of each other.
+    rows = pl.DataFrame(
+        {
+            "source": list("aaaabb"),
+            "doc_id": ["d1", "d2", "d3", "d1", "d1", "d3"],
+            "text_key": pl.Series([1, 2, 3, 1, 1, 3], dtype=pl.UInt64),
+            "shard": [0, 0, 0, 1, 2, 2],
+            "position": [0, 1, 2, 0, 0, 1],
+        }
+    )
+    pairs = pl.DataFrame({"a": [1, 2], "b": [2, 3], "jaccard": [0.9, 0.8]}, PAIRS)
+    counted = gather.representatives(rows, pairs)
+    assert sorted(counted.iter_rows()) == [(0, 0), (0, 2), (2, 0), (2, 1)]
+    # In a star whose middle comes first nothing but the middle counts.
+    star = pl.DataFrame({"a": [1, 1], "b": [2, 3], "jaccard": [0.9, 0.8]}, PAIRS)
+    assert sorted(gather.representatives(rows, star).iter_rows()) == [(0, 0), (2, 0)]
 
 
 def verdicts(recipe: str, store: str, *overrides: str) -> dict[tuple[str, int], str | None]:

@@ -1,8 +1,9 @@
 """Gather: what a filter sees only across the documents of a source, as a column of each current row.
 
-Documents of a source are its current rows, each text once, and of texts that near copies link the one of smallest
-doc_id: a page that stands there in forty versions counts once, so that the near-duplicate step finds its keeper. All
-this depends on the current rows and their pairs alone, so an incremental run counts what a rebuild counts.
+Documents of a source are its current rows, each text once, and of near copies those that are left when they are
+visited in the order of their doc_ids, each removed when one before it is left that it is near to: a page that stands
+there in forty versions counts once, so that the near-duplicate step finds its keeper. All this depends on the current
+rows and their pairs alone, so an incremental run counts what a rebuild counts.
 
 Memory, for one source at a time: the counts of KEYS_AT_A_TIME keys, and the parts of one shard.
 """
@@ -16,9 +17,9 @@ import polars as pl
 from cuvee.schemas.records import StepRecord
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
+from cuvee.tasks.dedup.resolve import SURVIVOR, resolve
 from cuvee.tasks.filters import Gathering
 from cuvee.tasks.pool import frame_of
-from cuvee.tasks.words.union_find import components
 
 # Where a source may have more keys, its parts are read once for each range of so many: 12 bytes a key and its count,
 # some 600 MB while they are added up.
@@ -53,16 +54,16 @@ def gather(
 def representatives(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """Return shard and position of the rows that are counted.
 
-    rows: current rows; columns shard, position, source, doc_id, text_key. pairs: columns a, b, the near copies by text
-    key.
+    rows: current rows; columns shard, position, source, doc_id, text_key. pairs: the near copies, PAIRS.
     """
-    keys = rows.select("text_key").unique().sort("text_key").with_row_index("key")
-    linked = pairs.join(keys, left_on="a", right_on="text_key")
-    linked = linked.join(keys, left_on="b", right_on="text_key", suffix="_b")
-    a, b = (linked[name].to_numpy().astype(np.int64) for name in ("key", "key_b"))
-    groups = keys.select("text_key", group=pl.Series(components(keys.height, a, b), dtype=pl.Int64))
-    ordered = rows.join(groups, on="text_key").sort("doc_id", "shard", "position")
-    return ordered.unique(["source", "group"], keep="first", maintain_order=True).select("shard", "position")
+    ordered = rows.select("shard", "position", "source", "doc_id", "text_key").sort("doc_id", "shard", "position")
+    texts = ordered.unique(["source", "text_key"], keep="first", maintain_order=True).with_row_index("rank")
+    ranks = texts.select("source", "rank", "text_key")
+    linked = pairs.join(ranks, left_on="a", right_on="text_key")
+    linked = linked.join(ranks, left_on=["b", "source"], right_on=["text_key", "source"], suffix="_b")
+    a, b = (linked[name].to_numpy().astype(np.int64) for name in ("rank", "rank_b"))
+    keeper = resolve(np.arange(texts.height), a, b, linked["jaccard"].to_numpy(), 0.0).keeper
+    return texts.filter(keeper == SURVIVOR).select("shard", "position")
 
 
 def _chosen(
