@@ -12,8 +12,7 @@ from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage import secrets
 from cuvee.storage.corpus import check_tagged, read_state, read_tag, versions
-from cuvee.storage.place import check_place
-from cuvee.storage.store import Store, open_store, store_uri
+from cuvee.storage.store import Store, check_place, open_store, store_uri
 from cuvee.tasks import filters, generators, readers
 from cuvee.tasks.dedup.pairs import choose_bands, known_pairs
 from cuvee.tasks.generate import grade, rounds

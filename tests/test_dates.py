@@ -11,7 +11,7 @@ import pytest
 from plain import ingested, publish_plainly, recipe_file
 from texts import documents
 
-from cuvee.tasks.ingest.dates import days
+from cuvee.tasks.ingest.normalise import days
 from cuvee.tasks.readers._dates import iso_day
 
 DATES = {

@@ -164,7 +164,7 @@ def test_the_layers_are_the_folders_of_the_repository() -> None:
         ("tasks/pool.py", "def f():\n    from botocore.config import Config", "botocore may be imported only in"),
         ("tasks/pool.py", "if True:\n    from prefect import task", "prefect may be imported only in"),
         ("tasks/pool.py", "from schemas.base import Frozen", "import cuvee.schemas.base"),
-        ("tasks/pool.py", "from cuvee.tasks.ingest import shards", "pool comes before ingest"),
+        ("tasks/pool.py", "from cuvee.tasks.ingest import reading", "pool comes before ingest"),
         ("tasks/words/planted.py", "from cuvee.tasks import dedup", "words comes before dedup"),
         (
             "tasks/ingest/planted.py",

@@ -26,7 +26,7 @@ from cuvee.storage.tables import read_table
 from cuvee.tasks.decide import verdicts
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
-from cuvee.tasks.ingest.shards import draft_shards
+from cuvee.tasks.ingest.reading import draft_shards
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.publish.ledger import step_reports
 

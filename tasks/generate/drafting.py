@@ -24,7 +24,7 @@ from cuvee.tasks.generators._ask import desk
 from cuvee.tasks.generators._journal import Journal, journal_of
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
-from cuvee.tasks.ingest.shards import MB, draft_shards
+from cuvee.tasks.ingest.reading import MB, draft_shards
 from cuvee.tasks.pool import Pool, read_declared
 from cuvee.tasks.steps import progress
 

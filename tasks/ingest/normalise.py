@@ -1,20 +1,25 @@
-"""Normalise: one form for each text, so that equal texts have equal ids.
+"""Normalise: one form for each text, so that equal texts have equal ids, and for each date; and the columns of a shard.
 
-Output columns: text (string), c2pa (string or null; see `cuvee.tasks.ingest.c2pa`).
-
-What is changed, and nothing else: line ends (CR LF, CR, vertical tab, form feed) become LF; the other C0 controls but
-tab, and DEL, are removed; C2PA wrappers are removed; characters are composed (NFC); whitespace at line ends, blank
+Of a text are changed, and nothing else: line ends (CR LF, CR, vertical tab, form feed) become LF; the other C0 controls
+but tab, and DEL, are removed; C2PA wrappers are removed; characters are composed (NFC); whitespace at line ends, blank
 lines at both ends and byte-order marks at the start are removed. Indentation, blank lines inside, no-break and
 zero-width characters, and C1 controls (a sign of a wrong character set that filters should see) stay.
 Normalising twice changes nothing.
+Of dates nothing is guessed: a value is a date in full or no date. The day is the one written, whatever the zone; of
+seconds and milliseconds the one in UTC.
 """
 
 import hashlib
 from collections.abc import Callable
 
 import polars as pl
+import pyarrow as pa
 
+from cuvee.schemas.document import SHARD
+from cuvee.schemas.recipe import DateFormat, Ingest
 from cuvee.tasks.ingest import c2pa
+from cuvee.tasks.ingest.mask import mask
+from cuvee.tasks.readers import ISO_DATE
 from cuvee.tasks.words.counts import count_words
 
 _TO_CLEAN = r"[\x00-\x08\x0b-\x1f\x7f]"
@@ -27,6 +32,20 @@ _PERHAPS_NOT_NFC = (
     r"[\p{M}\x{1160}-\x{11ff}\x{0374}\x{037e}\x{0387}\x{1f71}-\x{1fff}\x{2000}\x{2001}\x{2126}\x{212a}\x{212b}"
     r"\x{2329}\x{232a}\x{2adc}\x{f900}-\x{faff}\x{fb1d}-\x{fb4f}\x{11000}-\x{1ffff}\x{2f800}-\x{2fa1f}"
     r"\x{0958}-\x{095f}\x{09dc}-\x{09df}\x{0a33}-\x{0a5e}\x{0b5c}\x{0b5d}\x{0f43}-\x{0f69}]"
+)
+
+_ISO = rf"^(?:{ISO_DATE})$"
+_PER_DAY = {"epoch_s": 86_400, "epoch_ms": 86_400_000}
+_NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?$"
+# The days of the years 1 to 9999, counted from 1970-01-01.
+_DAYS = (-719_162, 2_932_896)
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# RFC 2822, section 3.3, with the zones of section 4.3 and a remark behind; years have four digits.
+_RFC_2822 = (
+    rf"^(?:(?P<weekday>{'|'.join(_WEEKDAYS)})\s*,\s*)?(?P<day>[0-9]{{1,2}})\s+(?P<month>{'|'.join(_MONTHS)})\s+"
+    r"(?P<year>[0-9]{4})\s+(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60))?\s+"
+    r"(?:[+-][0-9]{2}[0-5][0-9]|ut|gmt|[ecmp][sd]t|[a-ik-z])(?:\s*\([^()]*\))?$"
 )
 
 
@@ -51,7 +70,8 @@ def measure(text: pl.Series) -> pl.DataFrame:
 def normalise(text: pl.Series) -> pl.DataFrame:
     """Normalise texts (string, in any order), and note and remove their C2PA manifests.
 
-    Gives a row for each text, in the same order, also where nothing is left of it (an empty text).
+    Gives text and c2pa (string or null; see `cuvee.tasks.ingest.c2pa`), a row for each text, in the same order, also
+    where nothing is left of it (an empty text).
     """
     is_marked = text.str.contains(c2pa.PREFIX, literal=True).any()
     notes = c2pa.note(text) if is_marked else pl.Series([None], dtype=pl.String).new_from_index(0, len(text))
@@ -71,3 +91,65 @@ def doc_ids(text: pl.Series) -> pl.Series:
     A Python loop: no engine at hand has SHA-256, and the loop itself is 1 µs a document beside the hash.
     """
     return pl.Series("doc_id", [hashlib.sha256(row.encode()).hexdigest()[:32] for row in text], dtype=pl.String)
+
+
+def days(values: pl.Series, form: DateFormat) -> pl.DataFrame:
+    """Give `created` (Date or null) of each value (string or null), and whether it only `looks` like a date (Boolean).
+
+    form: how the source writes dates; a full ISO 8601 date is taken in every form, since it is no other. Dates lie in
+    the years 1 to 9999. What holds a digit and is no date looks like one.
+    """
+    text = pl.col("value").str.strip_chars()
+    day: pl.Expr = pl.when(text.str.contains(_ISO) & ~text.str.starts_with("0000")).then(
+        text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    )
+    if form in _PER_DAY:
+        day = pl.coalesce(day, _from_epoch(text, _PER_DAY[form]))
+    elif form == "rfc2822":
+        day = pl.coalesce(day, _from_rfc_2822(text))
+    frame = values.alias("value").to_frame().select(created=day, looks=text.str.contains(r"\d"))
+    return frame.with_columns(looks=(pl.col("looks") & pl.col("created").is_null()).fill_null(value=False))
+
+
+def _from_epoch(text: pl.Expr, per_day: int) -> pl.Expr:
+    number = pl.when(text.str.contains(_NUMBER)).then(text.cast(pl.Float64, strict=False))
+    day = (number / per_day).floor()
+    return pl.when(day.is_between(*_DAYS)).then(day).cast(pl.Int32).cast(pl.Date)
+
+
+def _from_rfc_2822(text: pl.Expr) -> pl.Expr:
+    """Read dates of messages; one whose weekday is another is none."""
+    parts = text.str.to_lowercase().str.extract_groups(_RFC_2822).struct
+    month = parts.field("month").replace_strict(_MONTHS, range(1, 13), default=None, return_dtype=pl.Int8)
+    name = pl.concat_str(parts.field("year"), month.cast(pl.String), parts.field("day"), separator="-")
+    is_day = parts.field("year") != "0000"
+    day = pl.when(is_day).then(name.str.to_date("%Y-%m-%d", strict=False))
+    weekday = parts.field("weekday").replace_strict(_WEEKDAYS, range(1, 8), default=None, return_dtype=pl.Int8)
+    return pl.when(weekday.is_null() | (weekday == day.dt.weekday())).then(day)
+
+
+def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Table:
+    """Give a batch of rows, whose `created` is a date, the columns of a shard."""
+    clean = normalise(rows["text"])
+    text, counts = mask(clean["text"], options.mask)
+    for kind, count in counts.items():
+        masked[kind] += count
+    frame = rows.with_columns(
+        measure(text),
+        text=text,
+        doc_id=doc_ids(text),
+        c2pa=clean["c2pa"],
+        source_id=pl.col("id"),
+        origin=pl.col("origin").str.to_lowercase(),
+    )
+    return as_shard(frame)
+
+
+def as_shard(frame: pl.DataFrame) -> pa.Table:
+    """Give a frame exactly the columns of a shard, null where it has none."""
+    table = frame.select(name for name in SHARD.names if name in frame.columns).to_arrow()
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in SHARD
+    ]
+    return pa.table(columns, schema=SHARD)

@@ -11,11 +11,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from cuvee.schemas.base import Frozen
+from cuvee.schemas.document import SHARD
 from cuvee.schemas.errors import InputError, RetryableError
 from cuvee.schemas.recipe import Ingest, Source, canonical_sha256
-from cuvee.schemas.records import IngestRecord, IngestReport, ReadFile, Run, SourceFile, step_key
+from cuvee.schemas.records import FileRef, IngestRecord, IngestReport, ReadFile, Run, SourceFile, step_key
 from cuvee.schemas.tables import UNREADABLE
 from cuvee.storage.corpus import corpus_folder, pool_folder, read_records
 from cuvee.storage.store import Store
@@ -23,15 +25,15 @@ from cuvee.storage.tables import table_file
 from cuvee.tasks import readers
 from cuvee.tasks.ingest import fetch
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD, BadRows
-from cuvee.tasks.ingest.dates import days
 from cuvee.tasks.ingest.mask import mask
-from cuvee.tasks.ingest.shards import MB, shape, write_shards
+from cuvee.tasks.ingest.normalise import as_shard, days, shape
 from cuvee.tasks.steps import once
 
 # Rises when the same bytes would give other rows, or the same answer of a generator another text.
 READING_VERSION = 6
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
+MB = 10**6
 
 
 class Batch(Frozen):
@@ -120,6 +122,26 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         filled=tuple(sorted(reading.filled)),
     )
     return IngestRecord(key=key(run, batch), files=(*shards, *unreadable), report=report)
+
+
+def write_shards(store: Store, folder: str, tables: Iterator[pa.Table], limit: int) -> Iterator[FileRef]:
+    """Write tables of SHARD's columns, in order, a file for every `limit` bytes of text; yield each when it stands."""
+    tables = (table for table in tables if table.num_rows)
+    table = next(tables, None)
+    while table is not None:
+        with table_file(store, folder, SHARD, small_pages=True) as shard:
+            held = 0
+            while table is not None and (held == 0 or held + table["text"].nbytes <= limit):
+                shard.write(table)
+                held += table["text"].nbytes
+                table = next(tables, None)
+        yield shard.ref
+
+
+def draft_shards(store: Store, folder: str, frame: pl.DataFrame, limit: int) -> list[FileRef]:
+    """Write drafts as shards like any other. frame: the columns of a shard that drafts have; limit: bytes of text."""
+    pieces = (as_shard(piece) for piece in frame.iter_slices(10_000))
+    return list(write_shards(store, folder, pieces, limit))
 
 
 class _Reading:

@@ -18,7 +18,7 @@ from cuvee.schemas.tables import CONCLUDED, DECLARED, DecidedRef, PlannedRef
 from cuvee.storage.corpus import corpus_folder, data_folder, read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
-from cuvee.tasks.ingest.shards import MB
+from cuvee.tasks.ingest.reading import MB
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import load_decided, load_planned, look_up, progress
 
