@@ -89,7 +89,7 @@ $(CUVEE): $(ENVIRONMENT)
 	@.venv/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --force-reinstall \
 	    --disable-pip-version-check .venv/source
 	@echo 'set-up: language model'
-	@.venv/bin/python -m cuvee.tasks.filters._language_model >/dev/null
+	@.venv/bin/cuvee models fetch >/dev/null
 	@rm -rf .venv/source $(DONE)/cuvee-* && touch $@
 
 .venv-lock/bin/uv: $(ENVIRONMENT)

