@@ -117,7 +117,7 @@ class Seeds(Frozen):
     """Which human documents a generator may start from."""
 
     sources: tuple[Name, ...] = Field((), description="names of sources; empty: all")
-    max_per_seed: int = Field(2, ge=1, description="drafts of one generator that may share a seed")
+    max_per_seed: int = Field(2, ge=1, description="drafts of a generator that may share a window of a document")
     allow_unlicensed: bool = False
 
 

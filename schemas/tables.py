@@ -134,6 +134,13 @@ UNREADABLE = pl.Schema(
 SCORES = pl.Schema({"doc_id": pl.String(), "p_model": pl.Float64(), "phrase": pl.String()})
 TEXT_KEYS = pl.Schema({"doc_id": pl.String(), "text_key": pl.UInt64()})
 OVERLAPS = pl.Schema({"doc_id": pl.String(), "overlap": pl.Float32(), "benchmark": pl.String()})
+# The parts in which a generator is shown a document, start to stop, characters; null: it is shown whole.
+WINDOWS = pl.Schema(
+    {
+        "doc_id": pl.String(),
+        "windows": pl.List(pl.Struct({"start": pl.Int64(), "stop": pl.Int64(), "words": pl.Int64()})),
+    }
+)
 
 # Verified near-duplicates by text key, each pair once, a < b.
 PAIRS = pl.Schema({"a": pl.UInt64(), "b": pl.UInt64(), "jaccard": pl.Float64()})

@@ -8,8 +8,8 @@ import polars as pl
 from cuvee.schemas.amounts import human_provenances, unit_amount
 from cuvee.schemas.recipe import Generate, Recipe
 from cuvee.tasks.generate.judge import JUDGE_TOKENS
-from cuvee.tasks.generators._prompts import SEED_WORDS
-from cuvee.tasks.generators.openai import WORDS_A_TOKEN
+from cuvee.tasks.generators._turns import WORDS_A_TOKEN
+from cuvee.tasks.measure.windows import WORDS
 from cuvee.tasks.priority import held_out
 
 # A generator of which nine drafts in ten fall away is for a person to look at before more is paid for.
@@ -76,7 +76,7 @@ def worst_cost(entry: Generate, plan: pl.DataFrame) -> pl.Series:
     out = _most_received(entry)
     revisions = entry.grade.revise if entry.grade.judge_model else 0
     judgements = revisions + 1 if entry.grade.judge_model else 0
-    again = MOST_TOKENS_A_WORD * (SEED_WORDS + _GRADING_WORDS) + out
+    again = MOST_TOKENS_A_WORD * (WORDS + _GRADING_WORDS) + out
     prompt = each + again * (judgements + revisions)
     completion = out * (1 + revisions) + JUDGE_TOKENS * judgements
     return (
@@ -105,7 +105,7 @@ def affordable(entry: Generate, plan: pl.DataFrame, paid: pl.DataFrame, carried_
 
 def _cost(entry: Generate) -> pl.Expr:
     """Return what an answer cost, US dollars; where its tokens were not counted the most that it may have."""
-    most_sent, most_received = MOST_TOKENS_A_WORD * (2 * SEED_WORDS + _GRADING_WORDS), _most_received(entry)
+    most_sent, most_received = MOST_TOKENS_A_WORD * (2 * WORDS + _GRADING_WORDS), _most_received(entry)
     sent = pl.col("prompt_tokens").fill_null(most_sent) * _price(entry.prices.prompt_per_million)
     received = pl.col("completion_tokens").fill_null(most_received) * _price(entry.prices.completion_per_million)
     return pl.when("answered").then((sent + received) / _MILLION).otherwise(0.0).alias("cost")

@@ -3,7 +3,8 @@
 Output: shards like those of ingest, with the generator's name as source, the request key as source_id, and lineage:
 kind, depth (1 + the largest depth of the seeds), seed_ids, grade, groundedness, gate. Drafts are normalised and masked
 as any text; rejected ones are rows too, with their reason in `gate`.
-Beside them one table of all rounds, the rejected and the failed ones too: LINEAGE_SCHEMA.
+Beside them one table of all rounds, the rejected and the failed ones too: LINEAGE_SCHEMA; seed_start, seed_stop:
+what the draft was shown of its seed, characters.
 """
 
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ LINEAGE_SCHEMA = pl.Schema(
         "words_expected": pl.Int64(),
         "prompt_words": pl.Int64(),
         "seed_ids": pl.List(pl.String()),
+        "seed_start": pl.Int64(),
+        "seed_stop": pl.Int64(),
         "seed_licenses": pl.List(pl.String()),
         "brief": pl.String(),
         "depth": pl.Int64(),
@@ -135,6 +138,8 @@ def _gate(run: Run, entry: Generate, seeds: Seeds, rows: pl.DataFrame) -> pl.Dat
             "words_expected",
             "brief",
             "seed_ids",
+            "seed_start",
+            "seed_stop",
             doc_id=pl.col("seed_ids").list.first(),
         ).with_columns(normalise.measure(text), text=text)
         clean = clean.join(labels, on="doc_id", how="left", maintain_order="left")
@@ -218,17 +223,19 @@ def _lineage(
             schema={"request_key": pl.String, "reason": pl.String},
         )
     )
-    licenses = (
+    from_seeds = (
         plan.select("request_key", doc_id="seed_ids")
         .explode("doc_id")
-        .join(seeds.select("doc_id", "license"), on="doc_id", how="left", maintain_order="left")
+        .join(seeds.select("doc_id", "license", "chars"), on="doc_id", how="left", maintain_order="left")
         .group_by("request_key", maintain_order=True)
-        .agg(seed_licenses=pl.col("license").fill_null(UNKNOWN))
+        .agg(pl.col("chars").first(), seed_licenses=pl.col("license").fill_null(UNKNOWN))
     )
+    whole = pl.when(pl.col("seed_start").is_null() & pl.col("brief").is_null())
     of_plan = ("position", "kind", "prompt_id", "prompt_hash", "sampling", "words_expected", "prompt_words")
     shared = (
-        plan.select("request_key", *of_plan, "seed_ids", "brief")
-        .join(licenses, on="request_key", how="left")
+        plan.select("request_key", *of_plan, "seed_ids", "seed_start", "seed_stop", "brief")
+        .join(from_seeds, on="request_key", how="left")
+        .with_columns(whole.then(0).otherwise("seed_start").alias("seed_start"), pl.coalesce("seed_stop", "chars"))
         .join(_depths(plan, seeds), on="request_key", how="left")
         .join(asked.select("request_key", "model", "endpoint"), on="request_key", how="left")
         .with_columns(generator=pl.lit(entry.name), judge_model=pl.lit(entry.grade.judge_model, pl.String))

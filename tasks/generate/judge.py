@@ -19,6 +19,7 @@ from cuvee.schemas.recipe import Generate, Sampling, canonical_json
 from cuvee.tasks.generate.grade import MEASURES
 from cuvee.tasks.generators import Texts, _prompts
 from cuvee.tasks.generators._ask import Desk, judge_of
+from cuvee.tasks.generators._turns import window_name
 from cuvee.tasks.generators._types import Call, Progress
 from cuvee.tasks.generators._wrapping import unwrap
 from cuvee.tasks.generators.openai import BATCH, as_drafts, request_key, sampled, shown
@@ -309,7 +310,9 @@ def _quoted(quotes: list[str] | None) -> str:
 
 
 def _sources(row: dict[str, Any]) -> list[str]:
-    return row["seed_ids"] or [_hash(row["brief"] or "")]
+    if row["seed_ids"]:
+        return [window_name(row["seed_ids"][0], row["seed_start"], row["seed_stop"])]
+    return [_hash(row["brief"] or "")]
 
 
 def _hash(text: str) -> str:

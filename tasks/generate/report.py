@@ -162,10 +162,19 @@ def _samples(shown: pl.DataFrame, seeds: dict[str, str]) -> list[dict[str, Any]]
             "unsupported": [row["text"][span["start"] : span["stop"]][:200] for span in row["unsupported"] or ()],
             "draft": row["text"][:SHOWN_CHARACTERS],
             "seed_ids": row["seed_ids"],
-            "seed": seeds.get((row["seed_ids"] or [""])[0], row["brief"] or "")[:SHOWN_CHARACTERS],
+            "seed_start": row["seed_start"],
+            "seed_stop": row["seed_stop"],
+            "seed": _seen(row, seeds)[:SHOWN_CHARACTERS],
         }
         for row in chosen.iter_rows(named=True)
     ]
+
+
+def _seen(row: dict[str, Any], seeds: dict[str, str]) -> str:
+    """Return the window or brief that a draft was made of; nothing where its seed is no longer current."""
+    if not row["seed_ids"]:
+        return row["brief"] or ""
+    return seeds.get(row["seed_ids"][0], "")[row["seed_start"] : row["seed_stop"]].strip()
 
 
 def _seed_texts(rows: pl.DataFrame, shown: pl.DataFrame, texts: Texts) -> dict[str, str]:

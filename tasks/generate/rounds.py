@@ -22,7 +22,7 @@ from cuvee.storage.tables import read_table
 from cuvee.tasks import generators
 from cuvee.tasks.generate import budget, drafting
 from cuvee.tasks.generate.outlook import outlook
-from cuvee.tasks.generate.seeds import choose_seeds
+from cuvee.tasks.generate.seeds import choose_seeds, with_windows
 from cuvee.tasks.generators._journal import paid
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load_decided
@@ -33,7 +33,7 @@ NOT_SENT = "not_sent"
 # What a plan depends on: how much survives, and of what seeds may be.
 _READ = (
     *("shard", "position", "doc_id", "source", "domain", "language", "license", "provenance", "depth"),
-    *("words", "bytes", "verdict"),
+    *("words", "chars", "bytes", "verdict"),
 )
 MOST_ROUNDS = 3
 # More than any corpus has.
@@ -88,7 +88,7 @@ def run(
     found = []
     for position, entry in enumerate(run.recipe.generate):
         entry = _located(entry, run.folder)
-        seeds = choose_seeds(run.recipe, entry, sources)
+        seeds = with_windows(store, pool, choose_seeds(run.recipe, entry, sources))
         if earlier:
             before = earlier[position]
         else:

@@ -1,4 +1,4 @@
-"""Seeds: which documents a generator may start from, and their text."""
+"""Seeds: which documents a generator may start from, the windows in which they are shown, and their text."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,15 @@ import polars as pl
 
 from cuvee.schemas.licenses import allows_derivatives
 from cuvee.schemas.recipe import Generate, Recipe
+from cuvee.schemas.tables import WINDOWS
 from cuvee.storage.store import Store
-from cuvee.tasks.pool import Pool, Texts, frame_of
+from cuvee.tasks.pool import Pool, Texts, frame_of, signal_rows
 from cuvee.tasks.priority import held_out
 
 
 def choose_seeds(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the documents a generator may start from: human by the evidence, not held out, of a licence that
-    allows derivatives. Columns doc_id, words, domain, license, language, source, shard, position, depth.
+    allows derivatives. Columns doc_id, words, chars, domain, license, language, source, shard, position, depth.
 
     Synthetic documents only where depth.max lets their drafts be published, and they are shallow enough for that.
     """
@@ -26,7 +27,15 @@ def choose_seeds(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> pl.Data
     if not entry.seeds.allow_unlicensed:
         free = [license for license in seeds["license"].unique() if allows_derivatives(license)]
         seeds = seeds.filter(pl.col("license").is_in(free))
-    return seeds.select("doc_id", "words", "domain", "license", "language", "source", "shard", "position", "depth")
+    labels = ("domain", "license", "language", "source", "shard", "position", "depth")
+    return seeds.select("doc_id", "words", "chars", *labels)
+
+
+def with_windows(store: Store, pool: Pool, seeds: pl.DataFrame) -> pl.DataFrame:
+    """Add the column windows of WINDOWS: the parts in which a seed is shown, null for one that is shown whole."""
+    measured = signal_rows(store, pool, "windows", WINDOWS).drop_nulls("windows")
+    shown = measured.unique("doc_id", keep="any").filter(pl.col("doc_id").is_in(seeds["doc_id"].implode()))
+    return seeds.join(shown, on="doc_id", how="left", maintain_order="left")
 
 
 class Seeds:

@@ -16,14 +16,11 @@ import polars as pl
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import nearest
+from cuvee.tasks.measure.windows import CHARACTERS, WORDS
 from cuvee.tasks.words.counts import count_words, list_words
 
 FOLDER = Path(__file__).parent / "prompts"
 
-# Longer seeds crowd the answer out of small context windows; about 1,400 tokens of English.
-SEED_WORDS = 1_000
-# The bound for text with few words: addresses, numbers, encoded bytes.
-SEED_CHARACTERS = 8 * SEED_WORDS
 # Rises when `cut_at_sentence` or `Prompt.messages` would give another text for the same document.
 RENDERING = 1
 
@@ -128,7 +125,7 @@ def read(path: Path, fields: Sequence[str] | None = None) -> Prompt:
     return Prompt(path.stem.removeprefix("_"), version, words, digest, system.strip(), user.strip())
 
 
-def cut_at_sentence(text: str, words: int = SEED_WORDS, characters: int = SEED_CHARACTERS) -> str:
+def cut_at_sentence(text: str, words: int = WORDS, characters: int = CHARACTERS) -> str:
     """Return the longest beginning of whole sentences within both limits; never empty for a text with words.
 
     When the first sentence alone is longer, it is cut after the last whole word, or at the limit of characters.

@@ -1,8 +1,10 @@
 """What generators share: tables, request keys and the order in which seeds are used.
 
-Seeds (given, without text): doc_id, words (int64), domain, license, language, source.
-Plan: PLAN_SCHEMA, one row a request, in sending order; brief: what it is about where it has no seed; prompt_words: of
-seed and template. Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
+Seeds (given, without text): doc_id, words (int64), domain, license, language, source; windows: as in WINDOWS, null for
+a document that is shown whole, as all are without that column.
+Plan: PLAN_SCHEMA, one row a request, in sending order; seed_start, seed_stop: the window that is shown, characters of
+the seed, null where all of it is; brief: what it is about where it has no seed; prompt_words: of window and template.
+Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,8 @@ PLAN_SCHEMA = pl.Schema(
         "request_key": pl.String(),
         "kind": pl.String(),
         "seed_ids": pl.List(pl.String()),
+        "seed_start": pl.Int64(),
+        "seed_stop": pl.Int64(),
         "brief": pl.String(),
         "prompt_id": pl.String(),
         "prompt_hash": pl.String(),
@@ -157,7 +161,10 @@ class Asking(Protocol):
         ...
 
     def shown(self, rows: pl.DataFrame, texts: Texts) -> list[str]:
-        """Return what each row's request shows of its seed, or its brief; rows: seed_ids, brief."""
+        """Return the window of its seed that each row's request shows, or its brief.
+
+        rows: seed_ids, seed_start, seed_stop, brief.
+        """
         ...
 
 
@@ -166,11 +173,11 @@ def seed_priority(doc_ids: pl.Series, seed: int | str) -> npt.NDArray[np.uint64]
     return priorities(doc_ids, f"seeds {seed}")
 
 
-def by_priority(seeds: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Return the distinct seeds in the order in which they are used; ties are broken by doc_id."""
-    distinct = seeds.unique("doc_id", keep="any")
-    priority = pl.Series("priority", seed_priority(distinct["doc_id"], seed))
-    return distinct.with_columns(priority).sort("priority", "doc_id")
+def by_priority(seeds: pl.DataFrame, seed: int, name: str = "doc_id") -> pl.DataFrame:
+    """Return the seeds of distinct names in the order in which they are used; ties are broken by name."""
+    distinct = seeds.unique(name, keep="any")
+    priority = pl.Series("priority", seed_priority(distinct[name], seed))
+    return distinct.with_columns(priority).sort("priority", name)
 
 
 def cut_to_budget(rows: pl.DataFrame, wanted_words: int, most_requests: int | None) -> pl.DataFrame:

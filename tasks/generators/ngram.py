@@ -121,6 +121,8 @@ def _planned(settings: Generate, seeds: pl.DataFrame) -> pl.DataFrame:
         pl.Series("request_key", keys, dtype=pl.String),
         pl.lit(KIND).alias("kind"),
         pl.concat_list("doc_id").alias("seed_ids"),
+        pl.lit(None, dtype=pl.Int64).alias("seed_start"),
+        pl.lit(None, dtype=pl.Int64).alias("seed_stop"),
         pl.lit(None, dtype=pl.String).alias("brief"),
         pl.lit(None, dtype=pl.String).alias("prompt_id"),
         pl.lit(None, dtype=pl.String).alias("prompt_hash"),

@@ -1,7 +1,7 @@
 """The openai generator: drafts written from seeds by a model behind any OpenAI-compatible endpoint.
 
 The plan names every request before one is sent. A request key covers everything that shapes an answer (endpoint,
-model, prompt file, sampling, kind, seed texts by their ids), so that no answer is ever used for another question.
+model, prompt file, sampling, kind, seed texts by id and window), so that no answer is ever used for another question.
 Answers go to an append-only journal first; rows are made from it in plan order. A run that was killed therefore
 ends with the rows of an undisturbed one, and sends nothing again that was answered or refused for good.
 
@@ -10,12 +10,9 @@ local servers, the word "unused" is sent.
 """
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from itertools import product
 
-import numpy as np
 import polars as pl
 
 from cuvee.schemas.errors import RecipeError
@@ -26,6 +23,7 @@ from cuvee.tasks.generators._ask import OUTCOME_SCHEMA, desk, host, place_of
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._pace import Policy
 from cuvee.tasks.generators._prompts import Prompt
+from cuvee.tasks.generators._turns import brief_name, briefs, turns, window_name, windows
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
     FAILURE_SCHEMA,
@@ -34,11 +32,9 @@ from cuvee.tasks.generators._types import (
     Drafts,
     Progress,
     Texts,
-    by_priority,
     cut_to_budget,
     draft_rows,
     fetch,
-    seed_priority,
 )
 from cuvee.tasks.generators._whole import cut_back, is_whole, was_cut_off
 from cuvee.tasks.generators._wrapping import unwrap
@@ -47,8 +43,6 @@ VERSION = 1
 GRADED = True
 BASELINE = False
 
-# English prose: about 100 tokens for 75 words, so an answer cannot hold more words than this of its token limit.
-WORDS_A_TOKEN = 0.75
 # What a request allows for a word expected: thrice the length in English, the length itself where words take four.
 TOKENS_A_WORD = 4
 # In steps, so that a seed that is counted a little otherwise asks the same.
@@ -60,8 +54,9 @@ BATCH = 256
 def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataFrame:
     """Plan one request a seed in hash-priority order, then a second for each, up to `max_per_seed`.
 
-    A document meets the kinds in an order of its own, so that a kind added later moves few documents. When it has
-    met all of them, they come round again with another sampling seed. Kinds without a seed take their turns between.
+    A seed is a window of a document, or all of one that is shown whole. It meets the kinds in an order of its own, so
+    that a kind added later moves few seeds. When it has met all of them, they come round again with another sampling
+    seed. Kinds without a seed take their turns between.
     Raises RecipeError for an unknown kind, and for a base_url or model that is missing.
     """
     base_url = place_of(settings).base_url
@@ -72,19 +67,12 @@ def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
         raise RecipeError(f"generate.{settings.name}.kinds: empty; give at least one of {', '.join(_prompts.kinds())}")
     seeded = {kind: prompt for kind, prompt in prompts.items() if prompt.is_seeded}
     free = {kind: prompt for kind, prompt in prompts.items() if not prompt.is_seeded}
-    turns = pl.concat(
-        [
-            _turns(settings, seeds.select("doc_id", "words"), seeded).with_columns(brief=pl.lit(None, pl.String)),
-            _turns(settings, briefs(settings).select("doc_id", "words"), free)
-            .join(briefs(settings).select("doc_id", "brief"), on="doc_id", how="left", maintain_order="left")
-            .select("doc_id", "kind", "seed", "words_expected", "prompt_words", "turn", "brief"),
-        ]
-    )
-    turns = turns.sort("turn", pl.col("brief").is_not_null(), maintain_order=True).drop("turn")
-    rows = cut_to_budget(turns, wanted_words, settings.budget.requests)
+    listed = pl.concat([turns(settings, windows(seeds), seeded), turns(settings, briefs(settings), free)])
+    listed = listed.sort("turn", pl.col("brief").is_not_null(), maintain_order=True).drop("turn")
+    rows = cut_to_budget(listed, wanted_words, settings.budget.requests)
     keyed = [
-        _request(settings, base_url, prompts[kind], [doc_id], seed, words)
-        for doc_id, kind, seed, words in rows.select("doc_id", "kind", "seed", "words_expected").iter_rows()
+        _request(settings, base_url, prompts[kind], [name], seed, words)
+        for name, kind, seed, words in rows.select("name", "kind", "seed", "words_expected").iter_rows()
     ]
     asked = pl.DataFrame(keyed, schema=["request_key", "prompt_id", "prompt_hash", "sampling"], orient="row")
     no_seeds = pl.lit([], pl.List(pl.String))
@@ -131,10 +119,11 @@ def messages(settings: Generate, plan: pl.DataFrame, texts: Texts) -> list[list[
 
 
 def shown(rows: pl.DataFrame, texts: Texts) -> list[str]:
-    """Return what each row's request shows of its seed, cut to what a request may hold, or its brief."""
+    """Return the window of its seed that each row's request shows, or its brief."""
     seeded = rows.filter(pl.col("brief").is_null())
     found = iter(fetch(texts, seeded["seed_ids"].list.first().to_list()))
-    return [_prompts.cut_at_sentence(next(found)) if brief is None else brief for brief in rows["brief"]]
+    columns = rows.select("brief", "seed_start", "seed_stop").iter_rows()
+    return [next(found)[start:stop].strip() if brief is None else brief for brief, start, stop in columns]
 
 
 def templates(settings: Generate) -> dict[str, str]:
@@ -181,9 +170,9 @@ def request_key(
 ) -> str:
     """Return the sha256 of everything that shapes an answer.
 
-    inputs: content hashes of the texts that fill the prompt (a doc_id is one); purpose: what the answer is for;
-    turn: its round; schema: a JSON schema asked of the answer; system: how the
-    system's text is sent. The messages follow from prompt, inputs and RENDERING.
+    inputs: what names the texts that fill the prompt (`window_name`, or a content hash); purpose: what the answer is
+    for; turn: its round; schema: a JSON schema asked of the answer; system: how the system's text is sent. The messages
+    follow from prompt, inputs and RENDERING.
     """
     return canonical_sha256(
         {
@@ -200,52 +189,6 @@ def request_key(
             **({} if system == "message" else {"system": system}),
         }
     )
-
-
-def briefs(settings: Generate) -> pl.DataFrame:
-    """Return what drafts without a seed are about. Columns: doc_id (a hash of the brief), words (1), brief."""
-    written = [
-        f"Topic: {topic}\nFor: {audience}\nForm: {style}"
-        for topic, audience, style in product(settings.free.topics, settings.free.audiences, settings.free.styles)
-    ]
-    names = [hashlib.sha256(brief.encode()).hexdigest()[:32] for brief in written]
-    schema = {"doc_id": pl.String, "words": pl.Int64, "brief": pl.String}
-    return pl.DataFrame({"doc_id": names, "words": 1, "brief": written}, schema=schema).unique("doc_id", keep="any")
-
-
-def _turns(settings: Generate, sources: pl.DataFrame, prompts: Mapping[str, Prompt]) -> pl.DataFrame:
-    """List what could be asked, best first: each source once, then each again with its next kind.
-
-    sources: doc_id, words. Column turn: grows with the number of kinds before, so that lists of several kinds can be
-    merged and each kind has the same share.
-    """
-    kinds = pl.Series("kind", sorted(prompts), dtype=pl.String)
-    ordered = by_priority(sources.filter(pl.col("words") > 0), settings.sampling.seed)
-    schema = {"doc_id": pl.String, "kind": pl.String, "seed": pl.Int64, "words_expected": pl.Int64}
-    rounds = [pl.DataFrame(schema=schema | {"prompt_words": pl.Int64})]
-    if prompts and len(ordered):
-        order_of_kinds = np.argsort([seed_priority(ordered["doc_id"], kind) for kind in kinds], axis=0)
-        lengths = pl.Series([prompts[kind].length for kind in kinds], dtype=pl.Int64)
-        shares = pl.Series([prompts[kind].words for kind in kinds], dtype=pl.Float64)
-        taken = pl.col("words").clip(upper_bound=_prompts.SEED_WORDS)
-        for use in range(settings.seeds.max_per_seed):
-            at = order_of_kinds[use % len(kinds)]
-            rounds.append(
-                ordered.select(
-                    "doc_id",
-                    kinds.gather(at).alias("kind"),
-                    pl.lit(settings.sampling.seed + use // len(kinds), pl.Int64).alias("seed"),
-                    _words_expected(settings, taken * pl.lit(shares.gather(at))),
-                    (taken + pl.lit(lengths.gather(at))).cast(pl.Int64).alias("prompt_words"),
-                )
-            )
-    turn = (pl.int_range(pl.len(), dtype=pl.Int64) / max(len(kinds), 1)).alias("turn")
-    return pl.concat(rounds).with_columns(turn)
-
-
-def _words_expected(settings: Generate, words: pl.Expr) -> pl.Expr:
-    most = max(1, int(settings.sampling.max_tokens * WORDS_A_TOKEN))
-    return words.round(0).clip(1, most).cast(pl.Int64).alias("words_expected")
 
 
 def token_limit(settings: Generate, words_expected: int) -> int:
@@ -278,10 +221,9 @@ def _field(prompt: Prompt) -> str:
 def _check(settings: Generate, base_url: str, plan: pl.DataFrame) -> None:
     """Refuse rows whose key does not follow from these settings and today's prompt files."""
     prompts = _prompts.chosen(settings.kinds)
-    for kind, seed_ids, brief, sampling, key in plan.select(
-        "kind", "seed_ids", "brief", "sampling", "request_key"
-    ).iter_rows():
-        inputs = seed_ids if brief is None else [hashlib.sha256(brief.encode()).hexdigest()[:32]]
+    columns = plan.select("kind", "seed_ids", "seed_start", "seed_stop", "brief", "sampling", "request_key").iter_rows()
+    for kind, seed_ids, start, stop, brief, sampling, key in columns:
+        inputs = [brief_name(brief)] if brief is not None else [window_name(seed_ids[0], start, stop)]
         expected = kind in prompts and request_key(
             base_url, settings.model or "", prompts[kind], sampling, inputs, system=settings.system
         )

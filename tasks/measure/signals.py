@@ -7,6 +7,7 @@ filter-<kind>  doc_id, and the signals of a filter that the recipe names (see cu
 classify       SCORES
 sign           TEXT_KEYS; beside it doc_id, b00, b01, … (uint32): MinHash band keys
 decontaminate  OVERLAPS
+windows        WINDOWS, where the recipe has generators
 
 The first file of a record is what decisions read. What only one step reads stands beside it, in a second file.
 """
@@ -21,12 +22,12 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, StepRecord, step_key
-from cuvee.schemas.tables import OVERLAPS, SCORES, TEXT_KEYS
+from cuvee.schemas.tables import OVERLAPS, SCORES, TEXT_KEYS, WINDOWS
 from cuvee.storage.corpus import corpus_folder, pool_folder, read_records, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import filters
-from cuvee.tasks.measure import decontaminate
+from cuvee.tasks.measure import decontaminate, windows
 from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import conclude
 from cuvee.tasks.provenance.model import is_ref, load
@@ -64,6 +65,10 @@ def kinds(run: Run) -> dict[str, Kind]:
     if run.recipe.decontaminate.benchmarks:
         content = [[_content_hash(path) for path in benchmark_paths(run)], run.recipe.decontaminate.ngram]
         found["decontaminate"] = Kind(decontaminate.VERSION, content, OVERLAPS, (), lambda: _overlaps(run))
+    if run.recipe.generate:
+        cut = [windows.WORDS, windows.CHARACTERS]
+        reads = ("words", "chars")
+        found["windows"] = Kind(windows.VERSION, cut, WINDOWS, reads, lambda: lambda rows: [windows.divide(rows)])
     return found
 
 
