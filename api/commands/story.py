@@ -108,5 +108,6 @@ def _end(ref: str, row: dict[str, Any]) -> str:
         because += ", the same text stands in a row that comes before this one (the rows with this doc_id tell which)"
     elif row["keeper"]:
         because += f", in favour of {row['keeper']}"
-        because += "" if row["jaccard"] is None else f" (Jaccard {row['jaccard']:.3f})"
-    return because + (f", {row['detail']}" if row["detail"] else "")
+        because += "" if row["jaccard"] is None else f"; Jaccard {row['jaccard']:.3f}"
+        return because + (f", {row['detail']}" if row["detail"] else "")
+    return because + (f": {row['detail']}" if row["detail"] else "")

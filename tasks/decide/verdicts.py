@@ -29,7 +29,7 @@ from cuvee.schemas.tables import (
 )
 from cuvee.storage.store import Store
 from cuvee.tasks import filters
-from cuvee.tasks.decide import copies, gather, rights
+from cuvee.tasks.decide import copies, gather, rights, told
 from cuvee.tasks.decide.current import Drafts, declare, gone, own_copies, spoken_of, with_files
 from cuvee.tasks.dedup.pairs import read_pairs
 from cuvee.tasks.filters import opt_out, synthetic
@@ -99,7 +99,7 @@ def decide(
     near = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= threshold)
     rows = _current(run, store, pool, files, drafts, dates, near)
     verdicts = Verdicts(rows.height)
-    verdicts.object("ingest", gone(run, rows))
+    verdicts.object("ingest", gone(run, rows), detail=_tell(rows, told.of_dates(run.recipe)))
     counted = verdicts.alive
     verdicts.object("generate", rows["gate"])
     _filter(run, store, pool, rows, near, counted, verdicts)
@@ -107,15 +107,16 @@ def decide(
     ones = pl.repeat(1.0, rows.height, dtype=pl.Float64, eager=True)
     verdicts.object("dedup_exact", copies.exact(rows, verdicts.alive), keeper=rows["doc_id"], jaccard=ones)
     if run.recipe.provenance.suspects == "drop":
-        suspect = rows.select(pl.when("suspect").then(pl.lit("suspect")))
-        verdicts.object("classify", suspect.to_series())
+        suspect = rows.select(pl.when("suspect").then(pl.lit("suspect"))).to_series()
+        verdicts.object("classify", suspect, detail=_tell(rows, told.of_suspects()))
     found = copies.near(rows, verdicts.alive, near, threshold)
-    verdicts.object("dedup_near", found["reason"], keeper=found["keeper"], jaccard=found["jaccard"])
+    bound = _tell(rows, told.of_near_copies(run.recipe))
+    verdicts.object("dedup_near", found["reason"], keeper=found["keeper"], jaccard=found["jaccard"], detail=bound)
     overlaps = _signals(store, pool, "decontaminate", OVERLAPS, rows)
     over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
     reason = overlaps.select(pl.when(over).then(pl.lit("benchmark"))).to_series()
-    verdicts.object("decontaminate", reason, detail=overlaps["benchmark"])
-    verdicts.object("mixture", _excluded(run, rows))
+    verdicts.object("decontaminate", reason, detail=_tell(overlaps, told.of_overlaps(run.recipe)))
+    verdicts.object("mixture", _excluded(run, rows), detail=_tell(rows, told.of_depth(run.recipe)))
     return Decided(declared(rows, DECLARED), declared(rows, CONCLUDED), verdicts.table, declared(rows, AMOUNTS))
 
 
@@ -142,6 +143,10 @@ def _current(
         file_accepted=pl.col("accepted").min().over("source", "file"),
     )
     return with_files(spoken_of(run, rows, drafts), pool, files)
+
+
+def _tell(rows: pl.DataFrame, told: pl.Expr) -> pl.Series:
+    return rows.with_columns(told.alias("detail"))["detail"]
 
 
 def _signals(store: Store, pool: Pool, kind: str, schema: pl.Schema, rows: pl.DataFrame) -> pl.DataFrame:
@@ -173,11 +178,13 @@ def _filter(
         if isinstance(kind, filters.Gathering):
             first = gather.representatives(rows.filter(counted), near)
             frame = frame.with_columns(gather.gather(store, pool.signals[step], kind, entry, rows, first))
-        told = {}
         if isinstance(entry, opt_out.Options):
             frame = frame.hstack(rights.sites(run, frame, entry))
-            told = {"detail": frame["opt_out_told"]}
-        verdicts.object("filter", filters.judge(frame, [entry]), **told)
+        verdict = filters.judge(frame, [entry])
+        detail = filters.tell(frame, entry, verdict)
+        if isinstance(entry, opt_out.Options):
+            detail = frame["opt_out_told"].fill_null(detail)
+        verdicts.object("filter", verdict, detail=detail)
 
 
 def _conclude(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, alive: pl.Series) -> pl.DataFrame:

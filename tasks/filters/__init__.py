@@ -2,16 +2,16 @@
 
 Every module of this package whose name does not start with "_" is a kind of filter, found without a register. It has
 VERSION (int, raised when its signals change), SIGNALS (column name to dtype), READS (columns of a shard that it needs
-beside text), Options (the recipe entry), `signals` (shard to columns, without thresholds) and `verdict` (options to an
-expression: null, or the reason to drop). One that looks across the documents of a source is a `Gathering`.
-Signals are kept for all documents: a changed threshold needs no text. `above`, `below` and `first_reason` are what a
-verdict is made of.
+beside text), Options (the recipe entry), `signals` (shard to columns, without thresholds) and `verdict` (options to a
+`Verdict`: null, or the reason to drop and what it rests on). One that looks across the documents of a source is a
+`Gathering`. Signals are kept for all documents: a changed threshold needs no text. `above`, `below`, `outside` and
+`first_reason` are what a verdict is made of.
 """
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -32,6 +32,20 @@ class FilterOptions(Frozen):
     kind: str = Field(description="The filter, named after its file in tasks/filters.")
 
 
+class Rule(NamedTuple):
+    """A rule that a document may break. broken: boolean; told: measure and bound, as "12, wanted at least 50"."""
+
+    broken: pl.Expr
+    told: pl.Expr
+
+
+class Verdict(NamedTuple):
+    """What a filter says of a document. reason: null, or why to drop it; told: what that rests on, null possible."""
+
+    reason: pl.Expr
+    told: pl.Expr = pl.lit(None, pl.String)
+
+
 class Kind(Protocol):
     """What a filter module holds."""
 
@@ -43,8 +57,8 @@ class Kind(Protocol):
     def signals(self, shard: pl.DataFrame) -> pl.DataFrame:
         """Return exactly SIGNALS, a row for each row of the shard, in its order; shard columns: text and READS."""
 
-    def verdict(self, options: Any) -> pl.Expr:
-        """Return null or a reason, from SIGNALS, the column of `gathered`, and what is declared of a row (DECLARED and
+    def verdict(self, options: Any) -> Verdict:
+        """Say what is objected to, from SIGNALS, the column of `gathered`, and what is declared of a row (DECLARED and
         AMOUNTS of cuvee.schemas.tables).
         """
 
@@ -74,19 +88,34 @@ class Gathering(Protocol):
         """Name the column that `gather` makes for these options."""
 
 
-def above(signal: str, limit: float) -> pl.Expr:
-    """Say where `signal` exceeds `limit`; a value on the limit, at 6 decimals, does not."""
-    return _exact(signal) > limit
+def above(signal: str, limit: float) -> Rule:
+    """Break where `signal` exceeds `limit`; a value on the limit, at 6 decimals, does not."""
+    return Rule(_exact(signal) > limit, _told(signal, limit, "at most"))
 
 
-def below(signal: str, limit: float) -> pl.Expr:
-    """Say where `signal` falls short of `limit`; a value on the limit, at 6 decimals, does not."""
-    return _exact(signal) < limit
+def below(signal: str, limit: float) -> Rule:
+    """Break where `signal` falls short of `limit`; a value on the limit, at 6 decimals, does not."""
+    return Rule(_exact(signal) < limit, _told(signal, limit, "at least"))
 
 
-def first_reason(kind: str, objections: Mapping[str, pl.Expr]) -> pl.Expr:
-    """Return "<kind>.<name>" of the first objection, in the mapping's order, that holds; null where none does."""
-    return coalesce([pl.when(holds).then(pl.lit(f"{kind}.{name}")) for name, holds in objections.items()])
+def outside(signal: str, least: float, most: float) -> Rule:
+    """Break where `signal` falls short of `least` or exceeds `most`."""
+    under, over = below(signal, least), above(signal, most)
+    return Rule(under.broken | over.broken, pl.when(under.broken).then(under.told).otherwise(over.told))
+
+
+def first_reason(kind: str, rules: Mapping[str, Rule | pl.Expr]) -> Verdict:
+    """Object with "<kind>.<name>" of the first rule, in the mapping's order, that is broken.
+
+    Of a rule that is an expression, true where it is broken, nothing is told.
+    """
+    nothing = pl.lit(None, pl.String)
+    whole = {name: rule if isinstance(rule, Rule) else Rule(rule, nothing) for name, rule in rules.items()}
+    return Verdict(
+        coalesce([pl.when(rule.broken).then(pl.lit(f"{kind}.{name}")) for name, rule in whole.items()]),
+        # `when` takes the first that holds, also where what it tells is null.
+        _first([(rule.broken, rule.told) for rule in whole.values()]),
+    )
 
 
 def coalesce(reasons: Sequence[pl.Expr]) -> pl.Expr:
@@ -160,9 +189,19 @@ def judge(frame: pl.DataFrame, options: Sequence[FilterOptions]) -> pl.Series:
 
     frame columns: the signals of all kinds in `options`, and what their verdicts read beside.
     """
-    reasons = [kinds()[entry.kind].verdict(entry) for entry in options]
+    reasons = [kinds()[entry.kind].verdict(entry).reason for entry in options]
     # A literal alone has one row, whatever the frame's height: hence with_columns.
     return frame.with_columns(coalesce(reasons).alias("verdict"))["verdict"]
+
+
+def tell(frame: pl.DataFrame, entry: FilterOptions, verdict: pl.Series) -> pl.Series:
+    """Say what a filter's verdicts rest on: measure and bound, null where it does not object or nothing is to be told.
+
+    frame: as for `judge`, whose answer for this entry alone is `verdict`.
+    """
+    dropped = verdict.is_not_null()
+    told = frame.filter(dropped).select(kinds()[entry.kind].verdict(entry).told.cast(pl.String).alias("told"))
+    return pl.repeat(None, frame.height, dtype=pl.String, eager=True).scatter(dropped.arg_true(), told["told"])
 
 
 def _batches(shard: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -203,6 +242,27 @@ def _explain(error: ValidationError, kind: Kind, where: str) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" did you mean {close[0]}?" if close else ""
+
+
+def _first(choices: Sequence[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
+    """Return the value beside the first condition that holds; null where none does."""
+    chosen = pl.lit(None, pl.String)
+    for condition, value in reversed(choices):
+        chosen = pl.when(condition).then(value).otherwise(chosen)
+    return chosen
+
+
+def _told(signal: str, limit: float, which: str) -> pl.Expr:
+    return pl.concat_str(_shown(signal, limit), pl.lit(f", wanted {which} {limit:,}"))
+
+
+def _shown(signal: str, limit: float) -> pl.Expr:
+    """Write a value with two decimals, or with six where two would put it on its limit or beyond."""
+    exact = _exact(signal)
+    short = exact.round(2)
+    is_plain = (short < limit) == (exact < limit)
+    shown = pl.when(is_plain & (short != limit)).then(short).otherwise(exact)
+    return shown.cast(pl.String).str.strip_suffix(".0")
 
 
 def _exact(signal: str) -> pl.Expr:

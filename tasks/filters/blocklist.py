@@ -14,7 +14,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field, ValidationInfo, model_validator
 
-from cuvee.tasks.filters import FilterOptions, first_reason
+from cuvee.tasks.filters import FilterOptions, Rule, Verdict, first_reason
 
 VERSION = 1
 READS = ("url",)
@@ -71,7 +71,7 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return shard.select(blocklist_host=host, blocklist_address=address)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object with blocklist.host or blocklist.address."""
     domains: dict[int, list[str]] = defaultdict(list)
     for domain in sorted({_plain_host(host) for host in options.hosts}):
@@ -85,7 +85,7 @@ def verdict(options: Options) -> pl.Expr:
     return first_reason(
         options.kind,
         {
-            "host": pl.any_horizontal([pl.lit(False), *blocked]),
+            "host": Rule(pl.any_horizontal([pl.lit(False), *blocked]), pl.col("blocklist_host")),
             "address": pl.col("blocklist_address").str.contains_any(parts) if parts else pl.lit(False),
         },
     )

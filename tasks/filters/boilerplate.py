@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters import FilterOptions, above, first_reason
+from cuvee.tasks.filters import FilterOptions, Verdict, above, first_reason
 from cuvee.tasks.words.kernel import Int64s, Text, Uint64s, word_hashes
 
 VERSION = 2
@@ -82,7 +82,7 @@ def gathered(options: Options) -> str:
     return f"boilerplate_{options.max_documents}_{options.min_words}"
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object with boilerplate.share."""
     return first_reason(options.kind, {"share": above(gathered(options), options.max_share)})
 

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters import FilterOptions, above, first_reason
+from cuvee.tasks.filters import FilterOptions, Verdict, above, below, first_reason
 from cuvee.tasks.filters._pieces import codes, lines
 
 VERSION = 2
@@ -81,7 +81,7 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(SIGNALS, columns, strict=True)), schema=SIGNALS)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object by the first rule that is broken, in the order of the options, e.g. c4.curly_bracket."""
     strict = "_strict" if options.terminal_punctuation else ""
     return first_reason(
@@ -92,6 +92,6 @@ def verdict(options: Options) -> pl.Expr:
             "javascript_lines": above("c4_javascript_lines", options.max_javascript_lines),
             "policy_lines": above("c4_policy_lines", options.max_policy_lines),
             "removed_lines": above(f"c4_removed_lines{strict}", options.max_removed_lines),
-            "sentences": pl.col(f"c4_sentences{strict}") < options.min_sentences,
+            "sentences": below(f"c4_sentences{strict}", options.min_sentences),
         },
     )

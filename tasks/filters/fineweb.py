@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters import FilterOptions, above, below, first_reason
+from cuvee.tasks.filters import FilterOptions, Verdict, above, below, first_reason
 from cuvee.tasks.filters._characters import IDEOGRAPHIC_STOPS, STOPS
 from cuvee.tasks.filters._pieces import codes, lines, ratio
 
@@ -61,7 +61,7 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(SIGNALS, columns, strict=True)), schema=SIGNALS)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object by the first rule that is broken, in the order of the options, e.g. fineweb.short_lines."""
     return first_reason(
         options.kind,

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters import FilterOptions, above, below, first_reason
+from cuvee.tasks.filters import FilterOptions, Verdict, above, below, first_reason, outside
 from cuvee.tasks.filters._pieces import codes, lines, ratio
 
 VERSION = 2
@@ -81,21 +81,20 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(SIGNALS, columns, strict=True)), schema=SIGNALS)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object by the first rule that is broken, in the order of the options, e.g. gopher_quality.mean_word_length."""
     lengths = "gopher_quality_mean_word_length"
     return first_reason(
         options.kind,
         {
-            "min_words": pl.col("words") < options.min_words,
-            "max_words": pl.col("words") > options.max_words,
-            "mean_word_length": below(lengths, options.min_mean_word_length)
-            | above(lengths, options.max_mean_word_length),
+            "min_words": below("words", options.min_words),
+            "max_words": above("words", options.max_words),
+            "mean_word_length": outside(lengths, options.min_mean_word_length, options.max_mean_word_length),
             "hash_ratio": above("gopher_quality_hash_ratio", options.max_symbol_ratio),
             "ellipsis_ratio": above("gopher_quality_ellipsis_ratio", options.max_symbol_ratio),
             "bullet_lines": above("gopher_quality_bullet_lines", options.max_bullet_lines),
             "ellipsis_lines": above("gopher_quality_ellipsis_lines", options.max_ellipsis_lines),
             "letter_words": below("gopher_quality_letter_words", options.min_letter_words),
-            "stop_words": pl.col("gopher_quality_stop_words") < options.min_stop_words,
+            "stop_words": below("gopher_quality_stop_words", options.min_stop_words),
         },
     )

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters import FilterOptions, above, first_reason
+from cuvee.tasks.filters import FilterOptions, Verdict, above, first_reason
 from cuvee.tasks.filters._characters import classes
 from cuvee.tasks.filters._kernels import DUPLICATE_SIZES, TOP_SIZES, scan_ngrams
 from cuvee.tasks.filters._pieces import lines, paragraphs, ratio
@@ -69,7 +69,7 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(SIGNALS, shares + char_shares + ngrams, strict=True)), schema=SIGNALS)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object by the first rule that is broken, in the order of the options, e.g. gopher_repetition.top_2."""
     limits = options.model_dump(exclude={"kind"})
     return first_reason(

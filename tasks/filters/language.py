@@ -25,7 +25,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from cuvee.schemas.errors import IntegrityError, RecipeError, RetryableError
-from cuvee.tasks.filters import FilterOptions, below
+from cuvee.tasks.filters import FilterOptions, Verdict, below
 
 VERSION = 2
 READS: tuple[str, ...] = ()
@@ -126,10 +126,14 @@ def _plain(texts: pl.Series) -> pl.Series:
     return texts.clone().scatter(places, plain)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object with "language"."""
     wanted = pl.col("language").is_in(options.keep) if options.keep else pl.lit(True)
-    return pl.when(~wanted | below("language_score", options.min_score)).then(pl.lit(options.kind))
+    unsure = below("language_score", options.min_score).broken
+    score = pl.col("language_score").cast(pl.Float64).round(2)
+    bound = f"{' or '.join(options.keep) or 'any'} at {options.min_score:g}"
+    told = pl.format("{} {}, wanted {}", "language", score, pl.lit(bound))
+    return Verdict(pl.when(~wanted | unsure).then(pl.lit(options.kind)), told)
 
 
 def path() -> Path:

@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, model_validator
 
-from cuvee.tasks.filters import FilterOptions, first_reason
+from cuvee.tasks.filters import FilterOptions, Verdict, above, below, first_reason
 
 VERSION = 1
 READS: tuple[str, ...] = ()
@@ -38,14 +38,14 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(height=shard.height)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object to a document outside a bound: length.min_words, length.max_words, length.min_chars, length.max_chars."""
     return first_reason(
         options.kind,
         {
-            "min_words": pl.col("words") < options.min_words,
-            "max_words": pl.col("words") > options.max_words,
-            "min_chars": pl.col("chars") < options.min_chars,
-            "max_chars": pl.col("chars") > options.max_chars,
+            "min_words": below("words", options.min_words),
+            "max_words": above("words", options.max_words),
+            "min_chars": below("chars", options.min_chars),
+            "max_chars": above("chars", options.max_chars),
         },
     )

@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from cuvee.schemas.licenses import UNKNOWN, alternatives, spdx
-from cuvee.tasks.filters import FilterOptions
+from cuvee.tasks.filters import FilterOptions, Verdict
 
 VERSION = 1
 READS: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(height=shard.height)
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object with "license"; a null counts as unknown."""
     allowed = frozenset(map(spdx, options.keep))
 
@@ -57,7 +57,9 @@ def verdict(options: Options) -> pl.Expr:
         return licenses.replace_strict(distinct, pl.Series(judged, dtype=pl.Boolean), return_dtype=pl.Boolean)
 
     kept = pl.col("license").fill_null("unknown").map_batches(passes, return_dtype=pl.Boolean)
-    return pl.when(~kept).then(pl.lit(options.kind))
+    found = pl.col("license").fill_null("unknown")
+    told = pl.format("{}, wanted {}", found, pl.lit(" or ".join(options.keep)))
+    return Verdict(pl.when(~kept).then(pl.lit(options.kind)), told)
 
 
 def permits(expression: str, allowed: frozenset[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import Field
 
-from cuvee.tasks.filters import FilterOptions
+from cuvee.tasks.filters import FilterOptions, Verdict
 from cuvee.tasks.filters._preferences import combine, preferences
 
 VERSION = 2
@@ -68,7 +68,7 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return shard.select(opt_out_url="url", opt_out_said="opt_out")
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object with "opt_out.<signal>", the first of NAMES that the options hold and page or site say."""
 
     def judge(said: pl.Series) -> pl.Series:
@@ -86,7 +86,8 @@ def verdict(options: Options) -> pl.Expr:
         )["verdict"]
 
     # A run joins the second where a source gives captures of its sites.
-    return pl.struct("^opt_out_(?:said|site)$").map_batches(judge, return_dtype=pl.String)
+    said = pl.struct("^opt_out_(?:said|site)$").map_batches(judge, return_dtype=pl.String)
+    return Verdict(said, pl.col("opt_out_said"))
 
 
 def _reason(row: Mapping[str, str | None], options: Options) -> str | None:

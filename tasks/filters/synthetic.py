@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from cuvee.tasks import phrases
-from cuvee.tasks.filters import FilterOptions, above, first_reason, gopher_repetition
+from cuvee.tasks.filters import FilterOptions, Rule, Verdict, above, first_reason, gopher_repetition
 
 VERSION = 2
 READS = ("chars",)
@@ -39,12 +39,15 @@ def signals(shard: pl.DataFrame) -> pl.DataFrame:
     return named.cast(SIGNALS)  # type: ignore[arg-type]
 
 
-def verdict(options: Options) -> pl.Expr:
+def verdict(options: Options) -> Verdict:
     """Object to synthetic texts by the first rule that is broken."""
-    broken = {
-        "refusal": pl.col("synthetic_refusal") & pl.lit(options.refusal),
-        "preamble": pl.col("synthetic_preamble") & pl.lit(options.preamble),
-        "repetition": above("synthetic_repetition", options.repetition),
-    }
     declared = (pl.col("origin") == "synthetic") & ~pl.col("generated")
-    return first_reason(options.kind, {name: rule & declared for name, rule in broken.items()})
+    repetition = above("synthetic_repetition", options.repetition)
+    return first_reason(
+        options.kind,
+        {
+            "refusal": declared & pl.col("synthetic_refusal") & pl.lit(options.refusal),
+            "preamble": declared & pl.col("synthetic_preamble") & pl.lit(options.preamble),
+            "repetition": Rule(declared & repetition.broken, repetition.told),
+        },
+    )
