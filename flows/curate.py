@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar, TypeVarTuple
+from typing import Annotated, ParamSpec, TypeVar, TypeVarTuple
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
+from pydantic import Field
 
 from cuvee.flows import deployed, endpoint, pipeline
 from cuvee.flows.artifacts import mixture_markdown, step_table
@@ -25,25 +26,34 @@ Ts = TypeVarTuple("Ts")
 
 # Results are handed on in memory; were they kept, they would be read again as pickles.
 @flow(name="curate", flow_run_name=run_name, task_runner=chosen(), persist_result=False)
-def curate(recipe: str, overrides: Sequence[str] = (), store: str | None = None, plan: bool = False) -> RunReport:
+def curate(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    store: str | None = None,
+    plan: bool = False,
+    limit: Annotated[int, Field(ge=1)] | None = None,
+) -> RunReport:
     """Run a recipe.
 
     recipe: path of the YAML file. overrides: `key.path=value` strings. store: overrides the recipe's.
-    plan: work everything out, send no request to a generator and publish nothing.
+    plan: work everything out, send no request to a generator and publish nothing. limit: rows to read of each source,
+    for a trial, which is a corpus of its own.
     Raises RecipeError where a deployed run has another recipe or store than its deployment.
     """
     with secrets.kept():
         deployed.check(deployed.parameters(), recipe, store, overrides)
-    return carry_out(recipe, overrides, store, plan)
+    return carry_out(recipe, overrides, store, plan, limit)
 
 
-def carry_out(recipe: str, overrides: Sequence[str], store: str | None, plan: bool) -> RunReport:
+def carry_out(
+    recipe: str, overrides: Sequence[str], store: str | None, plan: bool, limit: int | None = None
+) -> RunReport:
     """Run a recipe inside a flow, and show its figures on the page of the run; raises as the pipeline does."""
     run_id = new_run_id(str(flow_run.get_id() or ""))
     hands = PlainHands() if is_plain() else TaskHands()
     secrets.guard_logs()
     with secrets.kept():
-        report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands)
+        report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit)
     steps = [{"step": name, **figures.model_dump(by_alias=True)} for name, figures in report.steps.items()]
     step_table(report.corpus, steps)
     mixture_markdown(report.corpus, report.as_markdown())

@@ -36,19 +36,25 @@ R = TypeVar("R")
 
 
 def carry_out(
-    recipe: str, overrides: Sequence[str], store: str | None, plan: bool, run_id: str, hands: Hands
+    recipe: str,
+    overrides: Sequence[str],
+    store: str | None,
+    plan: bool,
+    run_id: str,
+    hands: Hands,
+    limit: int | None = None,
 ) -> RunReport:
     """Run a recipe; where another run publishes first, take its pool and decide again.
 
     recipe: path of the YAML file. overrides: `key.path=value` strings. store: overrides the recipe's. plan: work
-    everything out, send no request to a generator and publish nothing.
+    everything out, send no request to a generator and publish nothing. limit: rows to read of each source, for a trial.
     What this run has read and measured is found as done, so only what follows from the joined pool is repeated.
     Raises ConflictError when MOST_ATTEMPTS runs in turn were faster, and what `begin` and the steps raise.
     """
     started = time.monotonic()
     lost: list[str] = []
     while True:
-        run, place, state = begin(recipe, overrides, store, run_id)
+        run, place, state = begin(recipe, overrides, store, run_id, limit)
         try:
             report = follow(run, place, state, plan, hands)
         except ConflictError as conflict:

@@ -15,7 +15,7 @@ from ruamel.yaml.tokens import ScalarToken
 
 from cuvee.schemas import address
 from cuvee.schemas.errors import RecipeError
-from cuvee.schemas.recipe import Recipe, Review
+from cuvee.schemas.recipe import Recipe, Review, Source
 
 # What pydantic says of Python's types, in the words of the recipe.
 _EXPECTED = dict.fromkeys(["model_type", "dict_type"], "a mapping of keys belongs here")
@@ -42,18 +42,31 @@ def parse_recipe(
     overrides: `dotted.path=value` strings; a value is parsed as YAML, a number in the path indexes a list.
     Raises RecipeError naming file, key path, value and, for an unknown key, the nearest known one.
     """
-    tree = _load(text, name)
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{name}: a recipe is a mapping of keys such as corpus and sources; this is {_kind(tree)}")
-    for override in overrides:
-        _override(tree, override, name)
-    tree = _substitute(tree, environment or {}, name, ())
+    tree = _tree(text, name, environment or {}, overrides)
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise RecipeError(_explain(error, tree, name)) from None
     _refuse_what_is_not_built(recipe, name)
     return recipe
+
+
+def readable_sources(
+    text: str, name: str, environment: Mapping[str, str], overrides: Sequence[str] = ()
+) -> dict[int, Source]:
+    """Return the sources that can be understood alone, by their place, of a recipe that cannot be as a whole.
+
+    The arguments are those of `parse_recipe`.
+    """
+    found: dict[int, Source] = {}
+    with contextlib.suppress(RecipeError):
+        entries = _tree(text, name, environment, overrides).get("sources")
+        for position, entry in enumerate(entries if isinstance(entries, list) else ()):
+            with contextlib.suppress(ValidationError):
+                source = Source.model_validate(entry)
+                if not any(map(address.fault, source.uri)):
+                    found[position] = source
+    return found
 
 
 def variables(text: str) -> set[str]:
@@ -71,6 +84,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
+
+
+def _tree(text: str, name: str, environment: Mapping[str, str], overrides: Sequence[str]) -> dict[str, Any]:
+    """Read the keys and values of a recipe, unchecked, with the environment's values in their places."""
+    tree = _load(text, name)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{name}: a recipe is a mapping of keys such as corpus and sources; this is {_kind(tree)}")
+    for override in overrides:
+        _override(tree, override, name)
+    substituted: dict[str, Any] = _substitute(tree, environment, name, ())
+    return substituted
 
 
 def _load(text: str, name: str) -> Any:

@@ -262,7 +262,7 @@ class Run(Frozen):
     store: its URI. folder: the recipe's, relative paths resolve against it. version: the number it would publish.
     parent: the standing version's number, 0 for none. day: the UTC day of its start, ISO. bands: how signatures are
     cut, as (bands, rows). readings: name of each source and generator → what decides the text that is kept of its files
-    or answers (`reading_key` and `drafting_key`).
+    or answers (`reading_key` and `drafting_key`). limit: of a trial, the rows that are read of each source.
     """
 
     recipe: Recipe
@@ -274,6 +274,7 @@ class Run(Frozen):
     day: str
     bands: tuple[int, int]
     readings: dict[str, str]
+    limit: int | None = None
 
     @property
     def corpus(self) -> str:

@@ -322,7 +322,7 @@ def test_damage_ends_with_1_and_json_says_it_too(house: Path, ask: Ask, tmp_path
 
 
 def test_init_writes_a_recipe_that_is_right(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cuvee.tasks.begin import load_recipe
+    from cuvee.tasks.look import load_recipe
 
     folder = tmp_path / "My Ärchive (2)"
     folder.mkdir()

@@ -53,6 +53,7 @@ def init(path: Path) -> None:
 @click.argument("recipe")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as mixture.human.min=0.7.")
 @click.option("--plan", is_flag=True, help="Work everything out; send no request, publish nothing.")
+@click.option("--limit", type=click.IntRange(min=1), help="A trial: the first rows of each source, into CORPUS-trial.")
 @runner_option("What carries the work out; plain: this process, without Prefect and its history of runs.")
 @workers_option
 @click.option("--verbose", is_flag=True, help="Show Prefect's own log.")
@@ -62,6 +63,7 @@ def run(
     recipe: str,
     overrides: tuple[str, ...],
     plan: bool,
+    limit: int | None,
     runner: str,
     workers: int | None,
     verbose: bool,
@@ -69,7 +71,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the recipe at path RECIPE, and publish a version if it says something new."""
-    report = execute(recipe, overrides, store, plan, runner, workers, verbose, as_json)
+    report = execute(recipe, overrides, store, plan, runner, workers, verbose, as_json, limit)
     _tell(report, as_json)
 
 
@@ -104,18 +106,33 @@ def execute(
     workers: int | None,
     verbose: bool,
     quiet: bool,
+    limit: int | None = None,
 ) -> "RunReport":
     """Run a recipe: plainly, or as a flow on an embedded Prefect API or the one that is configured."""
     started = time.monotonic()
+    _look(recipe, overrides, store)
     if runner == "plain":
-        report = _plainly(recipe, overrides, store, plan, workers, quiet)
+        report = _plainly(recipe, overrides, store, plan, workers, quiet, limit)
     else:
-        report = _as_flow(recipe, overrides, store, plan, runner, workers, verbose, quiet)
+        report = _as_flow(recipe, overrides, store, plan, runner, workers, verbose, quiet, limit)
     return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
 
 
+def _look(recipe: str, overrides: tuple[str, ...], store: str | None) -> None:
+    """Tell all that is wrong with the recipe and its sources before anything else is imported or started."""
+    from cuvee.tasks.look import look, pooled
+
+    look(recipe, overrides, lambda read: pooled(read, recipe, store))
+
+
 def _plainly(
-    recipe: str, overrides: tuple[str, ...], store: str | None, plan: bool, workers: int | None, quiet: bool
+    recipe: str,
+    overrides: tuple[str, ...],
+    store: str | None,
+    plan: bool,
+    workers: int | None,
+    quiet: bool,
+    limit: int | None,
 ) -> "RunReport":
     if workers is not None:
         raise RecipeError(f"--workers {workers}: the plain runner works alone; leave --workers out, or use threads")
@@ -124,7 +141,7 @@ def _plainly(
     from cuvee.tasks.begin import new_run_id
 
     with display(quiet):
-        return pipeline.carry_out(recipe, overrides, store, plan, new_run_id(), PlainHands())
+        return pipeline.carry_out(recipe, overrides, store, plan, new_run_id(), PlainHands(), limit)
 
 
 def _as_flow(
@@ -136,6 +153,7 @@ def _as_flow(
     workers: int | None,
     verbose: bool,
     quiet: bool,
+    limit: int | None,
 ) -> "RunReport":
     """Check the recipe before Prefect starts, then run the flow."""
     from cuvee.flows import embedded
@@ -144,7 +162,7 @@ def _as_flow(
     embedded.prepare(verbose)
     from cuvee.tasks.begin import check
 
-    check(recipe, overrides, store, "check")
+    check(recipe, overrides, store, "check", limit)
     if not quiet:
         say("Starting Prefect …", err=True)
     with embedded.api(verbose) as ready:
@@ -155,7 +173,7 @@ def _as_flow(
         ready()
         # Prefect's import closes all logging handlers: the display comes after it.
         with display(quiet):
-            report = flow(recipe=recipe, overrides=list(overrides), store=store, plan=plan)
+            report = flow(recipe=recipe, overrides=list(overrides), store=store, plan=plan, limit=limit)
     assert isinstance(report, RunReport)
     return report
 

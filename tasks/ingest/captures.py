@@ -18,7 +18,7 @@ from cuvee.schemas.address import is_remote
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.schemas.records import Run
 from cuvee.tasks.ingest import robots
-from cuvee.tasks.ingest.sources import expand
+from cuvee.tasks.ingest.opening import expand
 from cuvee.tasks.readers import _http, _records, compression_of
 from cuvee.tasks.readers._batch import InvalidRowError
 from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, size_of, whole

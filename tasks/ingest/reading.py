@@ -7,7 +7,7 @@ What the recipe declares of a source (origin, licence, domain, dates) is applied
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import polars as pl
@@ -23,7 +23,7 @@ from cuvee.storage.corpus import corpus_folder, pool_folder, read_records
 from cuvee.storage.store import Store
 from cuvee.storage.tables import table_file
 from cuvee.tasks import readers
-from cuvee.tasks.ingest import fetch
+from cuvee.tasks.ingest import fetch, opening
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD, BadRows
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.normalise import as_shard, days, shape
@@ -48,6 +48,8 @@ def batches(run: Run, files: Sequence[SourceFile], known: frozenset[tuple[str, s
 
     known: (source, reading key, SHA-256) of files already ingested. A file listed twice is read once.
     """
+    if run.limit is not None:
+        return _of_trial(files)
     groups: list[list[SourceFile]] = []
     seen = set(known)
     held = 0
@@ -65,6 +67,14 @@ def batches(run: Run, files: Sequence[SourceFile], known: frozenset[tuple[str, s
     return [Batch(source=group[0].source, files=tuple(group)) for group in groups]
 
 
+def _of_trial(files: Sequence[SourceFile]) -> list[Batch]:
+    """Put the files of each source together, in the order of their names: only who reads them knows how far it gets."""
+    groups: dict[str, dict[str, SourceFile]] = {}
+    for file in sorted(files, key=lambda file: (file.source, file.id)):
+        groups.setdefault(file.source, {}).setdefault(file.sha256, file)
+    return [Batch(source=name, files=tuple(group.values())) for name, group in groups.items()]
+
+
 def reading_key(source: Source, ingest: Ingest) -> str:
     """Hash what decides the text that a source's files give: rows of the pool count for a recipe whose keys are theirs
     (`Run.readings`).
@@ -80,7 +90,8 @@ def key(run: Run, batch: Batch) -> str:
     files = [[file.sha256, file.id] for file in batch.files]
     reading = run.readings[source.name]
     mb = run.recipe.ingest.shard_mb
-    named = {"corpus": run.corpus, "source": source.name}
+    named: dict[str, Any] = {"corpus": run.corpus, "source": source.name}
+    named |= {} if run.limit is None else {"limit": run.limit}
     return step_key(STEP, READING_VERSION, **named, reading=reading, files=files, mb=mb)
 
 
@@ -155,12 +166,15 @@ class _Reading:
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
         """Yield readable rows, `created` as a date, with the SHA-256 of their file in the column `file`."""
+        left = self.run.limit
         for file in files:
+            if left is not None and left <= 0:
+                break
             rows = bad = undated = 0
             skipped: dict[str, int] = {}
-            format, compression = self._format(file)
+            format, compression = opening.format_of(self.source, file.path, file.media_type)
             try:
-                for read in self._read(file, format, compression):
+                for read in _first(self._read(file, format, compression), left):
                     bad += self._fail(file, [(b.row, b.line, b.reason) for b in read.bad])
                     rows += read.rows.height
                     for kind, count in read.skipped.items():
@@ -175,6 +189,7 @@ class _Reading:
                 known = rows + bad
                 lost = range(known, max(error.rows, known + 1))
                 bad += self._fail(file, [(row, None, str(error)) for row in lost])
+            left = left if left is None else left - rows - bad
             _check_unchanged(file)
             self.files.append(
                 ReadFile(
@@ -202,26 +217,28 @@ class _Reading:
             self.bad.add(pl.DataFrame({"file": [file.sha256] * len(faults), **columns}, UNREADABLE))
         return len(faults)
 
-    def _format(self, file: SourceFile) -> tuple[str, str | None]:
-        if self.source.format != readers.AUTO:
-            return self.source.format, readers.compression_of(file.path)
-        return readers.detect(file.path, file.media_type)
-
     def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
-        fields = self.source.fields.model_dump()
-        if self.source.origin_field:
-            fields["origin"] = self.source.origin_field
         with fetch.opened(self.run, self.store, file) if file.fetched else open(file.path, "rb") as stream:
-            limits = self.run.recipe.ingest
-            yield from readers.read(
-                file.id,
-                stream,
-                format,
-                compression,
-                fields,
-                row_mb=limits.max_row_mb,
-                expansion=limits.max_expansion,
-            )
+            yield from opening.read(self.source, self.run.recipe.ingest, file.id, stream, format, compression)
+
+
+def _first(batches: Iterator[readers.Batch], rows: int | None) -> Iterator[readers.Batch]:
+    """Give the first rows of a file, readable or not; None: all."""
+    if rows is None:
+        yield from batches
+        return
+    with closing(batches):  # type: ignore[type-var]  # what gives them is a generator
+        for batch in batches:
+            numbers = sorted([*batch.rows["row"], *(bad.row for bad in batch.bad)])
+            if len(numbers) > rows:
+                end = numbers[rows]
+                bad = [one for one in batch.bad if one.row < end]
+                yield readers.Batch(batch.rows.filter(pl.col("row") < end), bad, batch.skipped)
+                return
+            yield batch
+            rows -= len(numbers)
+            if rows == 0:
+                return
 
 
 def _check_unchanged(file: SourceFile) -> None:

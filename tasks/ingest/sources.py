@@ -5,7 +5,6 @@ a file that still has its validator is not read again. Deleting it costs reading
 runs at once the later writes what it found: both are true.
 """
 
-import glob
 import hashlib
 import os
 import re
@@ -24,7 +23,7 @@ from cuvee.schemas.recipe import Source, canonical_json
 from cuvee.schemas.records import Content, Place, Run, SourceFile
 from cuvee.storage import remote
 from cuvee.storage.store import Store
-from cuvee.tasks.ingest import fetch
+from cuvee.tasks.ingest import fetch, opening
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import progress
 
@@ -69,6 +68,8 @@ def look(run: Run, store: Store, pool: Pool) -> Listing:
                 _excuse(source, pool, f"{problem}; correct the pattern, or remove the source")
                 warnings.append(f"{problem}; the rows read before stay, as vanished: keep says")
             places.update((place.path, place) for place in matches)
+        if run.limit is not None:  # a file has a row at least
+            places = dict(sorted(places.items(), key=lambda entry: entry[1].id)[: run.limit])
         if any(is_bucket(path) for path in places) and copies is None:
             copies = fetch.copies(run, store)
         memory = _remembered(store, run, source)
@@ -134,20 +135,8 @@ def _matches(run: Run, source: Source, pattern: str) -> list[Place]:
     if is_bucket(pattern):
         with fetch.named(run.recipe, source.name):
             return _objects(source.name, pattern)
-    return [Place(source=source.name, path=path, id=name) for path, name in expand(pattern, Path(run.folder)).items()]
-
-
-def expand(pattern: str, folder: Path) -> dict[str, str]:
-    """Return absolute path → id, the path below the last folder that has no wildcard."""
-    written = Path(os.path.normpath(os.path.expanduser(pattern)))
-    if (folder / written).is_dir():
-        raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern.rstrip('/')}/*")
-    # Only the pattern has wildcards; a folder's own name may hold brackets.
-    fixed = next((i for i, part in enumerate(written.parts) if _WILDCARDS & set(part)), len(written.parts) - 1)
-    root = Path(os.path.normpath(folder.joinpath(*written.parts[:fixed])))
-    name = os.path.join(*written.parts[fixed:])
-    matches = [name] if (root / name).exists() else glob.glob(name, root_dir=root, recursive=True)
-    return {str(root / match): Path(match).as_posix() for match in matches if (root / match).is_file()}
+    found = opening.expand(pattern, Path(run.folder))
+    return [Place(source=source.name, path=path, id=name) for path, name in found.items()]
 
 
 def _objects(source: str, pattern: str) -> list[Place]:

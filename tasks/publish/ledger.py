@@ -139,7 +139,8 @@ def _lost(run: Run, store: Store, pool: Pool, files: Sequence[SourceFile]) -> pl
     for record in pool.read_as(run.readings):
         rows = read_declared(store, record.beside, UNREADABLE).with_columns(source=pl.lit(record.report.source))
         lost.append(rows.select("source", "file", "row", detail="reason"))
-    present = pl.DataFrame([(f.source, f.sha256) for f in files], schema=["source", "file"], orient="row")
+    named = dict.fromkeys(["source", "file"], pl.String)
+    present = pl.DataFrame([(f.source, f.sha256) for f in files], schema=named, orient="row")
     rows = pl.concat(lost).join(present, on=["source", "file"], how="semi", maintain_order="left")
     return rows.with_columns(outcome=pl.lit("unreadable"), step=pl.lit("ingest"), reason=pl.lit("unreadable"))
 

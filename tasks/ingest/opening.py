@@ -1,0 +1,61 @@
+"""Opening: which local files a pattern names, and how a file of a source is read, as its recipe says."""
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Ingest, Source
+from cuvee.tasks import readers
+
+_WILDCARDS = set("*?[")
+
+
+def expand(pattern: str, folder: Path) -> dict[str, str]:
+    """Return absolute path → id, the path below the last folder that has no wildcard.
+
+    Raises RecipeError for the name of a folder.
+    """
+    written = Path(os.path.normpath(os.path.expanduser(pattern)))
+    if (folder / written).is_dir():
+        raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern.rstrip('/')}/*")
+    # Only the pattern has wildcards; a folder's own name may hold brackets.
+    fixed = next((i for i, part in enumerate(written.parts) if _WILDCARDS & set(part)), len(written.parts) - 1)
+    root = Path(os.path.normpath(folder.joinpath(*written.parts[:fixed])))
+    name = os.path.join(*written.parts[fixed:])
+    matches = [name] if (root / name).exists() else glob.glob(name, root_dir=root, recursive=True)
+    return {str(root / match): Path(match).as_posix() for match in matches if (root / match).is_file()}
+
+
+def format_of(source: Source, path: str, media_type: str = "") -> tuple[str, str | None]:
+    """Tell format and compression of a source's file; raises RecipeError where they cannot be told from its name."""
+    if source.format != readers.AUTO:
+        return source.format, readers.compression_of(path)
+    return readers.detect(path, media_type)
+
+
+def read(
+    source: Source,
+    limits: Ingest,
+    name: str,
+    stream: BinaryIO,
+    format: str,
+    compression: str | None,
+    batch_bytes: int = 8 << 20,
+) -> Iterator[readers.Batch]:
+    """Read a file of a source in batches of about `batch_bytes`; name: for messages, and its id. Raises as a reader."""
+    fields = source.fields.model_dump()
+    if source.origin_field:
+        fields["origin"] = source.origin_field
+    return readers.read(
+        name,
+        stream,
+        format,
+        compression,
+        fields,
+        batch_bytes,
+        row_mb=limits.max_row_mb,
+        expansion=limits.max_expansion,
+    )
