@@ -1,12 +1,16 @@
-"""Measure the generation client: the rate against a bare loop, a server full of faults, and kills at random moments.
+"""Measure the generation client: its rate against a bare loop, its memory, slow and faulty servers, and kills.
 
-    python benchmarks/generation.py rate   [--requests 2000] [--rounds 5]
+    python benchmarks/generation.py rate   [--rounds 5] [--answer-s 0.02] [--concurrency 32] [--requests N]
+    python benchmarks/generation.py memory [--requests 50000]
+    python benchmarks/generation.py slow   [--requests 500] [--answer-s 4]
     python benchmarks/generation.py faults [--requests 2000]
-    python benchmarks/generation.py kills  [--requests 400] [--kills 10]
+    python benchmarks/generation.py kills  [--requests 2000] [--kills 10]
 
-Everything runs on loopback. The server is a process of its own. rate: it answers in 20 ms, concurrency 32; our client
-(journal, fsync, keys, policy) and a bare asyncio loop over the same SDK take turns. faults: 10% 429 with Retry-After,
-5% 500, 2% never answer, 2% truncated JSON, 1% empty, decided by request and attempt. kills: a run is killed at random
+Everything runs on loopback. The server is a process of its own. rate: our client (journal, fsync, keys, policy) and a
+bare asyncio loop over the same SDK take turns; by default at 20 ms and 2 s an answer, concurrency 32 and 256, with 20
+requests for each place, but at least 2,000 quick ones. memory: the peak of a process that plans and asks. slow: a
+server answers one request at a time, and the client has the defaults of a recipe. faults: 10% 429 with Retry-After, 5%
+500, 2% never answer, 2% truncated JSON, 1% empty, decided by request and attempt. kills: a run is killed at random
 moments until it is through; its journal and rows are compared with those of an undisturbed one.
 """
 
@@ -16,6 +20,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -37,6 +42,7 @@ from cuvee.tasks.generators._pace import Policy
 
 CONCURRENCY = 32
 ANSWER_S = 0.02
+LATENCIES, CONCURRENCIES = (0.02, 2.0), (32, 256)
 # A hanging request costs this much; a run with 2% of them still ends soon.
 POLICY = Policy(timeout_s=2.0, first_wait_s=0.05, longest_wait_s=0.5)
 WORDS = [
@@ -65,13 +71,13 @@ def seeds_of(count: int) -> tuple[pl.DataFrame, dict[str, str]]:
     return table.with_columns(pl.lit("x").alias(name) for name in ("domain", "license", "language", "source")), stored
 
 
-def entry_of(base_url: str, requests: int) -> Generate:
+def entry_of(base_url: str, requests: int, concurrency: int = CONCURRENCY) -> Generate:
     return Generate(
         name="bench",
         generator="openai",
         base_url=base_url,
         model="stub",
-        concurrency=CONCURRENCY,
+        concurrency=concurrency,
         sampling=Sampling(max_tokens=64),
         seeds=Seeds(max_per_seed=1),
         budget=Budget(amount=1, requests=requests),
@@ -88,8 +94,12 @@ def body_of(text: str | None) -> bytes:
     ).encode()
 
 
-async def serve(port: int, faulty: bool, log: Path | None) -> None:
-    """Answer as a function of the request; a fault also of the attempt. Log a line a request."""
+async def serve(port: int, faulty: bool, log: Path | None, answer_s: float, slots: int) -> None:
+    """Answer as a function of the request; a fault also of the attempt. Log a line a request.
+
+    answer_s: how long an answer takes; slots: how many are under way at a time, the others wait.
+    """
+    free = asyncio.Semaphore(slots)
     attempts: Counter[str] = Counter()
     sink = log.open("a") if log else None
 
@@ -112,7 +122,8 @@ async def serve(port: int, faulty: bool, log: Path | None) -> None:
             writer.close()
 
     async def respond(name: str, attempt: int) -> tuple[int, str, bytes]:
-        await asyncio.sleep(ANSWER_S)
+        async with free:
+            await asyncio.sleep(answer_s)
         whole = body_of(f"An answer to {name}.")
         draw = int(hashlib.sha256(f"{name} {attempt}".encode()).hexdigest()[:8], 16) % 100 if faulty else 99
         if draw < 10:
@@ -125,14 +136,17 @@ async def serve(port: int, faulty: bool, log: Path | None) -> None:
             return 200, "", whole[: len(whole) // 2]
         return 200, "", body_of("") if draw == 19 else whole
 
-    server = await asyncio.start_server(connection, "127.0.0.1", port, backlog=512, limit=1 << 20)
+    server = await asyncio.start_server(connection, "127.0.0.1", port, backlog=2048, limit=1 << 20)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextmanager
-def serving(faulty: bool = False, log: Path | None = None, port: int = 0) -> Iterator[str]:
+def serving(
+    faulty: bool = False, log: Path | None = None, port: int = 0, answer_s: float = ANSWER_S, slots: int = 10**6
+) -> Iterator[str]:
     options = ["serve", "--port", str(port), *(["--faulty"] if faulty else []), *(["--log", str(log)] if log else [])]
+    options += ["--answer-s", str(answer_s), "--slots", str(slots)]
     child = subprocess.Popen([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
@@ -145,17 +159,24 @@ def serving(faulty: bool = False, log: Path | None = None, port: int = 0) -> Ite
 # The clients
 
 
-def ours(entry: Generate, plan: pl.DataFrame, seeds: pl.DataFrame, stored: dict[str, str], path: Path) -> Any:
+def ours(
+    entry: Generate,
+    plan: pl.DataFrame,
+    seeds: pl.DataFrame,
+    stored: dict[str, str],
+    path: Path,
+    policy: Policy | None = POLICY,
+) -> Any:
     def texts(doc_ids: Any) -> pl.DataFrame:
         return pl.DataFrame({"doc_id": list(doc_ids), "text": [stored[doc_id] for doc_id in doc_ids]})
 
     with Journal(path) as journal:
-        return openai.run(entry, seeds, plan, texts, journal, policy=POLICY)
+        return openai.run(entry, seeds, plan, texts, journal, policy=policy)
 
 
 async def bare(entry: Generate, asked: list[list[dict[str, str]]]) -> int:
     """Ask as a script would: the SDK's client, a semaphore, and a list of answers."""
-    slots = asyncio.Semaphore(CONCURRENCY)
+    slots = asyncio.Semaphore(entry.concurrency)
     async with sdk.AsyncOpenAI(base_url=entry.base_url, api_key="unused", max_retries=0) as client:
         create: Any = client.chat.completions.create
 
@@ -167,11 +188,11 @@ async def bare(entry: Generate, asked: list[list[dict[str, str]]]) -> int:
         return len(await asyncio.gather(*(one(messages) for messages in asked)))
 
 
-def rate(requests: int, rounds: int) -> None:
+def rate(requests: int, rounds: int, answer_s: float, concurrency: int) -> None:
     seeds, stored = seeds_of(requests)
     ratios = []
-    with serving() as base_url, tempfile.TemporaryDirectory() as folder:
-        entry = entry_of(base_url, requests)
+    with serving(answer_s=answer_s) as base_url, tempfile.TemporaryDirectory() as folder:
+        entry = entry_of(base_url, requests, concurrency)
         plan = openai.plan(entry, seeds, 10**9)
         asked = openai.messages(
             entry, plan, lambda ids: pl.DataFrame({"doc_id": ids, "text": [stored[i] for i in ids]})
@@ -190,7 +211,50 @@ def rate(requests: int, rounds: int) -> None:
             ratios.append(seconds["bare"] / seconds["ours"])
             told = ", ".join(f"{n} {requests / seconds[n]:.0f}/s ({cpu[n]:.1f} s of CPU)" for n in ("ours", "bare"))
             print(f"{told}: ratio {ratios[-1]:.2f}", flush=True)
-    print(f"{requests} requests, {rounds} rounds: median ratio {sorted(ratios)[len(ratios) // 2]:.3f}")
+    print(
+        f"{answer_s:g} s an answer, concurrency {concurrency}, {requests} requests, {rounds} rounds: "
+        f"median ratio {sorted(ratios)[len(ratios) // 2]:.3f}",
+        flush=True,
+    )
+
+
+def rates(options: argparse.Namespace) -> None:
+    for answer_s in [options.answer_s] if options.answer_s else LATENCIES:
+        for concurrency in [options.concurrency] if options.concurrency else CONCURRENCIES:
+            requests = options.requests or max(20 * concurrency, 2000 if answer_s < 1 else 0)
+            rate(requests, options.rounds, answer_s, concurrency)
+
+
+def memory(requests: int) -> None:
+    with serving() as base_url, tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "work", base_url, "--requests", str(requests)]
+        command += ["--journal", str(Path(folder, "j")), "--out", str(Path(folder, "rows.parquet"))]
+        begun = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - begun
+        answered = pl.scan_parquet(Path(folder, "rows.parquet")).select(pl.len()).collect().item()
+    assert answered == requests
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{requests} requests planned and answered in {seconds:.0f} s: {peak:.0f} MB at the most")
+
+
+def slow(requests: int, answer_s: float) -> None:
+    """Ask a server with one slot, as a recipe does that says nothing of concurrency and timeout_s."""
+    seeds, stored = seeds_of(requests)
+    with tempfile.TemporaryDirectory() as folder, serving(log=Path(folder, "log"), answer_s=answer_s, slots=1) as url:
+        shipped = Generate(name="shipped", generator="openai")
+        entry = entry_of(url, requests, shipped.concurrency).model_copy(update={"timeout_s": shipped.timeout_s})
+        begun = time.perf_counter()
+        drafts = ours(entry, openai.plan(entry, seeds, 10**9), seeds, stored, Path(folder, "journal"), None)
+        seconds = time.perf_counter() - begun
+        sent = Counter(Path(folder, "log").read_text().split())
+    twice = sum(times - 1 for times in sent.values())
+    print(
+        f"{requests} requests, one at a time, {answer_s:g} s each: {len(drafts.rows)} drafts, {len(drafts.failures)} "
+        f"failures, {twice} sent again, in {seconds:.0f} s of at least {requests * answer_s:.0f}"
+    )
+    assert len(drafts.rows) == requests
+    assert twice <= requests / 20
 
 
 def faults(requests: int) -> None:
@@ -219,7 +283,7 @@ def faults(requests: int) -> None:
 
 
 def work(base_url: str, requests: int, journal: Path, out: Path) -> None:
-    """Carry out one run and write its rows; the process that is killed."""
+    """Carry out one run and write its rows; the process that is killed, or whose memory is measured."""
     seeds, stored = seeds_of(requests)
     entry = entry_of(base_url, requests)
     drafts = ours(entry, openai.plan(entry, seeds, 10**9), seeds, stored, journal)
@@ -263,9 +327,12 @@ def count(log: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rate", "faults", "kills", "serve", "work"])
+    parser.add_argument("what", choices=["rate", "memory", "slow", "faults", "kills", "serve", "work"])
     parser.add_argument("base_url", nargs="?", default="")
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--requests", type=int)
+    parser.add_argument("--answer-s", type=float)
+    parser.add_argument("--concurrency", type=int)
+    parser.add_argument("--slots", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
@@ -275,13 +342,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.what == "rate":
-        rate(options.requests, options.rounds)
+        rates(options)
+    elif options.what == "memory":
+        memory(options.requests or 50_000)
+    elif options.what == "slow":
+        slow(options.requests or 500, options.answer_s or 4.0)
     elif options.what == "faults":
-        faults(options.requests)
+        faults(options.requests or 2000)
     elif options.what == "kills":
-        kills(options.requests, options.kills)
+        kills(options.requests or 2000, options.kills)
     elif options.what == "serve":
-        asyncio.run(serve(options.port, options.faulty, options.log))
+        asyncio.run(serve(options.port, options.faulty, options.log, options.answer_s, options.slots))
     else:
         work(options.base_url, options.requests, options.journal, options.out)
 

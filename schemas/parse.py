@@ -325,10 +325,13 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
             raise RecipeError(f"{name}: {where}: {secret} would be stored with every version; leave it out")
     for position, entry in enumerate(recipe.generate):
         where = f"{name}: generate.{position}"
-        secret = address.secret_in(entry.base_url or "")
-        if secret:
+        given = (entry.base_url,) if isinstance(entry.base_url, str) else entry.base_url or ()
+        for key, urls in (("base_url", given), ("grade.base_url", (entry.grade.base_url or "",))):
+            secret = next(filter(None, map(address.secret_in, urls)), None)
+            if not secret:
+                continue
             raise RecipeError(
-                f"{where}.base_url: {secret} would be stored with every version; "
+                f"{where}.{key}: {secret} would be stored with every version; "
                 "put the key into the environment variable that api_key_env names"
             )
         if entry.api_key_env and not _NAME.fullmatch(entry.api_key_env):

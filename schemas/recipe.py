@@ -215,7 +215,16 @@ class Generate(Frozen):
 
     name: Name
     generator: str = Field(description="openai (any compatible endpoint), ngram (offline baseline), or another file's")
-    base_url: str | None = None
+    base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="the server with its /v1; a list: replicas, the first of which stands for the address in keys"
+    )
+    # Not only a name: the address at which answers were paid for is one too.
+    endpoint: str | None = Field(
+        None,
+        max_length=200,
+        pattern=r"^(https?://)?[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9._/-]*)?$",
+        description="stands for the address in keys and journal, so that a server that moves is paid nothing again",
+    )
     model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     headers: dict[str, str] = Field({}, description="HTTP headers of every request; part of no key")
@@ -230,9 +239,14 @@ class Generate(Frozen):
     grade: Grade = Grade()
     budget: Budget = Budget()
     prices: Prices = Prices()
-    concurrency: int = Field(32, ge=1, le=1024)
+    concurrency: int = Field(32, ge=1, le=1024, description="requests in flight at most, at each replica")
     # 512 tokens at 10 a second are 51 s; a server that hangs costs this much each time.
-    timeout_s: float = Field(120.0, gt=0, allow_inf_nan=False, description="longest wait for one answer, seconds")
+    timeout_s: float = Field(
+        120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="wait for an answer, seconds; thrice as long as others take if more",
+    )
     allow_baseline: bool = Field(False, description="a baseline is refused unless true")
 
     @model_validator(mode="after")

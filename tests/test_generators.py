@@ -53,7 +53,8 @@ class Entry(Frozen):
 
     name: str = "rephrased"
     generator: str = "ngram"
-    base_url: str | None = None
+    base_url: str | tuple[str, ...] | None = None
+    endpoint: str | None = None
     model: str | None = None
     api_key_env: str | None = None
     kinds: list[str] = ["encyclopedic"]  # noqa: RUF012
@@ -887,7 +888,7 @@ def test_no_one_ingredient_of_a_request_key_can_change_without_changing_the_key(
     (tmp_path / "b").mkdir()
     (tmp_path / "b/a.md").write_text("version: 1\nwords: 1\n---\nS\n---\n{text}\n")
     base = {
-        "base_url": "http://127.0.0.1:1/v1",
+        "endpoint": "http://127.0.0.1:1/v1",
         "model": "m",
         "prompt": _prompts.read(tmp_path / "a.md"),
         "sampling": '{"temperature":0.7}',
@@ -897,7 +898,7 @@ def test_no_one_ingredient_of_a_request_key_can_change_without_changing_the_key(
         "schema": None,
     }
     changes = {
-        "base_url": "http://127.0.0.1:1/v2",
+        "endpoint": "http://127.0.0.1:1/v2",
         "model": "n",
         "prompt": _prompts.read(tmp_path / "b/a.md"),
         "sampling": '{"temperature":0.8}',

@@ -56,6 +56,7 @@ generate:
   - name: writer
     generator: openai
     base_url: null
+    endpoint: null
     model: null
     api_key_env: OPENAI_API_KEY
     headers: {}

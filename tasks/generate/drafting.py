@@ -21,7 +21,7 @@ from cuvee.storage.tables import write_table
 from cuvee.tasks import generators
 from cuvee.tasks.generate import grade, judge
 from cuvee.tasks.generate.seeds import Seeds
-from cuvee.tasks.generators._ask import desk
+from cuvee.tasks.generators._ask import desk, folder_of
 from cuvee.tasks.generators._journal import Journal, journal_of
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
@@ -56,12 +56,6 @@ LINEAGE_SCHEMA = pl.Schema(
 )
 
 
-def place(entry: Generate) -> str:
-    """Return the folder of an endpoint's answers in the store."""
-    host = (entry.base_url or entry.generator).split("://")[-1]
-    return "generation/" + "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in host)
-
-
 def payer(run: Run, entry: Generate) -> str:
     """Name who pays for an entry's answers: the entry in its corpus, whatever else of the recipe changes."""
     return f"{run.corpus}/{entry.name}"
@@ -74,7 +68,7 @@ def draft(
 
     table: the seeds, as `generate.choose_seeds` gives them. A record with failures that may pass is not kept as done.
     """
-    with Seeds(store, pool, table) as seeds, journal_of(store, place(entry), payer(run, entry)) as journal:
+    with Seeds(store, pool, table) as seeds, journal_of(store, folder_of(entry), payer(run, entry)) as journal:
         told = partial(progress, f"generate {entry.name}")
         drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told)
         failed = dict(drafts.failures.select("request_key", "reason").iter_rows())

@@ -174,7 +174,7 @@ def _judge(
     desk = judge_of(entry, desk)
     keys = [
         request_key(
-            desk.place.base_url,
+            desk.place.name,
             model,
             prompt,
             sampling,
@@ -229,7 +229,7 @@ def _revise(
     prompt = _prompts.grading("revise", ["text", "draft", "quotes"])
     keys = [
         request_key(
-            desk.place.base_url,
+            desk.place.name,
             entry.model or "",
             prompt,
             row["sampling"],

@@ -6,8 +6,9 @@ from cuvee.schemas.generation import Outlook, SamplePrompt
 from cuvee.schemas.recipe import Generate
 from cuvee.storage.store import Store
 from cuvee.tasks import generators
-from cuvee.tasks.generate import budget, drafting
+from cuvee.tasks.generate import budget
 from cuvee.tasks.generate.seeds import Seeds
+from cuvee.tasks.generators._ask import folder_of
 from cuvee.tasks.generators._journal import answered
 from cuvee.tasks.pool import Pool
 
@@ -18,7 +19,7 @@ def outlook(store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo
     judgements = todo.height if entry.grade.judge_model else 0
     if not isinstance(generator, generators.Asking):
         return Outlook(requests=todo.height, judgements=judgements)
-    ended = answered(store, drafting.place(entry), todo["request_key"])
+    ended = answered(store, folder_of(entry), todo["request_key"])
     sent, received = budget.expected_tokens(entry, todo)
     samples = todo.unique("kind", keep="first", maintain_order=True)
     with Seeds(store, pool, seeds) as texts:

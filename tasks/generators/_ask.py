@@ -101,11 +101,25 @@ def desk(settings: Generate, journal: Journal, policy: Policy | None = None) -> 
 
 def place_of(settings: Generate) -> Place:
     """Read where to send, with the key of the environment; raises RecipeError for a base_url that is no http(s) URL."""
-    base_url = (settings.base_url or "").rstrip("/")
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-        raise RecipeError(f"generate.{settings.name}.base_url: {base_url!r} is no URL; give http(s)://HOST/v1")
+    given = (settings.base_url,) if isinstance(settings.base_url, str) else settings.base_url or ("",)
+    base_urls = tuple(dict.fromkeys(url.rstrip("/") for url in given))
+    for url in base_urls:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise RecipeError(f"generate.{settings.name}.base_url: {url!r} is no URL; give http(s)://HOST/v1")
     key = os.environ.get(settings.api_key_env, "") if settings.api_key_env else ""
-    return Place(base_url, key or "unused", settings.api_key_env, settings.headers)
+    return Place(
+        name=(settings.endpoint or base_urls[0]).rstrip("/"),
+        base_urls=base_urls,
+        api_key=key or "unused",
+        api_key_env=settings.api_key_env,
+        headers=settings.headers,
+    )
+
+
+def folder_of(settings: Generate) -> str:
+    """Return the folder of an endpoint's answers in the store, or of a generator's that asks none."""
+    name = place_of(settings).name.split("://")[-1] if settings.base_url else settings.generator
+    return "generation/" + "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in name)
 
 
 def judge_of(settings: Generate, asking: Desk) -> Desk:
@@ -118,6 +132,7 @@ def judge_of(settings: Generate, asking: Desk) -> Desk:
     is_own = settings.grade.base_url is None
     changes = {
         "base_url": settings.grade.base_url or settings.base_url,
+        "endpoint": settings.endpoint if is_own else None,
         "api_key_env": settings.grade.api_key_env or (settings.api_key_env if is_own else None),
         "headers": settings.headers if is_own else {},
     }
@@ -125,5 +140,5 @@ def judge_of(settings: Generate, asking: Desk) -> Desk:
 
 
 def host(place: Place) -> str:
-    """Return host and port, without a name or password that the URL may carry."""
-    return urlsplit(place.base_url).netloc.rpartition("@")[2]
+    """Return what drafts say of their endpoint: its name, or host and port without a name or password."""
+    return urlsplit(place.name).netloc.rpartition("@")[2] if "://" in place.name else place.name

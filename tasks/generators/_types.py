@@ -80,9 +80,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Place:
-    """Where requests go, and how the recipe calls what may be wrong with it."""
+    """Where requests go, and how the recipe calls what may be wrong with it.
 
-    base_url: str
+    name: what stands for the address in keys and journal; base_urls: the servers, each as good as any other.
+    """
+
+    name: str
+    base_urls: tuple[str, ...]
     api_key: str
     api_key_env: str | None
     headers: Mapping[str, str]

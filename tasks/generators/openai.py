@@ -59,7 +59,7 @@ def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
     seed. Kinds without a seed take their turns between.
     Raises RecipeError for an unknown kind, and for a base_url or model that is missing.
     """
-    base_url = place_of(settings).base_url
+    endpoint = place_of(settings).name
     if not settings.model:
         raise RecipeError(f"generate.{settings.name}.model: missing; give the model's name as the endpoint knows it")
     prompts = _prompts.chosen(settings.kinds)
@@ -71,7 +71,7 @@ def plan(settings: Generate, seeds: pl.DataFrame, wanted_words: int) -> pl.DataF
     listed = listed.sort("turn", pl.col("brief").is_not_null(), maintain_order=True).drop("turn")
     rows = cut_to_budget(listed, wanted_words, settings.budget.requests)
     keyed = [
-        _request(settings, base_url, prompts[kind], [name], seed, words)
+        _request(settings, endpoint, prompts[kind], [name], seed, words)
         for name, kind, seed, words in rows.select("name", "kind", "seed", "words_expected").iter_rows()
     ]
     asked = pl.DataFrame(keyed, schema=["request_key", "prompt_id", "prompt_hash", "sampling"], orient="row")
@@ -97,7 +97,7 @@ def run(
     stops answering; every answer received until then is in the journal.
     """
     asking = desk(settings, journal, policy)
-    _check(settings, asking.place.base_url, plan)
+    _check(settings, asking.place.name, plan)
 
     def calls(waiting: pl.Series) -> AsyncIterator[Call]:
         return _calls(settings, plan.filter(pl.col("request_key").is_in(waiting.implode())), texts)
@@ -158,7 +158,7 @@ def as_drafts(outcomes: pl.DataFrame, templates: Mapping[str, str]) -> pl.DataFr
 
 
 def request_key(
-    base_url: str,
+    endpoint: str,
     model: str,
     prompt: Prompt,
     sampling: str,
@@ -170,14 +170,14 @@ def request_key(
 ) -> str:
     """Return the sha256 of everything that shapes an answer.
 
-    inputs: what names the texts that fill the prompt (`window_name`, or a content hash); purpose: what the answer is
-    for; turn: its round; schema: a JSON schema asked of the answer; system: how the system's text is sent. The messages
-    follow from prompt, inputs and RENDERING.
+    endpoint: its name, or its address; inputs: what names the texts that fill the prompt (`window_name`, or a content
+    hash); purpose: what the answer is for; turn: its round; schema: a JSON schema asked of the answer; system: how the
+    system's text is sent. The messages follow from prompt, inputs and RENDERING.
     """
     return canonical_sha256(
         {
             "version": [VERSION, _prompts.RENDERING],
-            "base_url": base_url,
+            "base_url": endpoint,
             "model": model,
             "prompt": [prompt.id, prompt.hash],
             "kind": prompt.kind,
@@ -198,12 +198,12 @@ def token_limit(settings: Generate, words_expected: int) -> int:
 
 
 def _request(
-    settings: Generate, base_url: str, prompt: Prompt, inputs: list[str], seed: int, words_expected: int
+    settings: Generate, endpoint: str, prompt: Prompt, inputs: list[str], seed: int, words_expected: int
 ) -> tuple[str, str, str, str]:
     """Return request_key, prompt_id, prompt_hash and sampling of one plan row."""
     limit = token_limit(settings, words_expected)
     sampling = sampled(settings, settings.sampling.temperature, limit, seed)
-    key = request_key(base_url, settings.model or "", prompt, sampling, inputs, system=settings.system)
+    key = request_key(endpoint, settings.model or "", prompt, sampling, inputs, system=settings.system)
     return key, prompt.id, prompt.hash, sampling
 
 
@@ -218,14 +218,14 @@ def _field(prompt: Prompt) -> str:
     return "text" if prompt.is_seeded else "brief"
 
 
-def _check(settings: Generate, base_url: str, plan: pl.DataFrame) -> None:
+def _check(settings: Generate, endpoint: str, plan: pl.DataFrame) -> None:
     """Refuse rows whose key does not follow from these settings and today's prompt files."""
     prompts = _prompts.chosen(settings.kinds)
     columns = plan.select("kind", "seed_ids", "seed_start", "seed_stop", "brief", "sampling", "request_key").iter_rows()
     for kind, seed_ids, start, stop, brief, sampling, key in columns:
         inputs = [brief_name(brief)] if brief is not None else [window_name(seed_ids[0], start, stop)]
         expected = kind in prompts and request_key(
-            base_url, settings.model or "", prompts[kind], sampling, inputs, system=settings.system
+            endpoint, settings.model or "", prompts[kind], sampling, inputs, system=settings.system
         )
         if expected != key:
             raise RecipeError(f"generate.{settings.name}: the plan was made from other settings; plan again")

@@ -1,0 +1,162 @@
+"""Lines: the servers of an endpoint, each with a pace, a clock and a health of its own, and who takes what is next."""
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import openai
+
+from cuvee.tasks.generators._pace import Clock, Policy, Slots
+from cuvee.tasks.generators._types import Place
+
+# Reasons of faults.
+TIMEOUT, CONNECTION = "timeout", "connection"
+
+
+class Line:
+    """One server: a replica, or all that there is."""
+
+    def __init__(self, base_url: str, client: openai.AsyncOpenAI, concurrency: int, policy: Policy) -> None:
+        self.base_url = base_url
+        # What the SDK loads at its first use is no part of an answer's time.
+        self.create: Any = client.chat.completions.with_raw_response.create
+        self.slots = Slots(concurrency, max(4, concurrency // 4))
+        self.clock = Clock(policy.timeout_s)
+        self._policy = policy
+        self._faults = 0
+        self.tried = 0.0
+
+    @property
+    def is_well(self) -> bool:
+        """False after `faults_in_a_row` faults without an answer between them, until the next answer."""
+        return self._faults < self._policy.faults_in_a_row
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to try a server that is not well once more."""
+        return time.monotonic() - self.tried > self._policy.longest_wait_s
+
+    def answered(self) -> None:
+        """Count an answer, whatever it says."""
+        self._faults = 0
+
+    def faulted(self, reason: str) -> None:
+        """Count a fault."""
+        self._faults += 1
+        if self._faults == self._policy.faults_in_a_row:
+            told = "%s: %d faults in a row (%s); no new requests until it answers"
+            logging.getLogger("cuvee.tasks").warning(told, self.base_url, self._faults, reason)
+
+    def ailment(self, reason: str) -> str:
+        """Say what a fault with this reason means here: a server that is slow is not one that is gone."""
+        answers = self.clock.answers
+        if reason == TIMEOUT:
+            slowest = f"after {answers:,} answers, the last of which took up to {self.clock.slowest_s:.1f} s, "
+            return f"accepts requests, and {slowest if answers else ''}answers none in time: it is slow or hangs"
+        if reason == CONNECTION and not answers:
+            return "cannot be reached"
+        return "has stopped answering" if answers else "does not answer"
+
+
+class Turn(NamedTuple):
+    """A place at a line, and the era of its slots when it was taken."""
+
+    line: Line
+    era: int
+
+
+class Lines:
+    """The lines of an endpoint. A new request waits until one of them is well; one that is repeated goes on trying."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._lines = lines
+        self._new: deque[asyncio.Future[None]] = deque()
+        self._repeated: deque[asyncio.Future[None]] = deque()
+        self._is_closed = False
+        self._idle = asyncio.Event()
+
+    @property
+    def are_well(self) -> bool:
+        """Whether any of them is."""
+        return any(line.is_well for line in self._lines)
+
+    async def take(self, last: Line | None = None) -> Turn:
+        """Wait for a place and take it; last: the line at which a repeated request failed, null for a new one.
+
+        After `close` nobody gets a place any more.
+        """
+        waiting = self._repeated if last else self._new
+        while self._is_closed or not (free := self._free(is_new=last is None)):
+            turn = asyncio.get_running_loop().create_future()
+            waiting.append(turn)
+            await turn
+        others = [line for line in free if line is not last]
+        line = min(others or free, key=lambda one: one.slots.busy / one.slots.limit)
+        line.slots.busy += 1
+        line.tried = time.monotonic()
+        return Turn(line, line.slots.era)
+
+    def give_back(self, line: Line) -> None:
+        """Free a place."""
+        line.slots.busy -= 1
+        if not any(line.slots.busy for line in self._lines):
+            self._idle.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let as many go on as there are places, repeated requests first."""
+        if self._is_closed:
+            return
+        for waiting, is_new in ((self._repeated, False), (self._new, True)):
+            for _ in range(sum(line.slots.free for line in self._free(is_new))):
+                if not waiting:
+                    break
+                turn = waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+
+    async def close(self, seconds: float) -> None:
+        """Give no more places, and return when nothing is in flight any more, or after so many seconds."""
+        self._is_closed = True
+        if any(line.slots.busy for line in self._lines):
+            self._idle.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
+
+    def _free(self, is_new: bool) -> list[Line]:
+        """List the lines that have a place for a request."""
+        if self.are_well:
+            usable = [line for line in self._lines if line.is_well or line.is_due]
+        else:
+            usable = [] if is_new else list(self._lines)
+        return [line for line in usable if line.slots.free > 0]
+
+
+def client_of(base_url: str, place: Place, concurrency: int, policy: Policy) -> openai.AsyncOpenAI:
+    """Open the SDK's client for one server of an endpoint."""
+    # An answer's clock is ours; the library's would start again with every byte, and knows nothing of a queue.
+    patience = openai.Timeout(None, connect=policy.timeout_s)
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=concurrency)
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=place.api_key,
+        max_retries=0,
+        timeout=patience,
+        default_headers=place.headers,
+        http_client=openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, trust_env=False, verify=_certificates(), timeout=patience, limits=limits
+        ),
+    )
+
+
+def _certificates() -> ssl.SSLContext | bool:
+    """Return the certificates of SSL_CERT_FILE, the one variable that still counts: proxies and .netrc do not."""
+    path = os.environ.get("SSL_CERT_FILE")
+    return ssl.create_default_context(cafile=path) if path else True
