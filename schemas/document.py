@@ -2,6 +2,9 @@
 
 import pyarrow as pa
 
+# The turns of a chat, in their order.
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
 # A shard: every readable row of its source files, in their order, text written once. What the recipe declares
 # (origin, licence, domain, dates) is not in it, so that a changed declaration costs no reading.
 SHARD = pa.schema(
@@ -32,12 +35,15 @@ SHARD = pa.schema(
         ("content_type", pa.string()),  # of web pages, without parameters
         ("opt_out", pa.string()),  # of web pages: JSON of the raw signals, null where there are none
         ("date_trusted", pa.bool_()),  # whether the reader vouches for `created`, as for the date of a capture
+        ("messages", pa.large_string()),  # of chats: JSON of MESSAGES, null elsewhere
+        ("extra", pa.large_string()),  # JSON object of the columns that the recipe keeps, null where a row has none
     ]
 )
 
-# The thin columns of a shard: all that decisions need. Text, title and url are read again only when published; of
-# opt-outs the filter's signals are kept, where a recipe has the filter.
-THIN = [name for name in SHARD.names if name not in ("text", "title", "url", "content_type", "opt_out")]
+# The thin columns of a shard: all that decisions need. Texts are read again only when published; of opt-outs the
+# filter's signals are kept, where a recipe has the filter.
+_TEXTS = ("text", "title", "url", "content_type", "opt_out", "messages", "extra")
+THIN = [name for name in SHARD.names if name not in _TEXTS]
 
 PUBLISHED = pa.schema(
     [
@@ -63,6 +69,8 @@ PUBLISHED = pa.schema(
         ("epochs", pa.int8()),
         ("depth", pa.int8()),
         ("seed_ids", pa.list_(pa.string())),
+        ("messages", MESSAGES),
+        ("extra", pa.string()),
     ]
 )
 

@@ -4,6 +4,7 @@ A recipe is read by `cuvee.schemas.parse`. Paths are kept as written, relative t
 recipe has one hash on every machine.
 """
 
+import codecs
 import hashlib
 import json
 from datetime import date
@@ -25,17 +26,41 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-class Fields(Frozen):
-    """The names that a source's own columns have for the fields of a document."""
+Columns = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
-    text: str = Field("text", description="column with the document's text; the only one that must exist")
-    id: str = Field("id", description="column with the source's own identifier; a newer row replaces an older one")
-    url: str = "url"
-    title: str = "title"
-    created: str = Field("created", description="column with the date of the text, in the date_format")
-    license: str = "license"
-    generator: str = "generator"
-    model: str = "model"
+
+class Fields(Frozen):
+    """Where a source's own rows hold the fields of a document: a column, a path such as doc.text, or a list of these,
+    joined by a blank line.
+    """
+
+    text: Columns = Field("text", description="column with the document's text; the only one that must exist")
+    messages: str | None = Field(None, description="column with a chat, whose turns are the text; null: no chats")
+    id: Columns = Field("id", description="column with the source's own identifier; a newer row replaces an older one")
+    url: Columns = "url"
+    title: Columns = "title"
+    created: Columns = Field("created", description="column with the date of the text, in the date_format")
+    license: Columns = "license"
+    generator: Columns = "generator"
+    model: Columns = "model"
+
+
+class Csv(Frozen):
+    """How a table of text parts its cells."""
+
+    delimiter: str = Field("auto", description="one character; auto: by the suffix and the first lines")
+    quote: str = Field("auto", description="one character, '' for none; auto: \", and none in tab-separated text")
+    header: bool = Field(True, description="whether the first line names the columns; else column_1, column_2, …")
+
+    @model_validator(mode="after")
+    def _of_one_character(self) -> "Csv":
+        for name, value in (("delimiter", self.delimiter), ("quote", self.quote)):
+            empty = name == "quote" and not value
+            if value != "auto" and not empty and (len(value) != 1 or value in "\r\n\0"):
+                raise ValueError(f"csv.{name}: {value!r} is not one character; give one such as ';', or auto")
+        if self.delimiter == self.quote != "auto":
+            raise ValueError("csv: delimiter and quote are the same character; one of them is another")
+        return self
 
 
 class Fetch(Frozen):
@@ -54,7 +79,11 @@ class Source(Frozen):
     name: Name
     uri: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     format: str = Field("auto", description="a reader's name; auto: by the suffix")
+    encoding: str = Field("auto", description="of text: auto (UTF-8, or UTF-16 by its mark), or a codec's name")
+    csv: Csv = Csv()
+    records: Literal["file", "line", "paragraph"] = Field("file", description="what a document of a text file is")
     fields: Fields = Fields()
+    keep: tuple[str, ...] = Field((), description="more columns, published as a JSON object in `extra`")
     origin: Origin = Field("human", description="who wrote the rows, as declared")
     origin_field: str | None = Field(None, description="column that declares the origin row by row")
     license: str | None = Field(None, description="SPDX expression, used where a row has none")
@@ -69,6 +98,11 @@ class Source(Frozen):
     vanished: Literal["keep", "drop"] = Field("keep", description="rows whose source file is gone")
     fetch: Fetch = Fetch()
 
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_of_text(cls, value: str) -> str:
+        return value if value == "auto" else _codec(value)
+
     @field_validator("license")
     @classmethod
     def _license_is_spdx(cls, value: str | None) -> str | None:
@@ -78,6 +112,21 @@ class Source(Frozen):
     @classmethod
     def _licenses_are_spdx(cls, value: dict[str, str]) -> dict[str, str]:
         return {text: _expression(license) for text, license in value.items()}
+
+
+# Codecs of Python that are no encodings of files.
+_NO_FILES = ("idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined", "mbcs", "oem")
+
+
+def _codec(name: str) -> str:
+    try:
+        found = codecs.lookup(name).name
+        b"".decode(found)  # raises for codecs that make no text, such as base64
+    except (LookupError, ValueError):
+        found = ""
+    if not found or found.replace("-", "_") in _NO_FILES:
+        raise ValueError("no encoding of text has this name; give one such as cp1252, latin-1 or shift_jis, or auto")
+    return name
 
 
 def _expression(text: str) -> str:

@@ -94,7 +94,8 @@ class ShardsReport(Report):
 
 class IngestReport(ShardsReport):
     """masked: replacements by kind of personal data; faults: the first unreadable rows, by file, line and reason;
-    undated: the first dates that are not understood, by file and row; filled: the fields that some row has a value of.
+    undated: the first dates that are not understood, by file and row; filled: the fields that some row has a value of;
+    told: what was found out of how the first files are to be read, by file.
     """
 
     files: tuple[ReadFile, ...]
@@ -102,6 +103,7 @@ class IngestReport(ShardsReport):
     faults: tuple[str, ...]
     undated: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 class DraftReport(ShardsReport):

@@ -53,7 +53,7 @@ def parquet_bytes(table, **options):
 
 
 def test_the_formats_are_those_that_stand_in_the_folder():
-    assert set(readers.names()) == {"jsonl", "parquet", "csv", "text", "html", "warc", "stackexchange"}
+    assert set(readers.names()) == {"json", "jsonl", "parquet", "csv", "text", "html", "warc", "stackexchange"}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_formats_are_those_that_stand_in_the_folder():
         ("a/b.jsonl", ("jsonl", None)),
         ("a.JSONL.GZ", ("jsonl", "gzip")),
         ("a.ndjson.zst", ("jsonl", "zstd")),
-        ("a.json", ("jsonl", None)),
+        ("a.json", ("json", None)),
         ("a.parquet", ("parquet", None)),
         ("a.b.csv.gz", ("csv", "gzip")),
         ("a.tsv", ("csv", None)),
@@ -170,9 +170,9 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm():
     assert (rows["text"].to_list(), bad) == (["a", "b"], [])
 
 
-def test_a_json_array_is_refused_with_a_way_out():
-    with pytest.raises(InputError, match=r"x\.json.*jq"):
-        gather(b'[\n  {"text": "a"}\n]\n', "x.json")
+def test_a_json_array_is_refused_as_lines_with_a_way_out():
+    with pytest.raises(InputError, match=r"x\.json.*format: json"):
+        gather(b'[\n  {"text": "a"}\n]\n', "x.json", format="jsonl")
 
 
 def test_a_record_over_the_limit_is_a_bad_row_and_its_neighbours_stay():
@@ -743,6 +743,7 @@ def test_xml_of_another_kind_is_refused(content):
 # --- all readers -----------------------------------------------------------------------------------------------------
 
 SEEDS = {
+    "json": b'{"n": 1, "data": [{"text": "abc", "id": 1}, {"text": "d\\"}]", "id": [[]]}], "more": {}}',
     "jsonl": json_lines({"text": "abc", "id": 1}, {"text": "def"}),
     "csv": b'id,text\n1,"a\nb"\n2,c\n',
     "parquet": parquet_bytes(pa.table({"text": ["abc", "def"] * 20, "id": [1, 2] * 20})),

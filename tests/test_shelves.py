@@ -160,7 +160,7 @@ def test_a_document_stands_among_the_reports_of_a_version(published: Published) 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("sources.0.format=jsonk", "sources.0.format: no reader is called 'jsonk'; did you mean 'jsonl'?"),
+        ("sources.0.format=jsonll", "sources.0.format: no reader is called 'jsonll'; did you mean 'jsonl'?"),
         ("sources.0.format=autp", "sources.0.format: no reader is called 'autp'; did you mean 'auto'?"),
         ("sources.0.format=pdf", "sources.0.format: no reader is called 'pdf'; known here: auto, csv, html, jsonl, "),
         ("generate.0.generator=opnai", "generate.0.generator: no generator is called 'opnai'; did you mean 'openai'?"),

@@ -61,6 +61,7 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
         readable += sum(file.rows for report in own for file in report.files)
         bad, rows = sum(file.unreadable for file in found), sum(file.rows for file in found)
         warnings += [f"source {source.name}: {file.id} is empty" for file in found if not file.records]
+        warnings += _found_out(source, own, found)
         warnings += _without_documents(source, found)
         warnings += _undated(source, own, found)
         warnings += _empty_fields(source, own, found)
@@ -69,6 +70,8 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
         faults = [fault for report in own if any(file in found for file in report.files) for fault in report.faults]
         message = f"source {source.name}: {bad} of {bad + rows} rows cannot be read:\n  "
         message += "\n  ".join(faults[:MOST_FAULTS_TOLD])
+        if any("not UTF-8" in fault for fault in faults):
+            message += "\n  Where files have another encoding, name it: sources[].encoding"
         if bad / (bad + rows) > run.recipe.ingest.max_bad_rows:
             raise InputError(
                 f"{message}\nThat is over the limit ingest.max_bad_rows {run.recipe.ingest.max_bad_rows:g}; nothing is "
@@ -80,6 +83,12 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
             "\n".join(["no source has a readable row; nothing is published; look at the files:", *warnings])
         )
     return warnings
+
+
+def _found_out(source: Source, reports: Sequence[IngestReport], files: Sequence[ReadFile]) -> list[str]:
+    """Tell how files are read where the recipe does not say it, and the suffix does not either."""
+    told = [line for report in reports if any(file in files for file in report.files) for line in report.told]
+    return [f"source {source.name}: " + "\n  ".join(told[:MOST_FAULTS_TOLD])] if told else []
 
 
 def _undated(source: Source, reports: Sequence[IngestReport], files: Sequence[ReadFile]) -> list[str]:
@@ -100,14 +109,21 @@ def _empty_fields(source: Source, reports: Sequence[IngestReport], files: Sequen
     if not any(file.rows for file in files):
         return []
     filled = {name for report in reports if any(file in files for file in report.files) for name in report.filled}
-    named = {f"fields.{name}": getattr(source.fields, name) for name in sorted(source.fields.model_fields_set - filled)}
+    said = {name: value for name in source.fields.model_fields_set if (value := getattr(source.fields, name))}
+    named = {f"fields.{name}": _written(said[name]) for name in sorted(said.keys() - filled)}
     if source.origin_field and "origin" not in filled:
         named["origin_field"] = source.origin_field
+    if source.keep and "extra" not in filled:
+        named["keep"] = _written(source.keep)
     return [
         f"source {source.name}: no row has a value in {column!r}, which sources[].{key} names; correct the name, or "
         "leave the key out"
         for key, column in named.items()
     ]
+
+
+def _written(names: str | Sequence[str]) -> str:
+    return names if isinstance(names, str) else ", ".join(names)
 
 
 def _without_documents(source: Source, files: Sequence[ReadFile]) -> list[str]:

@@ -21,7 +21,7 @@ from cuvee.tasks.ingest import robots
 from cuvee.tasks.ingest.opening import expand
 from cuvee.tasks.readers import _http, _records, compression_of
 from cuvee.tasks.readers._batch import InvalidRowError
-from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, size_of, whole
+from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, pieces, size_of, whole
 from cuvee.tasks.readers._dates import iso_day
 
 # Columns: host, with its port where it is not the scheme's, or ANY_HOST; kind: robots | tdmrep; day, date.min where a
@@ -113,7 +113,7 @@ def _captures(path: str, stream: BinaryIO, compression: str | None) -> Iterator[
     if not name.endswith(_ARCHIVES):
         host, kind, day = named(path)
         try:
-            yield host, kind, day, whole(stream, compression, bounds)
+            yield host, kind, day, whole(pieces(stream, compression, bounds), bounds)
         except InvalidRowError as error:
             raise InputError(f"{path}: {error}") from None
         return

@@ -19,6 +19,7 @@ from cuvee.schemas.document import SHARD
 from cuvee.schemas.recipe import DateFormat, Ingest
 from cuvee.tasks.ingest import c2pa
 from cuvee.tasks.ingest.mask import mask
+from cuvee.tasks.ingest.strings import inside_json, where_present
 from cuvee.tasks.readers import ISO_DATE
 from cuvee.tasks.words.counts import count_words
 
@@ -129,16 +130,28 @@ def _from_rfc_2822(text: pl.Expr) -> pl.Expr:
 
 
 def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Table:
-    """Give a batch of rows, whose `created` is a date, the columns of a shard."""
+    """Give a batch of rows, whose `created` is a date, the columns of a shard, every string of them masked.
+
+    masked: counts what is put in, by kind; in messages it is the same as in their text, and counts once.
+    """
+
+    def hide(strings: pl.Series) -> pl.Series:
+        hidden, counts = mask(strings, options.mask)
+        for kind, count in counts.items():
+            masked[kind] += count
+        return hidden
+
     clean = normalise(rows["text"])
-    text, counts = mask(clean["text"], options.mask)
-    for kind, count in counts.items():
-        masked[kind] += count
+    text = hide(clean["text"])
     frame = rows.with_columns(
         measure(text),
         text=text,
         doc_id=doc_ids(text),
         c2pa=clean["c2pa"],
+        url=where_present(rows["url"], hide),
+        title=where_present(rows["title"], hide),
+        messages=inside_json(rows["messages"], lambda found: mask(normalise(found)["text"], options.mask)[0]),
+        extra=inside_json(rows["extra"], hide),
         source_id=pl.col("id"),
         origin=pl.col("origin").str.to_lowercase(),
     )

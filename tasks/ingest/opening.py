@@ -46,9 +46,7 @@ def read(
     batch_bytes: int = 8 << 20,
 ) -> Iterator[readers.Batch]:
     """Read a file of a source in batches of about `batch_bytes`; name: for messages, and its id. Raises as a reader."""
-    fields = source.fields.model_dump()
-    if source.origin_field:
-        fields["origin"] = source.origin_field
+    fields = source.fields.model_dump() | {"origin": source.origin_field}
     return readers.read(
         name,
         stream,
@@ -58,4 +56,8 @@ def read(
         batch_bytes,
         row_mb=limits.max_row_mb,
         expansion=limits.max_expansion,
+        encoding=source.encoding,
+        keep=source.keep,
+        csv=source.csv,
+        records=source.records,
     )

@@ -80,8 +80,10 @@ def reading_key(source: Source, ingest: Ingest) -> str:
     (`Run.readings`).
     """
     fields = source.fields.model_dump() | {"origin": source.origin_field}
+    shape = [source.encoding, source.csv.model_dump(), source.records, source.keep]
     limits = [ingest.max_row_mb, ingest.max_expansion]
-    return canonical_sha256([source.format, fields, source.date_format, sorted(ingest.mask), limits, READING_VERSION])
+    said = [source.format, fields, shape, source.date_format, sorted(ingest.mask), limits]
+    return canonical_sha256([*said, READING_VERSION])
 
 
 def key(run: Run, batch: Batch) -> str:
@@ -131,6 +133,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         faults=tuple(_fault(names[row["file"]], row) for row in bad.first.to_dicts()),
         undated=tuple(undated),
         filled=tuple(sorted(reading.filled)),
+        told=tuple(reading.told[:MOST_FAULTS_TOLD]),
     )
     return IngestRecord(key=key(run, batch), files=(*shards, *unreadable), report=report)
 
@@ -162,6 +165,7 @@ class _Reading:
         self.run, self.store, self.source, self.bad = run, store, source, bad
         self.files: list[ReadFile] = []
         self.undated: list[str] = []
+        self.told: list[str] = []
         self.filled: set[str] = set()
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
@@ -175,12 +179,13 @@ class _Reading:
             format, compression = opening.format_of(self.source, file.path, file.media_type)
             try:
                 for read in _first(self._read(file, format, compression), left):
+                    self.told += [f"{file.id}: {read.told}"] if read.told else []
                     bad += self._fail(file, [(b.row, b.line, b.reason) for b in read.bad])
                     rows += read.rows.height
                     for kind, count in read.skipped.items():
                         skipped[kind] = skipped.get(kind, 0) + count
                     self.filled.update(
-                        name for name in readers.FIELDS if read.rows[name].null_count() < read.rows.height
+                        name for name in readers.SCHEMA.names() if read.rows[name].null_count() < read.rows.height
                     )
                     found = days(read.rows["created"], self.source.date_format)
                     undated += self._tell_undated(file, read.rows.filter(found["looks"]))
@@ -195,7 +200,7 @@ class _Reading:
                 ReadFile(
                     sha256=file.sha256,
                     id=file.id,
-                    document=readers.is_one_document(format),
+                    document=readers.is_one_document(format, self.source.records),
                     rows=rows,
                     unreadable=bad,
                     skipped=dict(sorted(skipped.items())),
@@ -233,7 +238,7 @@ def _first(batches: Iterator[readers.Batch], rows: int | None) -> Iterator[reade
             if len(numbers) > rows:
                 end = numbers[rows]
                 bad = [one for one in batch.bad if one.row < end]
-                yield readers.Batch(batch.rows.filter(pl.col("row") < end), bad, batch.skipped)
+                yield readers.Batch(batch.rows.filter(pl.col("row") < end), bad, batch.skipped, batch.told)
                 return
             yield batch
             rows -= len(numbers)

@@ -23,9 +23,10 @@ from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import load_decided, load_planned, look_up, progress
 
 STEP = "assemble"
-VERSION = 1
+VERSION = 2
 _FILE = [*STRATUM, "accepted", "split", "part"]
-_READ_AGAIN = ["text", "url", "title"]
+_READ_AGAIN = ["text", "url", "title", "messages", "extra"]
+_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 # What fixes how many files a night has, and what is published of a row beside its text and its place in the sample.
 _SIZES = ("doc_id", "source", "domain", "language", "accepted", "bytes", "row_accepted", "file", "row")
 _PUBLISHED = (*(n for n in PUBLISHED.names if n in DECLARED or n in CONCLUDED), "accepted", "file", "row", "words")
@@ -73,6 +74,7 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
     record = read_record(store, FileRecord, STEP, key, corpus_folder(run.corpus))
     if record is None:
         again = frame_of(texts.take(documents["shard"].to_numpy(), documents["position"].to_numpy()))
+        again = again.with_columns(pl.col("messages").str.json_decode(_MESSAGES))
         table = thin.hstack(again).select(PUBLISHED.names).to_arrow().cast(PUBLISHED)
         ref = write_table(store, data_folder(run.corpus), table, level=3)
         unit = run.recipe.mixture.unit

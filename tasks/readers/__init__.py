@@ -9,17 +9,19 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Literal, Protocol, cast
 
 import polars as pl
 
 from cuvee.schemas.address import shown
 from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.schemas.recipe import Csv
 from cuvee.tasks import shelf
-from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch, complete_fields
+from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch
 from cuvee.tasks.readers._bytes import COMPRESSIONS, Bounds, EndsEarlyError, pieces, size_of
 from cuvee.tasks.readers._columns import Columns, Records, conform, frame
 from cuvee.tasks.readers._dates import ISO_DATE
+from cuvee.tasks.readers._file import File, Layout, Names, layout_of
 from cuvee.tasks.readers._paths import expand as expand_paths
 
 __all__ = [
@@ -56,8 +58,8 @@ class Reader(Protocol):
 
     SUFFIXES: of its files, with the dot. COMPRESSIBLE: whether .gz or .zst may follow. MEDIA_TYPES: what the web
     declares such a file as. ONE_DOCUMENT: whether a file is one document, whose id is the file's path.
-    It may also hold `records(path, stream, compression, text, bounds)`, where its files have columns of their own; its
-    arguments and what it gives are those of `cuvee.tasks.readers.records`.
+    It may also hold `records(file, text)`, where its files have columns of their own: each record with all of them, as
+    `cuvee.tasks.readers.records` gives them; text: the column that must be there and hold strings, or None.
     """
 
     SUFFIXES: tuple[str, ...]
@@ -65,12 +67,10 @@ class Reader(Protocol):
     MEDIA_TYPES: tuple[str, ...]
     ONE_DOCUMENT: bool
 
-    def read(
-        self, path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
-    ) -> Iterator[Batch]:
-        """Read a file; the arguments are those of `cuvee.tasks.readers.read`, `fields` complete.
+    def read(self, file: File, layout: Layout) -> Iterator[Batch]:
+        """Read a file, as `cuvee.tasks.readers.read` says.
 
-        bounds: what the file may take of the machine; of it, `lines`, `whole` and `pieces` see to how far it expands.
+        Its `pieces`, `lines` and `whole` decompress and decode it, and see to how far it expands.
         """
 
 
@@ -115,9 +115,12 @@ def compression_of(path: str) -> str | None:
     return COMPRESSIONS.get(suffixes[-1]) if suffixes else None
 
 
-def is_one_document(format: str) -> bool:
-    """Tell whether a file of a format is one document, whose id is the path and follows the file when it is renamed."""
-    return _found()[0][format].ONE_DOCUMENT
+def is_one_document(format: str, records: str = "file") -> bool:
+    """Tell whether a file of a format is one document, whose id is the path and follows the file when it is renamed.
+
+    records: as in the recipe.
+    """
+    return _found()[0][format].ONE_DOCUMENT and (format != "text" or records == "file")
 
 
 def _suffixes(path: str) -> list[str]:
@@ -130,18 +133,23 @@ def read(
     stream: BinaryIO,
     format: str,
     compression: str | None,
-    fields: Mapping[str, str],
+    fields: Mapping[str, Names | None],
     batch_bytes: int = 8 << 20,
     *,
     row_mb: int = 64,
     expansion: int = 1000,
+    encoding: str = "auto",
+    keep: Sequence[str] = (),
+    csv: Csv | None = None,
+    records: Literal["file", "line", "paragraph"] = "file",
 ) -> Iterator[Batch]:
     """Read a source file in batches of about `batch_bytes` (> 0), in file order.
 
     path: for messages, and the id of a document that is a whole file; stream: the bytes, open for reading.
-    fields: column → name of the field in the file; every column but origin defaults to the field of its own name, and
-    only text must be there. The rows have the columns `SCHEMA`; `row` counts from 0 and counts bad rows too, and in
-    archives the records that hold no document, which `skipped` counts by kind.
+    fields: column → name of the field in the file, a dotted path, or a list of these, joined by a blank line; every
+    column but origin defaults to the field of its own name. Only text must be there, or, where `messages` names a chat,
+    that. encoding, keep, csv, records: as in the recipe. The rows have the columns `SCHEMA`; `row` counts from 0 and
+    counts bad rows too, and in archives the records that hold no document, which `skipped` counts by kind.
     Values that are no strings are rendered: numbers and lists as JSON, dates and timestamps as ISO 8601; text must be a
     string. Blank cells are null, except in text. An empty file gives nothing.
     row_mb: MB that one record may hold, a bad row above; expansion: decoded / stored bytes of the file from 256 MB on,
@@ -155,7 +163,8 @@ def read(
     if compression not in (None, *COMPRESSIONS.values()) or (compression and not reader.COMPRESSIBLE):
         raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")
     bounds = Bounds(row_mb, expansion, size_of(stream), batch_bytes)
-    return reader.read(path, stream, compression, complete_fields(fields), bounds)
+    layout = layout_of(fields, keep, csv, records)
+    return reader.read(File(str(path), stream, compression, bounds, encoding), layout)
 
 
 def records(
@@ -175,7 +184,8 @@ def records(
     """
     reader = _found()[0][format]
     if own := getattr(reader, "records", None):
-        yield from own(path, stream, compression, text, Bounds(row_mb, 1000, size_of(stream), batch_bytes))
+        bounds = Bounds(row_mb, 1000, size_of(stream), batch_bytes)
+        yield from own(File(str(path), stream, compression, bounds), text)
         return
     for batch in read(path, stream, format, compression, {}, batch_bytes, row_mb=row_mb):
         held = [name for name in FIELDS[1:] if batch.rows[name].null_count() < batch.rows.height]

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import polars as pl
 
-from cuvee.schemas.errors import RecipeError
-
 # The columns beside `row`, in their order; each may be mapped to a field of the file.
 FIELDS = ("text", "id", "url", "title", "created", "license", "generator", "model", "origin")
 # What a reader sees beside the fields. content_type: without parameters; opt_out: JSON of the raw signals (see
 # `_signals`); date_trusted: whether the reader vouches for `created`. Null where a format has no such thing.
 SEEN: dict[str, type[pl.DataType]] = {"content_type": pl.String, "opt_out": pl.String, "date_trusted": pl.Boolean}
-_TYPES: dict[str, type[pl.DataType]] = {"row": pl.Int64, **dict.fromkeys(FIELDS, pl.String), **SEEN}
+# messages: of a chat, JSON of `cuvee.schemas.document.MESSAGES`; extra: JSON object of what the recipe keeps.
+MORE = ("messages", "extra")
+_TYPES: dict[str, type[pl.DataType]] = {"row": pl.Int64, **dict.fromkeys([*FIELDS, *MORE], pl.String), **SEEN}
 SCHEMA = pl.Schema(_TYPES)
 
 # What a row costs beside its text: eight cells of Python objects while a batch is collected.
@@ -43,27 +43,18 @@ class Found(NamedTuple):
 class Batch:
     """Readable rows (columns of `SCHEMA`, in file order) and the bad rows between them.
 
-    skipped: how many records hold no document, by kind; they are neither rows nor bad rows.
+    skipped: how many records hold no document, by kind; they are neither rows nor bad rows. told: what the run says of
+    how the file is read, None where nothing was found out.
     """
 
     rows: pl.DataFrame
     bad: list[BadRow] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
+    told: str | None = None
 
 
 class InvalidRowError(Exception):
     """Why one record is bad; the reader that raised it turns it into a `BadRow`."""
-
-
-def complete_fields(fields: Mapping[str, str]) -> dict[str, str]:
-    """Map every column to a field of the file: by default the one of its own name; origin only when asked for.
-
-    Raises RecipeError for a name that is no column.
-    """
-    for name in fields:
-        if name not in FIELDS:
-            raise RecipeError(f"fields.{name}: there is no such column; the columns are {', '.join(FIELDS)}")
-    return {name: fields.get(name, name) for name in FIELDS if name != "origin" or name in fields}
 
 
 def clean(rows: pl.DataFrame) -> pl.DataFrame:
@@ -94,9 +85,11 @@ def as_text(value: object) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def collect(names: Iterable[str], found: Iterable[Found | BadRow | str], batch_bytes: int) -> Iterator[Batch]:
-    """Make batches of about `batch_bytes`; names: of the values of records. A string is the kind of a record that holds
-    no document.
+def collect(
+    names: Iterable[str], found: Iterable[Found | BadRow | str], batch_bytes: int, told: str | None = None
+) -> Iterator[Batch]:
+    """Make batches of about `batch_bytes`; names: of the values of records; told: of the first batch. A string is
+    the kind of a record that holds no document.
     """
     columns: dict[str, list[object]] = {"row": [], **{name: [] for name in names}}
     schema = {name: SCHEMA[name] for name in columns}
@@ -115,10 +108,10 @@ def collect(names: Iterable[str], found: Iterable[Found | BadRow | str], batch_b
             skipped[record] = skipped.get(record, 0) + 1
             held += 1
         if held >= batch_bytes:
-            yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped)
-            columns, bad, skipped, held = {name: [] for name in schema}, [], {}, 0
+            yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped, told)
+            columns, bad, skipped, held, told = {name: [] for name in schema}, [], {}, 0, None
     if held:
-        yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped)
+        yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped, told)
 
 
 def one_document(values: Mapping[str, str | None], bad: str | None = None) -> Batch:

@@ -6,7 +6,7 @@ Memory is bounded by one record, and a small file cannot take the machine by wha
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import zstandard
@@ -139,41 +139,37 @@ def _excess(head: bytes) -> str | None:
     return f"its zstd window of {window:,} bytes is over the {MOST_WINDOW_BYTES:,} that are read; use zstd --long=31"
 
 
-def lines(stream: BinaryIO, compression: str | None, bounds: Bounds) -> Iterator[bytes | None]:
-    r"""Give the lines of a stream without their b"\n"; None for one that is too long.
+def lines(pieces: Iterable[bytes], bounds: Bounds) -> Iterator[bytes | None]:
+    r"""Cut the bytes of a file into lines without their b"\n"; None for one that is too long.
 
-    A byte-order mark at the start of the file is left out. Raises EndsEarlyError as `pieces` does; the unfinished
-    line before the break is not given.
+    Raises EndsEarlyError as the pieces do; the unfinished line before the break is not given.
     """
     parts: list[bytes] = []
     size = 0
-    first = True
-    for piece in pieces(stream, compression, bounds):
+    for piece in pieces:
         *ends, rest = piece.split(b"\n")
         bounds.spend(max(RECORD_BYTES * len(ends) - len(piece), 0))
         for end in ends:
-            line = b"".join((*parts, end)) if size + len(end) <= bounds.row_bytes else None
-            yield line.removeprefix(b"\xef\xbb\xbf") if first and line is not None else line
-            parts, size, first = [], 0, False
+            yield b"".join((*parts, end)) if size + len(end) <= bounds.row_bytes else None
+            parts, size = [], 0
         size += len(rest)
         if size > bounds.row_bytes:
             parts = []
         elif rest:
             parts.append(rest)
     if size:
-        line = b"".join(parts) if size <= bounds.row_bytes else None
-        yield line.removeprefix(b"\xef\xbb\xbf") if first and line is not None else line
+        yield b"".join(parts) if size <= bounds.row_bytes else None
 
 
-def whole(stream: BinaryIO, compression: str | None, bounds: Bounds) -> bytes:
-    """Give the bytes of a file that is one document.
+def whole(pieces: Iterable[bytes], bounds: Bounds) -> bytes:
+    """Put the bytes of a file that is one document together.
 
     Raises InvalidRowError when it is too long or ends early.
     """
     parts: list[bytes] = []
     size = 0
     try:
-        for piece in pieces(stream, compression, bounds):
+        for piece in pieces:
             size += len(piece)
             if size > bounds.row_bytes:
                 raise InvalidRowError(bounds.too_long())
@@ -183,9 +179,14 @@ def whole(stream: BinaryIO, compression: str | None, bounds: Bounds) -> bytes:
     return b"".join(parts)
 
 
-def decode(content: bytes) -> str:
-    """Decode UTF-8; raises InvalidRowError naming the first byte that is not."""
+def decode(content: bytes, encoding: str = "auto") -> str:
+    """Decode UTF-8; raises InvalidRowError naming the first byte that is not.
+
+    encoding: of the file, which `as_utf8` has decoded; what it does not know is such a byte.
+    """
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
+        if encoding != "auto":
+            raise InvalidRowError(f"not {encoding}: it has bytes that are no character there") from error
         raise InvalidRowError(f"not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}") from error

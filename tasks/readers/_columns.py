@@ -259,6 +259,23 @@ def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     return column.cast(type_)
 
 
+def plain_value(value: object) -> object:
+    """Give a value of a table, or a cell, as JSON can hold it, at any depth: times as ISO 8601, bytes as text, what is
+    no number as null.
+    """
+    if isinstance(value, pa.Scalar):
+        value = _value(value)
+    if isinstance(value, dict):
+        return {str(key): plain_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(each) for each in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _rendered(value)
+
+
 def _value(scalar: pa.Scalar) -> object:
     """Give the Python value of a cell; a time for which Python has no value as text."""
     try:

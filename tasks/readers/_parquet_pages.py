@@ -5,7 +5,7 @@ whole process; so footer and headers are read here (Thrift's compact protocol, P
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -52,11 +52,15 @@ class Footer:
         stream.seek(end - size)
         self._groups = [group.get(1, []) for group in _Compact(stream.read(size)).struct().get(4, [])]
 
-    def pages(self, group: int, columns: Iterable[str]) -> dict[str, Pages]:
-        """Read the headers of the pages of flat columns in a row group; a column that is not there is left out."""
+    def pages(self, group: int, columns: Sequence[str]) -> dict[str, Pages]:
+        """Read the headers of the pages of columns in a row group, and of those within them, by their dotted paths; a
+        column that is not there is left out.
+        """
         try:
-            found = {chunk[3][3][0].decode(): chunk[3] for chunk in self._groups[group] if len(chunk[3][3]) == 1}
-            return {name: self._walk(found[name]) for name in columns if name in found}
+            found = {b".".join(chunk[3][3]).decode(): chunk[3] for chunk in self._groups[group]}
+            within = tuple(f"{name}." for name in columns)
+            wanted = [path for path in found if path in columns or path.startswith(within)]
+            return {path: self._walk(found[path]) for path in wanted}
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise NoPagesError("the footer is not as the format says") from error
 

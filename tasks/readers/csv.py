@@ -1,30 +1,37 @@
-"""CSV and TSV with a header line; in CSV quoted fields may hold separators and line ends, TSV has no quotes.
+"""CSV and TSV: cells parted by a delimiter, in which quoted ones may hold delimiters and line ends.
 
-A row with more or fewer fields than the header is a bad row, and so is one with a quote that is not closed or is
+A row with more or fewer cells than the header is a bad row, and so is one with a quote that is not closed or is
 followed by text; such a quote may hide rows, and each line that it hides is a bad row. After a record over the limit,
-which is mostly a quote that is not closed, reading goes on with the next line. Blank lines are no records. The
-separator is a tab for .tsv, and where the header has tabs and no comma. The standard csv module runs at 180 MB/s and,
-unlike pyarrow's streaming reader, tells the line of each fault.
+which is mostly a quote that is not closed, reading goes on with the next line. Blank lines are no records. The standard
+csv module runs at 180 MB/s and, unlike pyarrow's streaming reader, tells the line of each fault.
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Found, InvalidRowError, collect
-from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError, decode, lines
+from cuvee.tasks.readers._bytes import EndsEarlyError
+from cuvee.tasks.readers._chats import chat
 from cuvee.tasks.readers._columns import Records
+from cuvee.tasks.readers._dialect import SAMPLE_BYTES, SAMPLE_LINES, Dialect, dialect
+from cuvee.tasks.readers._file import File, Layout, layout_of
+from cuvee.tasks.readers._picking import joined, kept
 
 SUFFIXES = (".csv", ".tsv")
 COMPRESSIBLE = True
-MEDIA_TYPES = ("text/csv",)
+MEDIA_TYPES = ("text/csv", "text/tab-separated-values")
 ONE_DOCUMENT = False
 
+# Row, line, and the cells or why they are none.
+Row = tuple[int, int, list[str] | str]
+
+# Rows that cannot be read before the first that can, in a table without a header.
+_MOST_BAD_FIRST = 10_000
 # What a line within quotes counts at least: a quote may hide 90 million empty ones.
 _LINE_BYTES = 32
 
@@ -35,9 +42,9 @@ class _Lines:
     An iterator and not a generator: it goes on after the error for a line that is too long.
     """
 
-    def __init__(self, source: Iterable[bytes | None], bounds: Bounds):
+    def __init__(self, source: Iterable[bytes | None], file: File):
         self._source = iter(source)
-        self._bounds = bounds
+        self._bounds, self._decode = file.bounds, file.decode
         self.number = 0
         self.start_record()
 
@@ -58,130 +65,96 @@ class _Lines:
         if self.size_bytes > self._bounds.row_bytes:  # its lines count, as those of any other fault in quotes
             raise csv.Error(self._bounds.too_long())
         try:
-            return decode(line) + "\n"
+            return self._decode(line) + "\n"
         except InvalidRowError as error:
             # The record is bad, but its quotes must still be read to find where it ends.
             self.fault = f"{error} of line {self.number}"
             return line.decode("utf-8", "replace") + "\n"
 
 
-def _delimiter(path: Path | str, header: bytes) -> str:
-    is_tsv = ".tsv" in (suffix.lower() for suffix in Path(path).suffixes)
-    return "\t" if is_tsv or (b"\t" in header and b"," not in header) else ","
+def _records(source: _Lines, form: Dialect) -> Iterator[list[str]]:
+    """Part lines into cells; the iterator goes on after a fault."""
+    if form.quote:
+        return csv.reader(source, delimiter=form.delimiter, quotechar=form.quote, strict=True)
+    return map(functools.partial(_parted, form.delimiter), source)
 
 
-def _records(source: _Lines, delimiter: str) -> Iterator[list[str]]:
-    """Part lines into fields; the iterator goes on after a fault."""
-    if delimiter == "\t":
-        return map(_tab_separated, source)
-    return csv.reader(source, delimiter=delimiter, strict=True)
-
-
-def _tab_separated(line: str) -> list[str]:
+def _parted(delimiter: str, line: str) -> list[str]:
     line = line.rstrip("\r\n")
-    return line.split("\t") if line else []
-
-
-def _read_header(path: Path | str, records: Iterator[list[str]], source: _Lines) -> list[str]:
-    try:
-        header = next(records, [])
-    except (InvalidRowError, EndsEarlyError, csv.Error) as error:
-        raise InputError(f"{path}: the header line cannot be read: {error}") from error
-    if source.fault:
-        raise InputError(f"{path}: the header line cannot be read: {source.fault}")
-    return [name.strip() for name in header]
-
-
-def _positions(path: Path | str, header: list[str], fields: Mapping[str, str]) -> dict[str, int]:
-    """Find the columns that the fields name; raises InputError without the text column or when one stands twice."""
-    if fields["text"] not in header:
-        raise InputError(f'{path}: no column "{fields["text"]}"; the columns are: {", ".join(header)}')
-    for name in fields.values():
-        if header.count(name) > 1:
-            raise InputError(f'{path}: column "{name}" stands {header.count(name)} times; rename all but one')
-    return {column: header.index(name) for column, name in fields.items() if name in header}
-
-
-def _check(record: list[str], header: list[str], source: _Lines) -> None:
-    """Raise InvalidRowError when a record is not what the header promises."""
-    if source.fault:
-        raise InvalidRowError(source.fault)
-    if len(record) != len(header):
-        raise InvalidRowError(f"{len(record)} fields where the header has {len(header)}")
-
-
-def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
-) -> Iterator[Batch]:
-    """Read the records of a file; see `cuvee.tasks.readers.read`.
-
-    Raises InputError when the header cannot be read or lacks the text column.
-    """
-    table = _Table(path, stream, compression, bounds)
-    if not table.header:
-        return
-    positions = _positions(path, table.header, fields)
-    found = (
-        BadRow(row, line, cells)
-        if isinstance(cells, str)
-        else Found(row, [cells[position] for position in positions.values()], table.source.size_bytes)
-        for row, line, cells in table.rows()
-    )
-    yield from collect(positions, found, bounds.batch_bytes)
-
-
-def records(
-    path: Path | str, stream: BinaryIO, compression: str | None, text: str | None, bounds: Bounds
-) -> Iterator[Records]:
-    """Read the records of a file with all their columns, as strings; see `cuvee.tasks.readers.records`, and `read`."""
-    table = _Table(path, stream, compression, bounds)
-    if not table.header:
-        return
-    _positions(path, table.header, {"text": text or table.header[0], **{name: name for name in table.header}})
-    rows: list[list[str]] = []
-    bad: list[BadRow] = []
-    held = 0
-    for row, line, found in table.rows():
-        if isinstance(found, str):
-            bad.append(BadRow(row, line, found))
-        else:
-            rows.append(found)
-        held += table.source.size_bytes + ROW_OVERHEAD_BYTES
-        if held >= bounds.batch_bytes:
-            yield Records(_columns(table.header, rows), bad)
-            rows, bad, held = [], [], 0
-    yield Records(_columns(table.header, rows), bad)
-
-
-def _columns(header: list[str], rows: list[list[str]]) -> pa.Table:
-    return pa.table([pa.array([row[place] for row in rows], pa.string()) for place in range(len(header))], header)
+    return line.split(delimiter) if line else []
 
 
 class _Table:
-    """A file with its header read. Raises InputError when that cannot be read."""
+    """A file with its header read; told: how it parts its cells, where that was found out.
 
-    def __init__(self, path: Path | str, stream: BinaryIO, compression: str | None, bounds: Bounds) -> None:
-        csv.field_size_limit(bounds.row_bytes)  # the module's own limit is 128 KiB
-        plain = lines(stream, compression, bounds)
-        try:
-            first = next(plain, b"")
-        except EndsEarlyError as error:
-            raise InputError(f"{path}: the header line cannot be read: {error}") from error
-        self.source = _Lines(chain([first], plain) if first != b"" else plain, bounds)
-        self._records = _records(self.source, _delimiter(path, first or b""))
-        self.header = _read_header(path, self._records, self.source)
+    Raises InputError when the header cannot be read.
+    """
 
-    def rows(self) -> Iterator[tuple[int, int, list[str] | str]]:
+    def __init__(self, file: File, layout: Layout) -> None:
+        csv.field_size_limit(file.bounds.row_bytes)  # the module's own limit is 128 KiB
+        self.path = file.path
+        is_tsv = file.is_named(".tsv")
+        sample, plain = ([], file.lines()) if is_tsv or layout.csv.delimiter != "auto" else _sample(file.lines())
+        form = dialect(layout.csv, is_tsv, [line.decode("utf-8", "replace") for line in sample], layout.needed)
+        self.told = f"the delimiter is {form.delimiter!r}, as its first lines show" if form.found else None
+        self.source = _Lines(plain, file)
+        self._cells = _records(self.source, form)
+        self.header = self._named() if layout.csv.header else []
+        self._rows = self._read()
+        self._first = [] if layout.csv.header else self._numbered()
+
+    def rows(self) -> Iterator[Row]:
         """Give row, line and cells of each record, or why it is bad."""
+        return chain(self._first, self._rows)
+
+    def positions(self, layout: Layout) -> dict[str, int]:
+        """Find the columns that a layout names; raises InputError where the text's is missing, or one stands twice."""
+        named = {name for paths in (*layout.fields.values(), layout.needed, layout.keep) for name in paths}
+        absent = [name for name in layout.needed if name not in self.header]
+        if absent == list(layout.needed):
+            raise InputError(f'{self.path}: no column "{absent[0]}"; the columns are: {", ".join(self.header)}')
+        for name in sorted(named):
+            if self.header.count(name) > 1:
+                raise InputError(
+                    f'{self.path}: column "{name}" stands {self.header.count(name)} times; rename all but one'
+                )
+        return {name: self.header.index(name) for name in named if name in self.header}
+
+    def _named(self) -> list[str]:
+        """Read the header, behind blank lines; empty where there is nothing else."""
+        try:
+            header = next(filter(None, self._cells), [])
+        except (InvalidRowError, EndsEarlyError, csv.Error) as error:
+            raise InputError(f"{self.path}: the header line cannot be read: {error}") from error
+        if self.source.fault:
+            raise InputError(f"{self.path}: the header line cannot be read: {self.source.fault}")
+        return [name.strip() for name in header]
+
+    def _numbered(self) -> list[Row]:
+        """Read on to the first record that can be read, and name its cells by their number."""
+        first: list[Row] = []
+        for row in self._rows:
+            first.append(row)
+            if self.header:
+                break
+            if len(first) == _MOST_BAD_FIRST:
+                raise InputError(f"{self.path}: none of {len(first):,} rows can be read, the first of them: {row[2]}")
+        return first
+
+    def _read(self) -> Iterator[Row]:
         row, source = 0, self.source
         while True:
             line = source.number + 1
             source.start_record()
             try:
-                record = next(self._records)
+                record = next(self._cells)
                 if not record:
                     continue
-                _check(record, self.header, source)
+                if source.fault:
+                    raise InvalidRowError(source.fault)
+                self.header = self.header or [f"column_{number}" for number in range(1, len(record) + 1)]
+                if len(record) != len(self.header):
+                    raise InvalidRowError(f"{len(record)} fields where the header has {len(self.header)}")
                 yield row, line, record
             except StopIteration:
                 return
@@ -197,3 +170,100 @@ class _Table:
                     yield row + number - line, number, reason
                 row += len(hidden) - 1
             row += 1
+
+
+def _sample(lines: Iterator[bytes | None]) -> tuple[list[bytes], Iterator[bytes | None]]:
+    """Take the first lines to look at, and give all of them again."""
+    taken: list[bytes | None] = []
+    size, fault = 0, None
+    try:
+        for line in lines:
+            taken.append(line)
+            size += len(line or b"")
+            if line is None or size > SAMPLE_BYTES or len(taken) == SAMPLE_LINES:
+                break
+    except EndsEarlyError as error:
+        fault = error
+    return [line for line in taken if line is not None], chain(taken, _broken(fault) if fault else lines)
+
+
+def _broken(fault: EndsEarlyError) -> Iterator[bytes | None]:
+    yield from ()
+    raise fault
+
+
+def read(file: File, layout: Layout) -> Iterator[Batch]:
+    """Read the records of a file; see `cuvee.tasks.readers.read`.
+
+    Raises InputError when the header cannot be read or lacks the text column.
+    """
+    table = _Table(file, layout)
+    if not table.header:  # there is nothing, or nothing that can be read
+        yield from collect([], (BadRow(row, line, str(cells)) for row, line, cells in table.rows()), 1 << 20)
+        return
+    values, columns = _picker(table, layout)
+    yield from collect(columns, _found(table, values), file.bounds.batch_bytes, table.told)
+
+
+def _found(table: _Table, values: Callable[[list[str]], list[str | None]]) -> Iterator[Found | BadRow]:
+    for row, line, cells in table.rows():
+        if isinstance(cells, str):
+            yield BadRow(row, line, cells)
+            continue
+        try:
+            yield Found(row, values(cells), table.source.size_bytes)
+        except InvalidRowError as error:
+            yield BadRow(row, line, str(error))
+
+
+def _picker(table: _Table, layout: Layout) -> tuple[Callable[[list[str]], list[str | None]], list[str]]:
+    """Return what takes the values of a layout out of cells, and the columns that they are of: those that there are."""
+    at = table.positions(layout)
+    found = {column: [at[name] for name in paths if name in at] for column, paths in layout.fields.items()}
+    if layout.messages is not None or layout.keep or any(len(places) > 1 for places in found.values()):
+        return (lambda cells: _picked(cells, layout, at)), layout.columns
+    single = {column: places[0] for column, places in found.items() if places}
+    places = list(single.values())
+    return (lambda cells: [cells[place] for place in places]), list(single)
+
+
+def _picked(cells: list[str], layout: Layout, at: dict[str, int]) -> list[str | None]:
+    values: list[str | None] = []
+    messages = None
+    for column, paths in layout.fields.items():
+        if column == "text" and layout.messages is not None:
+            text, messages = chat(cells[at[layout.messages]], layout.messages)
+            values.append(text)
+        else:
+            value = joined(cells[at[name]] for name in paths if name in at)
+            values.append(value or "" if column == "text" else value)
+    if layout.messages is not None:
+        values.append(messages)
+    if layout.keep:
+        values.append(kept({name: cells[at[name]] for name in layout.keep if name in at}))
+    return values
+
+
+def records(file: File, text: str | None) -> Iterator[Records]:
+    """Read the records of a file with all their columns, as strings; see `cuvee.tasks.readers.records`, and `read`."""
+    table = _Table(file, layout_of({"text": text}))
+    if not table.header:
+        return
+    table.positions(layout_of({"text": text or table.header[0]}, keep=table.header))
+    rows: list[list[str]] = []
+    bad: list[BadRow] = []
+    held = 0
+    for row, line, found in table.rows():
+        if isinstance(found, str):
+            bad.append(BadRow(row, line, found))
+        else:
+            rows.append(found)
+        held += table.source.size_bytes + ROW_OVERHEAD_BYTES
+        if held >= file.bounds.batch_bytes:
+            yield Records(_columns(table.header, rows), bad)
+            rows, bad, held = [], [], 0
+    yield Records(_columns(table.header, rows), bad)
+
+
+def _columns(header: list[str], rows: list[list[str]]) -> pa.Table:
+    return pa.table([pa.array([row[place] for row in rows], pa.string()) for place in range(len(header))], header)

@@ -4,14 +4,12 @@ One file is one document, row 0; its id is the path given. A page without main t
 dropped as empty: it could be read.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterator
 
-from cuvee.tasks.readers import _signals
+from cuvee.tasks.readers import _bytes, _signals
 from cuvee.tasks.readers._batch import Batch, InvalidRowError, one_document
-from cuvee.tasks.readers._bytes import Bounds, whole
 from cuvee.tasks.readers._charset import decode_page
+from cuvee.tasks.readers._file import File, Layout
 from cuvee.tasks.readers._page import read_page
 
 SUFFIXES = (".html", ".htm", ".xhtml")
@@ -20,19 +18,21 @@ MEDIA_TYPES = ("application/xhtml+xml", "text/html")
 ONE_DOCUMENT = True
 
 
-def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
-) -> Iterator[Batch]:
-    """Read one page; see `cuvee.tasks.readers.read`. The fields and the batch size do not apply."""
+def read(file: File, layout: Layout) -> Iterator[Batch]:
+    """Read one page; see `cuvee.tasks.readers.read`. The recipe's encoding goes before the page's."""
     try:
-        content = whole(stream, compression, bounds)
+        if file.encoding == "auto":
+            raw = _bytes.pieces(file.stream, file.compression, file.bounds)
+            content = decode_page(_bytes.whole(raw, file.bounds), None, is_html=True)
+        else:
+            content = file.decode(file.whole())
         if not content:
             return
-        page = read_page(decode_page(content, None, is_html=True), is_xhtml=".xhtml" in str(path).lower())
+        page = read_page(content, is_xhtml=file.is_named(".xhtml"))
         yield one_document(
             {
                 "text": page.text,
-                "id": str(path),
+                "id": file.path,
                 "url": page.url,
                 "title": page.title,
                 "created": page.date,

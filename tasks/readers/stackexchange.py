@@ -8,13 +8,13 @@ tells the address where it is a host.
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import BadRow, Batch, Found, InvalidRowError, collect
-from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError, lines
+from cuvee.tasks.readers._bytes import RECORD_BYTES, EndsEarlyError
+from cuvee.tasks.readers._file import File, Layout
 from cuvee.tasks.readers._page import plain_text
 
 SUFFIXES = (".xml",)
@@ -30,33 +30,31 @@ _PART = re.compile(rb"""\s+|</?posts\s*/?>|<row(?:[^<>"']++|"[^"]*+"|'[^']*+')*+
 _SITE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|net)")
 
 
-def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
-) -> Iterator[Batch]:
+def read(file: File, layout: Layout) -> Iterator[Batch]:
     """Read the posts of a file; see `cuvee.tasks.readers.read`. The fields do not apply.
 
     Raises InputError for XML that is no dump of posts.
     """
-    return collect(_COLUMNS, _found(path, stream, compression, bounds), bounds.batch_bytes)
+    return collect(_COLUMNS, _found(file), file.bounds.batch_bytes)
 
 
-def _found(
-    path: Path | str, stream: BinaryIO, compression: str | None, bounds: Bounds
-) -> Iterator[Found | BadRow | str]:
-    folder = PurePosixPath(path).parent.name
+def _found(file: File) -> Iterator[Found | BadRow | str]:
+    folder = PurePosixPath(file.path).parent.name
     row, opened = 0, False
     number = 0
     try:
-        for number, line in enumerate(lines(stream, compression, bounds), start=1):
+        for number, line in enumerate(file.lines(), start=1):
             for part in _parts(line):
                 if part is not None and _AROUND.fullmatch(part):
                     opened = True
                     continue
                 if not opened and part is not None and not part.startswith(b"<row"):
-                    raise InputError(f"{path} is no Posts.xml of a Stack Exchange dump: line {number} is no <posts>")
+                    raise InputError(
+                        f"{file.path} is no Posts.xml of a Stack Exchange dump: line {number} is no <posts>"
+                    )
                 try:
                     if part is None:
-                        raise InvalidRowError(bounds.too_long())
+                        raise InvalidRowError(file.bounds.too_long())
                     post = _post(part)
                     if post.get("PostTypeId") in (_QUESTION, _ANSWER):
                         yield Found(row, _values(post, folder), len(part))
@@ -65,7 +63,7 @@ def _found(
                 except InvalidRowError as error:
                     yield BadRow(row, number, str(error))
                 row += 1
-                bounds.spend(RECORD_BYTES if part is None else max(RECORD_BYTES - len(part), 0))
+                file.bounds.spend(RECORD_BYTES if part is None else max(RECORD_BYTES - len(part), 0))
     except EndsEarlyError as error:
         yield BadRow(row, number + 1, str(error))
 

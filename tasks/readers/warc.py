@@ -7,14 +7,13 @@ of the capture, which the crawler and not the page's author set, hence trusted.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterator
 
 from cuvee.tasks.readers import _http, _signals
 from cuvee.tasks.readers._batch import SEEN, BadRow, Batch, Found, InvalidRowError, collect
 from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError
 from cuvee.tasks.readers._charset import charset_of, decode_page
+from cuvee.tasks.readers._file import File, Layout
 from cuvee.tasks.readers._page import read_page
 from cuvee.tasks.readers._records import Broken, Record, records
 
@@ -39,20 +38,18 @@ class _NoDocumentError(Exception):
     """A record that holds no document; its message is the kind under which it is counted."""
 
 
-def read(
-    path: Path | str, stream: BinaryIO, compression: str | None, fields: Mapping[str, str], bounds: Bounds
-) -> Iterator[Batch]:
+def read(file: File, layout: Layout) -> Iterator[Batch]:
     """Read the records of an archive; see `cuvee.tasks.readers.read`. The fields do not apply."""
-    return collect(_COLUMNS, _found(stream, compression, bounds), bounds.batch_bytes)
+    return collect(_COLUMNS, _found(file), file.bounds.batch_bytes)
 
 
-def _found(stream: BinaryIO, compression: str | None, bounds: Bounds) -> Iterator[Found | BadRow | str]:
-    for number, record in enumerate(records(stream, compression, bounds)):
+def _found(file: File) -> Iterator[Found | BadRow | str]:
+    for number, record in enumerate(records(file.stream, file.compression, file.bounds)):
         try:
-            bounds.spend(RECORD_BYTES)
+            file.bounds.spend(RECORD_BYTES)
             if isinstance(record, Broken):
                 raise InvalidRowError(record.reason)
-            values = _values(record, bounds)
+            values = _values(record, file.bounds)
             yield Found(number, values, len(str(values[0])))
         except _NoDocumentError as kind:
             yield str(kind)
