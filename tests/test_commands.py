@@ -103,7 +103,7 @@ def test_every_command_and_option_has_help_and_a_place_in_the_docs(name: str, as
     for option in command.params:
         if isinstance(option, click.Option) and not isinstance(option.type, click.Choice):
             assert option.help, f"{name} {option.opts[0]} has no help"
-    documented = set(re.findall(r"^\| `(--[a-z-]+)", section(name), flags=re.M))
+    documented = set(re.findall(r"^\| `(--?[a-z-]+)", section(name), flags=re.M))
     assert documented == options(command)
     for option in command.params:
         row = re.search(rf"^\| `{option.opts[0]}[ `].*$", section(name), flags=re.M)

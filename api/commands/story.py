@@ -8,10 +8,11 @@ import polars as pl
 from cuvee.dataset import open_dataset
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import parse_ref, version_name
+from cuvee.schemas.records import PoolState
 from cuvee.schemas.report import STEPS, RunEnd
 from cuvee.schemas.visible import on_line
-from cuvee.storage.corpus import newest_run
-from cuvee.storage.store import open_store, store_uri
+from cuvee.storage.corpus import newest_run, resolve, state_of
+from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.storage.tables import read_ledger
 
 # Fewer digits of an id could name many documents.
@@ -29,6 +30,10 @@ class Ledger(NamedTuple):
     rows: pl.DataFrame
     ref: str
     end: RunEnd | None = None
+
+    def state(self, store: Store) -> PoolState:
+        """Return the pool state of the version, the empty one where nothing was published yet."""
+        return state_of(store, resolve(store, self.ref)) if "@" in self.ref else PoolState()
 
 
 def ledger_of(ref: str, store: str | None) -> Ledger:
