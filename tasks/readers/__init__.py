@@ -22,6 +22,8 @@ from cuvee.tasks.readers._bytes import COMPRESSIONS, Bounds, EndsEarlyError, pie
 from cuvee.tasks.readers._columns import Columns, Records, conform, frame
 from cuvee.tasks.readers._dates import ISO_DATE
 from cuvee.tasks.readers._file import File, Layout, Names, layout_of
+from cuvee.tasks.readers._guess import Guess, encoding_of
+from cuvee.tasks.readers._guess import guess as guess_of
 from cuvee.tasks.readers._paths import expand as expand_paths
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "BadRow",
     "Batch",
     "Columns",
+    "Guess",
     "Reader",
     "Records",
     "check",
@@ -41,6 +44,7 @@ __all__ = [
     "detect",
     "expand",
     "frame",
+    "guess",
     "is_one_document",
     "names",
     "read",
@@ -72,6 +76,13 @@ class Reader(Protocol):
 
         Its `pieces`, `lines` and `whole` decompress and decode it, and see to how far it expands.
         """
+
+
+class WithRecords(Protocol):
+    """What a module of this package holds besides, where its files have columns of their own."""
+
+    def records(self, file: File, text: str | None) -> Iterator[Records]:
+        """Read each record with all its columns; text: the one that must be there and hold strings, or None."""
 
 
 def names() -> list[str]:
@@ -219,6 +230,27 @@ def decoded(path: Path, compression: str | None) -> Iterator[bytes]:
     """Give the bytes of a local file, decompressed, in pieces; where they are damaged they end."""
     with path.open("rb") as stream, suppress(EndsEarlyError):
         yield from pieces(stream, compression, Bounds(stored=size_of(stream)))
+
+
+def guess(path: Path, most_rows: int = 200) -> Guess:
+    """Tell how a local file is to be read, from its beginning: what `cuvee init` writes of it.
+
+    Raises RecipeError for an unknown format, and InputError for a file that cannot be read at all.
+    """
+    format, compression = detect(str(path))
+    reader = _found()[0][format]
+    rows: list[Mapping[str, object]] = []
+    if format in ("json", "jsonl", "parquet"):
+        encoding = "auto" if format == "parquet" else encoding_of(path, compression)
+        with path.open("rb") as stream:
+            bounds = Bounds(stored=size_of(stream), batch_bytes=1 << 20)
+            file = File(str(path), stream, compression, bounds, encoding)
+            for part in cast(WithRecords, reader).records(file, None):
+                found = part.rows if isinstance(part.rows, list) else part.rows.slice(0, most_rows).to_pylist()
+                rows += found[: most_rows - len(rows)]
+                if len(rows) >= most_rows:
+                    break
+    return guess_of(path, format, compression, rows)
 
 
 def expand(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:

@@ -47,9 +47,9 @@ def decode_page(content: bytes, declared: str | None, is_html: bool) -> str:
         text = _within_limit(content, name)
         if text is not None:
             return text
-    detected = _detected(content)
-    text = _within_limit(content, detected) if detected else None
-    return text if text is not None else _fail(f"declared: {', '.join(labels) or 'nothing'}; detected: {detected}")
+    found = detected(content)
+    text = _within_limit(content, found) if found else None
+    return text if text is not None else _fail(f"declared: {', '.join(labels) or 'nothing'}; detected: {found}")
 
 
 def charset_of(content_type: str) -> str | None:
@@ -65,7 +65,7 @@ def _codec(label: str) -> str | None:
     return _WIDER.get(name, name) if name else None
 
 
-def _detected(content: bytes) -> str | None:
+def detected(content: bytes) -> str | None:
     """Detect the encoding of bytes that are not UTF-8; None where the detector cannot tell."""
     from resiliparse.parse.encoding import detect_encoding
 
