@@ -72,10 +72,8 @@ def draft(
         told = partial(progress, f"generate {entry.name}")
         drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told)
         failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
-        asked = plan.join(
-            drafts.rows.drop(set(plan.columns) - {"request_key"}, strict=False), on="request_key", how="inner"
-        )
-        asked = asked.sort("position")
+        of_plan = plan.drop(set(drafts.rows.columns) - {"request_key"}, strict=False)
+        asked = of_plan.join(drafts.rows, on="request_key", how="inner").sort("position")
         rounds, later = _graded(run, entry, seeds, asked, journal)
     failed |= later
     frame = _shape(entry, asked.filter(~pl.col("request_key").is_in(list(later))), rounds, table)
@@ -225,6 +223,8 @@ def _lineage(
         .agg(pl.col("chars").first(), seed_licenses=pl.col("license").fill_null(UNKNOWN))
     )
     whole = pl.when(pl.col("seed_start").is_null() & pl.col("brief").is_null())
+    as_asked = ("sampling", "words_expected", "prompt_words", "seed_start", "seed_stop")
+    plan = plan.update(asked.select("request_key", *as_asked), on="request_key", how="left")
     of_plan = ("position", "kind", "prompt_id", "prompt_hash", "sampling", "words_expected", "prompt_words")
     shared = (
         plan.select("request_key", *of_plan, "seed_ids", "seed_start", "seed_stop", "brief")

@@ -152,7 +152,8 @@ def choose(rounds: pl.DataFrame) -> pl.DataFrame:
 
 def first(drafts: pl.DataFrame) -> pl.DataFrame:
     """Return round 0 of each draft; columns that `drafts` does not have are null."""
-    return _complete(drafts.with_columns(pl.lit(0, pl.Int64).alias("round"), asked_key=pl.col("request_key")))
+    keys = [] if "asked_key" in drafts.columns else [pl.col("request_key").alias("asked_key")]
+    return _complete(drafts.with_columns(pl.lit(0, pl.Int64).alias("round"), *keys))
 
 
 def _complete(rows: pl.DataFrame) -> pl.DataFrame:

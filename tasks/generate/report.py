@@ -65,6 +65,7 @@ def _entry(
         "kinds": {kind: _kind(kind, rounds, drafts, shown, seeds) for kind in sorted(set(rounds["kind"].drop_nulls()))},
         "rejected": rejected(drafts, made.failed),
         "stripped": _stripped(shown),
+        "windows_cut": rounds.filter((pl.col("round") == 0) & (pl.col("asked_key") != pl.col("request_key"))).height,
         "answers": answers,
         "tokens": {"sent": sent, "received": received},
         "cost_usd": budget.cost_of(entry, sent, received),
@@ -219,6 +220,10 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
         "Rejected: " + (", ".join(f"{reason} {count}" for reason, count in found["rejected"].items()) or "nothing"),
         "Taken off: " + (", ".join(f"{name} {count}" for name, count in found["stripped"].items()) or "nothing"),
     ]
+    if found["windows_cut"]:
+        lines.append(
+            f"Shown less of their seeds than planned, for the model's context: {found['windows_cut']:,} drafts"
+        )
     if found["judge"]:
         judged = found["judge"]
         lines.append(

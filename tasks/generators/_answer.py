@@ -16,6 +16,8 @@ VERSION = 1
 # Reasons that are no text of an answer that was paid for.
 UNREADABLE, EMPTY, REFUSAL, UNFINISHED = "unreadable_answer", "empty_answer", "refusal", "unfinished_reasoning"
 TRUNCATED = "truncated"
+# And of a refusal: the request is longer than the model's context.
+CONTEXT_LENGTH = "context_length"
 CONTENT_FILTER, TOOL_CALLS = "content_filter", "tool_calls"
 _TOOLS = ("tool_calls", "function_call")
 

@@ -19,6 +19,7 @@ import openai
 from cuvee.schemas.errors import CuveeError, RecipeError, RetryableError
 from cuvee.storage.secrets import hide, hide_in_body
 from cuvee.tasks.generators import _answer, _quota
+from cuvee.tasks.generators._context import says_too_long
 from cuvee.tasks.generators._journal import Outcome
 from cuvee.tasks.generators._lines import CONNECTION, TIMEOUT, Line, Lines, Turn, client_of
 from cuvee.tasks.generators._pace import Policy, backoff_s, retry_after_s
@@ -149,6 +150,8 @@ class _Conversation:
         line.answered()
         if outcome.reason is not None and outcome.reason.startswith("http_"):
             self._refuse(outcome, line)
+        elif outcome.reason == _answer.CONTEXT_LENGTH:
+            self._keep(outcome)
         else:
             self._was_read = True
             line.clock.answered(seconds)
@@ -228,6 +231,8 @@ class _Conversation:
     def _judge_status(self, call: Call, error: openai.APIStatusError, line: Line) -> Outcome | Fault:
         status, place = error.status_code, self._place
         detail, wait_s = hide(error.message)[:_DETAIL_CHARACTERS], retry_after_s(error.response.headers)
+        if says_too_long(status, error.message):
+            return Outcome(call.request_key, reason=_answer.CONTEXT_LENGTH, permanent=True, detail=detail)
         self._check_quota(line, status, hide(error.response.text), wait_s is not None)
         if status in _WRONG_SETTINGS or 300 <= status < 400:
             why = _WRONG_SETTINGS.get(status, "it redirects to another address, which is not followed")

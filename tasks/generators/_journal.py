@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from cuvee.schemas.errors import IntegrityError
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
+from cuvee.tasks.generators._answer import CONTEXT_LENGTH
 
 # At 400 answers a second one sync serves 20; a machine that loses power loses at most these.
 SYNC_S = 0.05
@@ -317,7 +318,8 @@ def _sum(name: str) -> pl.Expr:
 
 def _of_payer(lines: pl.DataFrame, payer: str) -> pl.DataFrame:
     """Return the lines of a payer as PAID_SCHEMA."""
-    answered = pl.col("permanent") & ~pl.col("reason").fill_null("").str.starts_with("http_")
+    refused = pl.col("reason").str.starts_with("http_") | (pl.col("reason") == CONTEXT_LENGTH)
+    answered = pl.col("permanent") & ~refused.fill_null(value=False)
     counted = pl.col("completion_tokens").is_not_null() | pl.col("prompt_tokens").is_not_null()
     return lines.filter(pl.col("payer") == payer).select(
         "request_key", "draft_key", "prompt_tokens", "completion_tokens", answered=answered | counted, ended="permanent"

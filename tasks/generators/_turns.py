@@ -14,6 +14,10 @@ from cuvee.tasks.generators._types import by_priority, seed_priority
 
 # English prose: about 100 tokens for 75 words, so an answer cannot hold more words than this of its token limit.
 WORDS_A_TOKEN = 0.75
+# What a request allows for a word expected: thrice the length in English, the length itself where words take four.
+TOKENS_A_WORD = 4
+# In steps, so that a seed that is counted a little otherwise asks the same.
+TOKENS_STEP = 128
 
 
 def windows(seeds: pl.DataFrame) -> pl.DataFrame:
@@ -78,7 +82,7 @@ def turns(settings: Generate, sources: pl.DataFrame, prompts: Mapping[str, Promp
                 ordered.drop("priority").with_columns(
                     kinds.gather(at).alias("kind"),
                     pl.lit(settings.sampling.seed + use // len(kinds), pl.Int64).alias("seed"),
-                    _words_expected(settings, words * pl.lit(shares.gather(at))),
+                    expected(settings, words * pl.lit(shares.gather(at))),
                     (words + pl.lit(lengths.gather(at))).cast(pl.Int64).alias("prompt_words"),
                 )
             )
@@ -86,6 +90,13 @@ def turns(settings: Generate, sources: pl.DataFrame, prompts: Mapping[str, Promp
     return pl.concat(rounds).with_columns(turn)
 
 
-def _words_expected(settings: Generate, words: pl.Expr) -> pl.Expr:
+def expected(settings: Generate, words: pl.Expr) -> pl.Expr:
+    """Return the words that drafts are planned at, column words_expected; words: as their kinds have them."""
     most = max(1, int(settings.sampling.max_tokens * WORDS_A_TOKEN))
     return words.round(0).clip(1, most).cast(pl.Int64).alias("words_expected")
+
+
+def token_limit(settings: Generate, words_expected: int) -> int:
+    """Return the tokens that a request for this many words may take; `sampling.max_tokens` is a ceiling."""
+    steps = -(-words_expected * TOKENS_A_WORD // TOKENS_STEP)
+    return min(settings.sampling.max_tokens, steps * TOKENS_STEP)

@@ -4,7 +4,8 @@ Seeds (given, without text): doc_id, words (int64), domain, license, language, s
 a document that is shown whole, as all are without that column.
 Plan: PLAN_SCHEMA, one row a request, in sending order; seed_start, seed_stop: the window that is shown, characters of
 the seed, null where all of it is; brief: what it is about where it has no seed; prompt_words: of window and template.
-Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order.
+Drafts: DRAFT_SCHEMA and FAILURE_SCHEMA, in plan order; asked_key: of the request that was answered, another one than
+planned where the model's context held less.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +40,13 @@ PLAN_SCHEMA = pl.Schema(
 DRAFT_SCHEMA = pl.Schema(
     {
         "request_key": pl.String(),
+        "asked_key": pl.String(),
         "text": pl.String(),
         "seed_ids": pl.List(pl.String()),
+        "seed_start": pl.Int64(),
+        "seed_stop": pl.Int64(),
+        "words_expected": pl.Int64(),
+        "prompt_words": pl.Int64(),
         "kind": pl.String(),
         "generator": pl.String(),
         "model": pl.String(),
@@ -209,6 +215,7 @@ def draft_rows(
 ) -> pl.DataFrame:
     """Join a plan with its answers and its seeds to DRAFT_SCHEMA, in plan order; requests without answer have no row.
 
+    plan: as it was asked, and under which keys (column asked_key).
     answers: in any order; request_key, text, and what else of ANSWER_SCHEMA an answer holds.
     Domain, license and language are those of the first seed, or of `free` and null where there is none.
     constants: `model` and `endpoint`.

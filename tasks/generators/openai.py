@@ -18,12 +18,13 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Generate, canonical_json, canonical_sha256
 from cuvee.tasks.generators import _prompts
-from cuvee.tasks.generators._answer import EMPTY, TRUNCATED
-from cuvee.tasks.generators._ask import OUTCOME_SCHEMA, desk, host, place_of
+from cuvee.tasks.generators._answer import CONTEXT_LENGTH, EMPTY, TRUNCATED
+from cuvee.tasks.generators._ask import OUTCOME_SCHEMA, Desk, desk, host, place_of
+from cuvee.tasks.generators._context import MOST_CUTS, cut
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._pace import Policy
 from cuvee.tasks.generators._prompts import Prompt
-from cuvee.tasks.generators._turns import brief_name, briefs, turns, window_name, windows
+from cuvee.tasks.generators._turns import brief_name, briefs, token_limit, turns, window_name, windows
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
     FAILURE_SCHEMA,
@@ -43,10 +44,6 @@ VERSION = 1
 GRADED = True
 BASELINE = False
 
-# What a request allows for a word expected: thrice the length in English, the length itself where words take four.
-TOKENS_A_WORD = 4
-# In steps, so that a seed that is counted a little otherwise asks the same.
-TOKENS_STEP = 128
 # Seed texts held at once while requests are made of them.
 BATCH = 256
 
@@ -98,17 +95,52 @@ def run(
     """
     asking = desk(settings, journal, policy)
     _check(settings, asking.place.name, plan)
-
-    def calls(waiting: pl.Series) -> AsyncIterator[Call]:
-        return _calls(settings, plan.filter(pl.col("request_key").is_in(waiting.implode())), texts)
-
-    outcomes = asking.ask(plan["request_key"], calls, progress)
-    asked = plan.select("request_key", "kind", "sampling")
-    outcomes = as_drafts(outcomes.join(asked, on="request_key", how="left"), templates(settings))
+    asked, outcomes = _ask(settings, asking, plan, texts, progress)
+    known = asked.select("request_key", "asked_key", "kind", "sampling")
+    outcomes = known.join(outcomes.rename({"request_key": "asked_key"}), on="asked_key", how="inner")
+    outcomes = as_drafts(outcomes, templates(settings))
     answers = outcomes.filter(pl.col("text").is_not_null()).select(list(ANSWER_SCHEMA))
     failed = outcomes.filter(pl.col("text").is_null()).select(list(FAILURE_SCHEMA))
-    rows = draft_rows(settings, seeds, plan, answers, {"model": settings.model, "endpoint": host(asking.place)})
+    rows = draft_rows(settings, seeds, asked, answers, {"model": settings.model, "endpoint": host(asking.place)})
     return Drafts(rows, plan.select("request_key").join(failed, on="request_key", how="inner", maintain_order="left"))
+
+
+def _ask(
+    settings: Generate, asking: Desk, plan: pl.DataFrame, texts: Texts, progress: Progress | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ask; where a request is longer than the model's context again with less of its seed. Return the plan as it was
+    asked, with the keys under which it was (column asked_key), and the outcomes of these.
+    """
+    prompts, asked = _prompts.chosen(settings.kinds), plan.with_columns(asked_key="request_key")
+
+    def calls(waiting: pl.Series) -> AsyncIterator[Call]:
+        return _calls(settings, asked.filter(pl.col("asked_key").is_in(waiting.implode())), texts)
+
+    for turn in range(MOST_CUTS + 1):
+        outcomes = asking.ask(asked["asked_key"], calls, progress)
+        refused = outcomes.filter(pl.col("reason") == CONTEXT_LENGTH)["request_key"]
+        too_long = asked.filter(pl.col("asked_key").is_in(refused.implode()))
+        if turn == MOST_CUTS or not too_long.height:
+            break
+        less = pl.concat(
+            [asked.clear(), *(cut(settings, part, prompts, texts) for part in too_long.iter_slices(BATCH))]
+        )
+        keys = [
+            request_key(
+                asking.place.name,
+                settings.model or "",
+                prompts[kind],
+                sampling,
+                [window_name(ids[0], start, stop)],
+                system=settings.system,
+            )
+            for kind, ids, start, stop, sampling in less.select(
+                "kind", "seed_ids", "seed_start", "seed_stop", "sampling"
+            ).iter_rows()
+        ]
+        less = less.with_columns(asked_key=pl.Series(keys, dtype=pl.String))
+        asked = asked.update(less, on="request_key", how="left")
+    return asked, outcomes
 
 
 def messages(settings: Generate, plan: pl.DataFrame, texts: Texts) -> list[list[dict[str, str]]]:
@@ -191,12 +223,6 @@ def request_key(
     )
 
 
-def token_limit(settings: Generate, words_expected: int) -> int:
-    """Return the tokens that a request for this many words may take; `sampling.max_tokens` is a ceiling."""
-    steps = -(-words_expected * TOKENS_A_WORD // TOKENS_STEP)
-    return min(settings.sampling.max_tokens, steps * TOKENS_STEP)
-
-
 def _request(
     settings: Generate, endpoint: str, prompt: Prompt, inputs: list[str], seed: int, words_expected: int
 ) -> tuple[str, str, str, str]:
@@ -235,6 +261,6 @@ async def _calls(settings: Generate, waiting: pl.DataFrame, texts: Texts) -> Asy
     """Fetch seed texts batch by batch, beside the event loop, and fill them into their prompts."""
     for batch in waiting.iter_slices(BATCH):
         filled = await asyncio.to_thread(messages, settings, batch, texts)
-        columns = batch.select("request_key", "sampling").iter_rows()
-        for (key, sampling), asked in zip(columns, filled, strict=True):
-            yield Call(key, settings.model or "", asked, json.loads(sampling), key)
+        columns = batch.select("request_key", "asked_key", "sampling").iter_rows()
+        for (draft_key, key, sampling), asked in zip(columns, filled, strict=True):
+            yield Call(key, settings.model or "", asked, json.loads(sampling), draft_key)
