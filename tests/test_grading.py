@@ -47,7 +47,7 @@ def test_an_extract_has_no_offence_and_a_full_score() -> None:
         ("The library opened in 1913.", ("1913", "number")),
         ("The library has 1,260 books.", ("1,260", "number")),
         ("The room was closed for three years.", ("three", "number")),
-        ("The library was opened by Clara Lindqvist.", ("Lindqvist", "name")),
+        ("The library was opened by Clara Lindqvist.", ("Clara Lindqvist", "person")),
         ("Visitors from Denmark come most often.", ("Denmark", "name")),
         ("Every year 4.5 million pages are scanned.", ("4.5", "number")),
     ],
@@ -95,6 +95,27 @@ def test_sentences_end_where_readers_end_them() -> None:
     cut = [text[start:stop] for start, stop in sentence_spans(text)]
     assert cut[:4] == ["Dr. Holm paid 3.5 million.", '"Why?"', "he asked.", "- A list"]
     assert cut[4:] == ["The U.S. house.", "河水流过。", "图书馆开放。"]
+
+
+PEOPLE_SEED = "The council met in Berlin. Dr. Gomez, the chair, told John Miller of it. Ana de la Cruz wrote it down."
+
+
+@pytest.mark.parametrize(
+    ("draft", "people"),
+    [
+        ("Maria Gomez told the council of it.", ["Maria Gomez"]),
+        ("Dr. Gomez told John Miller, and Ana de la Cruz wrote John Miller's words down.", []),
+        ("Professor Smith met the council.", ["Smith"]),
+        ("The chair told J. K. Rowling of it, and J. Miller too.", ["J. K. Rowling"]),
+        ("# Words of Anna Schmidt\n\n- Olga Petrova: The council met in Berlin.", ["Anna Schmidt", "Olga Petrova"]),
+        ("Im Rat von Berlin sprach Hans von Berg.", ["Hans von Berg"]),
+        ("Иван Петров там был.", ["Иван Петров"]),
+        ("The council met at Port Stephen and in San Pedro.", []),
+    ],
+)
+def test_people_whom_the_seed_does_not_name_are_told_as_such(draft: str, people: list[str]) -> None:
+    assert [text for text, kind in spans(draft, PEOPLE_SEED) if kind == "person"] == people
+    assert not people or ground(draft, PEOPLE_SEED).facts < 1.0  # type: ignore[operator]
 
 
 @settings(max_examples=150, deadline=None)

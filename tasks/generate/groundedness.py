@@ -1,7 +1,8 @@
 """Groundedness: what a draft says that its seed does not, sentence by sentence, without a model.
 
-Looked for in the seed are the draft's numbers (also written out), its names (words with a capital inside a sentence)
-and its content words (four letters and more, not function words; in scripts without spaces pairs of characters).
+Looked for in the seed are the draft's numbers (also written out), its names (words with a capital inside a sentence,
+and the people whom it names), and its content words (four letters and more, not function words; in scripts without
+spaces pairs of characters).
 Found this way are invented and swapped facts and foreign text; not found are a denial, two facts put together wrongly,
 a right number in a wrong place: for those a judge is needed. Function words are known for English alone; in another
 language they are looked for in the seed like any word, and usually found.
@@ -16,9 +17,10 @@ from typing import NamedTuple
 
 import polars as pl
 
+from cuvee.tasks.generate.people import people
 from cuvee.tasks.words.words import SPACELESS
 
-VERSION = 2
+VERSION = 3
 
 # A wrong number or name spoils a sentence; a word of one's own does not: paraphrases are full of them.
 FACT_WEIGHT = 3
@@ -77,7 +79,9 @@ _FUNCTION_WORDS = frozenset(
 
 
 class Offence(NamedTuple):
-    """A place in a draft, characters start to stop. kind: "number", "name" or "sentence" (mostly foreign words)."""
+    """A place in a draft, characters start to stop. kind: "number", "name", "person" (of whose name the seed lacks a
+    part) or "sentence" (mostly foreign words).
+    """
 
     start: int
     stop: int
@@ -256,8 +260,12 @@ class _Sentence:
         matches = list(pattern.finditer(draft, start, stop))
         tokens = [read_token(match.group()) for match in matches]
         named = known.capitals_are_names and not _is_heading(draft, stop, tokens)
+        persons = people(draft, matches)
+        for person in persons:
+            self._person(matches[person.start : person.stop], tokens[person.start : person.stop])
+        in_persons = {place for person in persons for place in person}
         for place, (kind, plain, stem) in enumerate(tokens):
-            if kind == _EMPTY:
+            if kind == _EMPTY or place in in_persons:
                 continue
             if kind == _DIGITS:
                 self._fact("number", matches[place], stem in known.numbers or stem in ("0", "1"))
@@ -282,6 +290,15 @@ class _Sentence:
         self.facts_found += found
         if not found:
             self.offences.append(Offence(match.start(), match.end(), kind))
+
+    def _person(self, matches: list[re.Match[str]], tokens: list[Token]) -> None:
+        """Look for every part of a person's name but initials and particles."""
+        parts = [token.plain for match, token in zip(matches, tokens, strict=True) if match.group()[0].isupper()]
+        found = [self._has_name(part) for part in parts if len(part) > 1]
+        self.facts += len(found)
+        self.facts_found += sum(found)
+        if not all(found):
+            self.offences.append(Offence(matches[0].start(), matches[-1].end(), "person"))
 
     def _has_spelt(self, tokens: list[Token], place: int) -> bool:
         word, value = tokens[place].plain, _WRITTEN[tokens[place].plain]

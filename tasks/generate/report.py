@@ -64,7 +64,8 @@ def _entry(
         "words": {"wanted": made.wanted, "expected": made.expected, "survived": _survived(drafts)},
         "kinds": {kind: _kind(kind, rounds, drafts, shown, seeds) for kind in sorted(set(rounds["kind"].drop_nulls()))},
         "rejected": rejected(drafts, made.failed),
-        "stripped": _stripped(shown),
+        "unsupported": _counted(shown["unsupported"].explode().struct.field("kind")),
+        "stripped": _counted(shown["stripped"].explode()),
         "windows_cut": rounds.filter((pl.col("round") == 0) & (pl.col("asked_key") != pl.col("request_key"))).height,
         "answers": answers,
         "tokens": {"sent": sent, "received": received},
@@ -125,9 +126,9 @@ def _trigrams(words: list[str]) -> tuple[float, float]:
     return round(float(-(shares * np.log2(shares)).sum()), 6), round(len(counts) / (len(ids) - 2), 6)
 
 
-def _stripped(shown: pl.DataFrame) -> dict[str, int]:
-    """Count the drafts around which something stood that was taken off, by what it was, the most frequent first."""
-    counted = shown["stripped"].explode().drop_nulls().alias("name").value_counts()
+def _counted(names: pl.Series) -> dict[str, int]:
+    """Count how often each name is there, the most frequent first; nulls are none."""
+    counted = names.drop_nulls().alias("name").value_counts()
     return dict(counted.sort(["count", "name"], descending=[True, False]).iter_rows())
 
 
@@ -218,6 +219,8 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
             for kind, one in found["kinds"].items()
         ),
         "Rejected: " + (", ".join(f"{reason} {count}" for reason, count in found["rejected"].items()) or "nothing"),
+        "Not in their seeds: "
+        + (", ".join(f"{kind} {count}" for kind, count in found["unsupported"].items()) or "nothing"),
         "Taken off: " + (", ".join(f"{name} {count}" for name, count in found["stripped"].items()) or "nothing"),
     ]
     if found["windows_cut"]:
