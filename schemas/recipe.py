@@ -82,6 +82,7 @@ class Source(Frozen):
     encoding: str = Field("auto", description="of text: auto (UTF-8, or UTF-16 by its mark), or a codec's name")
     csv: Csv = Csv()
     records: Literal["file", "line", "paragraph"] = Field("file", description="what a document of a text file is")
+    max_words: int | None = Field(None, ge=1, description="longer texts are cut at paragraphs, each piece a row")
     fields: Fields = Fields()
     keep: tuple[str, ...] = Field((), description="more columns, published as a JSON object in `extra`")
     origin: Origin = Field("human", description="who wrote the rows, as declared")
@@ -96,6 +97,7 @@ class Source(Frozen):
         (), description="robots.txt and tdmrep.json of its sites, as files or captures, for the filter opt_out"
     )
     vanished: Literal["keep", "drop"] = Field("keep", description="rows whose source file is gone")
+    near_duplicates: bool = Field(True, description="false: no row goes as a near copy of another of this source")
     fetch: Fetch = Fetch()
 
     @field_validator("encoding")

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.parse import nearest
 from cuvee.schemas.recipe import Budget, Recipe
 from cuvee.schemas.records import PoolState, Run
 from cuvee.storage.corpus import check_tagged, read_state, read_tag, versions
@@ -111,8 +112,14 @@ def new_run_id(name: str = "") -> str:
 
 def _check_parts(recipe: Recipe, folder: Path, name: str) -> None:
     """Check what a recipe names of the readers, filters and generators that there are."""
+    named = [*(source.name for source in recipe.sources), *(entry.name for entry in recipe.generate)]
     for position, spec in enumerate(recipe.filters):
-        filters.parse(spec.model_dump(), f"{name}: filters.{position}", folder)
+        options = filters.parse(spec.model_dump(), f"{name}: filters.{position}", folder)
+        for source in options.sources:
+            if source not in named:
+                raise RecipeError(
+                    f"{name}: filters.{position}.sources: no source is called {source!r}; {nearest(source, named)}"
+                )
     for position, entry in enumerate(recipe.generate):
         generators.check(entry, f"{name}: generate.{position}")
     if recipe.generate:

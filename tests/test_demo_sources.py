@@ -288,8 +288,8 @@ def defaults(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     """Return key → default as JSON has it, or "required", or "see below" for a record with a section of its own."""
     found: dict[str, Any] = {}
     for key, field in model.model_fields.items():
-        if key == "kind":
-            continue  # the heading of a filter's section
+        if key in ("kind", "sources") and issubclass(model, filters.FilterOptions):
+            continue  # the heading of a filter's section, and what all filters have
         default = field.get_default(call_default_factory=True)
         if field.is_required():
             found[prefix + key] = "*required*"

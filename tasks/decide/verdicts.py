@@ -109,7 +109,8 @@ def decide(
     if run.recipe.provenance.suspects == "drop":
         suspect = rows.select(pl.when("suspect").then(pl.lit("suspect"))).to_series()
         verdicts.object("classify", suspect, detail=_tell(rows, told.of_suspects()))
-    found = copies.near(rows, verdicts.alive, near, threshold)
+    apart = [source.name for source in run.recipe.sources if not source.near_duplicates]
+    found = copies.near(rows, verdicts.alive, near, threshold, apart)
     bound = _tell(rows, told.of_near_copies(run.recipe))
     verdicts.object("dedup_near", found["reason"], keeper=found["keeper"], jaccard=found["jaccard"], detail=bound)
     overlaps = _signals(store, pool, "decontaminate", OVERLAPS, rows)
@@ -168,8 +169,7 @@ def _filter(
         filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
         for position, spec in enumerate(run.recipe.filters)
     ]
-    if "synthetic" in filter_kinds(run.recipe) and not any(isinstance(entry, synthetic.Options) for entry in options):
-        options.append(synthetic.Options())
+    options += _default_gates(run, options)
     for entry in options:
         step, kind = filter_step(entry.kind), filters.kinds()[entry.kind]
         signals = _signals(store, pool, step, filters.table(entry.kind), rows)
@@ -185,6 +185,16 @@ def _filter(
         if isinstance(entry, opt_out.Options):
             detail = frame["opt_out_told"].fill_null(detail)
         verdicts.object("filter", verdict, detail=detail)
+
+
+def _default_gates(run: Run, options: Sequence[filters.FilterOptions]) -> list[filters.FilterOptions]:
+    """Return the gates of synthetic text that a recipe has without saying so: for sources that it says nothing of."""
+    said = [entry for entry in options if isinstance(entry, synthetic.Options)]
+    if "synthetic" not in filter_kinds(run.recipe) or any(not entry.sources for entry in said):
+        return []
+    named = {name for entry in said for name in entry.sources}
+    others = tuple(source.name for source in run.recipe.sources if source.name not in named) if said else ()
+    return [synthetic.Options(sources=others)] if others or not said else []
 
 
 def _conclude(run: Run, store: Store, pool: Pool, rows: pl.DataFrame, alive: pl.Series) -> pl.DataFrame:

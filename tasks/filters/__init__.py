@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 import polars as pl
 import polars.selectors as cs
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
@@ -30,6 +30,12 @@ class FilterOptions(Frozen):
     """One entry of a recipe's `filters`; every kind narrows `kind` and adds its thresholds."""
 
     kind: str = Field(description="The filter, named after its file in tasks/filters.")
+    sources: tuple[str, ...] = Field((), description="The sources whose rows it judges; none named: all.")
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
 
 class Rule(NamedTuple):
@@ -189,9 +195,13 @@ def judge(frame: pl.DataFrame, options: Sequence[FilterOptions]) -> pl.Series:
 
     frame columns: the signals of all kinds in `options`, and what their verdicts read beside.
     """
-    reasons = [kinds()[entry.kind].verdict(entry).reason for entry in options]
+    reasons = [_of_sources(entry, kinds()[entry.kind].verdict(entry).reason) for entry in options]
     # A literal alone has one row, whatever the frame's height: hence with_columns.
     return frame.with_columns(coalesce(reasons).alias("verdict"))["verdict"]
+
+
+def _of_sources(entry: FilterOptions, reason: pl.Expr) -> pl.Expr:
+    return pl.when(pl.col("source").is_in(list(entry.sources))).then(reason) if entry.sources else reason
 
 
 def tell(frame: pl.DataFrame, entry: FilterOptions, verdict: pl.Series) -> pl.Series:

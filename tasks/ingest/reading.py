@@ -25,6 +25,7 @@ from cuvee.storage.tables import table_file
 from cuvee.tasks import readers
 from cuvee.tasks.ingest import fetch, opening
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD, BadRows
+from cuvee.tasks.ingest.cut import cut
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.normalise import as_shard, days, shape
 from cuvee.tasks.steps import once
@@ -80,7 +81,7 @@ def reading_key(source: Source, ingest: Ingest) -> str:
     (`Run.readings`).
     """
     fields = source.fields.model_dump() | {"origin": source.origin_field}
-    shape = [source.encoding, source.csv.model_dump(), source.records, source.keep]
+    shape = [source.encoding, source.csv.model_dump(), source.records, source.max_words, source.keep]
     limits = [ingest.max_row_mb, ingest.max_expansion]
     said = [source.format, fields, shape, source.date_format, sorted(ingest.mask), limits]
     return canonical_sha256([*said, READING_VERSION])
@@ -178,7 +179,7 @@ class _Reading:
             skipped: dict[str, int] = {}
             format, compression = opening.format_of(self.source, file.path, file.media_type)
             try:
-                for read in _first(self._read(file, format, compression), left):
+                for read in _first(self._cut(self._read(file, format, compression)), left):
                     self.told += [f"{file.id}: {read.told}"] if read.told else []
                     bad += self._fail(file, [(b.row, b.line, b.reason) for b in read.bad])
                     rows += read.rows.height
@@ -221,6 +222,14 @@ class _Reading:
             columns = dict(zip(("row", "line", "reason"), zip(*faults, strict=True), strict=True))
             self.bad.add(pl.DataFrame({"file": [file.sha256] * len(faults), **columns}, UNREADABLE))
         return len(faults)
+
+    def _cut(self, batches: Iterator[readers.Batch]) -> Iterator[readers.Batch]:
+        """Cut long texts as the recipe says."""
+        more = 0
+        with closing(batches):  # type: ignore[type-var]  # what gives them is a generator
+            for read in batches:
+                pieces, more = cut(read, self.source.max_words, more)
+                yield pieces
 
     def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
         with fetch.opened(self.run, self.store, file) if file.fetched else open(file.path, "rb") as stream:
