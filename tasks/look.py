@@ -5,14 +5,16 @@ some of them can be read, with the columns, the encoding and the dialect that th
 when they are fetched. Nothing here imports what measures or decides: a fault is told in under 2 s.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from cuvee.schemas.address import is_remote
-from cuvee.schemas.errors import InputError, RecipeError
+from cuvee.schemas.errors import CuveeError, InputError, RecipeError
 from cuvee.schemas.parse import parse_recipe, readable_sources, variables
 from cuvee.schemas.places import lines_of
 from cuvee.schemas.recipe import Ingest, Recipe, Source
@@ -30,15 +32,17 @@ BLOCK_BYTES = 256 << 10
 MOST_BAD = 0.5
 # What a reader's message speaks of → the key that mends it.
 _MENDS = (
-    ("no column", "fields.text"),
-    ('field "text"', "fields.text"),
-    ("times; rename", "fields"),
-    ("UTF-8", "encoding"),
-    ("decode", "encoding"),
-    ("quote", "csv.quote"),
-    ("header", "csv.header"),
-    ("array", "format"),
+    ("not UTF-8", "encoding"),
+    ("no character there", "encoding"),
+    ("a quote", "csv.quote"),
+    ("where the header has", "csv.delimiter"),
+    ("header line", "csv.header"),
+    ("JSON array", "format"),
+    ("holds text", "fields.text"),
 )
+_COLUMN = re.compile('(?:column|field) "([^"]+)"')
+# The one column that a table has when it is parted by another sign.
+_UNPARTED = re.compile("the columns are: [^,]*[;|\t][^,]*")
 
 
 class Fault(NamedTuple):
@@ -139,22 +143,40 @@ def _first_fault(source: Source, limits: Ingest, path: str, name: str) -> list[F
                 if bad and len(bad) > max(MOST_BAD, limits.max_bad_rows) * (rows + len(bad)):
                     place = f"row {bad[0].row}" if bad[0].line is None else f"line {bad[0].line}"
                     told = f"{name}: {place}: {bad[0].reason}" if name not in bad[0].reason else bad[0].reason
-                    return [Fault(_mend(told), told)]
+                    return [_fault(source, path, told)]
                 if rows or bad:
                     break
     except RecipeError as error:
         return [Fault(("format",), str(error))]
     except InputError as error:
-        return [Fault(_mend(str(error)), str(error))]
+        return [_fault(source, path, str(error))]
     except OSError as error:
         return [Fault(("uri",), f"{path} cannot be read ({error.strerror}); grant access, or remove it")]
     return []
 
 
-def _mend(told: str) -> tuple[str, ...]:
-    """Name the key of a source that mends what a reader says; its files, where none does."""
-    key = next((key for words, key in _MENDS if words in told), "uri")
-    return tuple(key.split("."))
+def _fault(source: Source, path: str, told: str) -> Fault:
+    """Name the key of a source that mends what a reader says of a file, its files where none does."""
+    key = next((key for words, key in _MENDS if words in told), None) or _key_of_column(source, told) or "uri"
+    if key.startswith("fields."):
+        with suppress(CuveeError):
+            found = readers.guess(Path(path)).fields
+            named = {name: list(column) if isinstance(column, tuple) else column for name, column in found.items()}
+            told += f"; perhaps fields: {json.dumps(named, ensure_ascii=False)}" if named else ""
+    return Fault(tuple(key.split(".")), told)
+
+
+def _key_of_column(source: Source, told: str) -> str | None:
+    """Name the key that names the column that a message is about."""
+    column = _COLUMN.search(told)
+    if column is None:
+        return None
+    if _UNPARTED.fullmatch(told.partition("; ")[2]):
+        return "csv.delimiter"
+    for key, named in [*source.fields.model_dump().items(), ("origin_field", source.origin_field)]:
+        if column[1] in ((named,) if isinstance(named, str) else named or ()):
+            return key if key == "origin_field" else f"fields.{key}"
+    return None
 
 
 def _with_line(told: str, name: str, line: Callable[[Sequence[int | str]], int | None]) -> str:

@@ -44,7 +44,10 @@ def told(recipe: Path | str, *overrides: str) -> list[str]:
 
 def test_all_faults_of_all_sources_are_told_at_once_with_file_line_and_key(six: Path) -> None:
     table, lines, latin, parquet, packed, nowhere = told(six)
-    assert table == 'recipe.yaml: line 4: sources.0.fields.text: a.csv: no column "text"; the columns are: id, body'
+    assert table == (
+        'recipe.yaml: line 4: sources.0.fields.text: a.csv: no column "text"; the columns are: id, body; '
+        'perhaps fields: {"text": "body"}'
+    )
     assert lines.startswith('recipe.yaml: line 6: sources.1.fields.text: b.jsonl: line 1: no field "text"')
     assert latin.startswith("recipe.yaml: line 7: sources.2.encoding: c.txt: row 0: not UTF-8")
     assert parquet.startswith("recipe.yaml: line 8: sources.3.uri: d.parquet is not a whole Parquet file")
@@ -82,6 +85,26 @@ def test_a_format_a_folder_and_a_file_that_cannot_be_opened_are_faults(tmp_path:
     look(recipe, (), lambda recipe: frozenset())
     assert "line 2: sources.0.format: no reader is called 'jsonk'" in told(recipe, "sources.0.format=jsonk")[0]
     assert "is a folder; name its files" in told(recipe, "sources.0.uri=texts")[0]
+
+
+def test_the_key_that_mends_a_column_is_the_one_that_names_it_and_what_may_be_meant_is_told(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a;text\n1;hello\n")
+    (tmp_path / "open.csv").write_text('text\n"never closed\nb\nc\n')
+    (tmp_path / "nested.jsonl").write_text('{"doc": {"body": "hello"}}\n')
+    (tmp_path / "chat.jsonl").write_text('{"turns": [{"role": "user", "content": "hi"}]}\n')
+    recipe = recipe_file(
+        tmp_path,
+        "corpus: c\nsources:\n- {name: a, uri: table.csv, csv: {delimiter: ','}}\n- {name: b, uri: open.csv}\n"
+        "- {name: c, uri: nested.jsonl, fields: {text: doc.text}}\n- {name: d, uri: chat.jsonl}\n"
+        "- {name: e, uri: table.csv, encoding: klingon}\n",
+    )
+    codec, table, quote, nested, chat = told(recipe)
+    assert codec.startswith("recipe.yaml: line 7: sources.4.encoding: 'klingon'")
+    assert table.startswith("recipe.yaml: line 3: sources.0.csv.delimiter: ")
+    assert quote.startswith("recipe.yaml: line 4: sources.1.csv.quote: open.csv: line 2: a quote is not closed")
+    assert nested.startswith('recipe.yaml: line 5: sources.2.fields.text: nested.jsonl: line 1: no field "doc.text"')
+    assert nested.endswith('; perhaps fields: {"text": "doc.body"}')
+    assert chat.endswith('; perhaps fields: {"messages": "turns"}')
 
 
 def test_damage_in_a_part_of_a_source_is_left_to_the_run_which_counts_it(tmp_path: Path) -> None:
