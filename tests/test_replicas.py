@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain import candidate, recipe_file
 from pydantic import ValidationError
 from stub_endpoint import stub
 from test_generators import QUICK, SEEDS, Entry, ask
+from texts import documents, write_jsonl
 
 from cuvee.schemas.errors import RecipeError, RetryableError
 from cuvee.schemas.recipe import Generate
+from cuvee.tasks.generate.rounds import UNANSWERED
 from cuvee.tasks.generators import openai
 from cuvee.tasks.generators._ask import folder_of
 from cuvee.tasks.generators._quota import words_of
@@ -39,10 +42,10 @@ def test_a_replica_that_fails_costs_no_request(tmp_path: Path, fault: str, caplo
     def fail(request: dict[str, Any], nth: int) -> Any:
         return 500, {}, b"{}"
 
-    with stub(speak, wait_s=0.01) as well, stub(fail, wait_s=1.0 if fault == "silent" else 0.0) as ill:
+    with stub(speak, wait_s=0.01) as well, stub(fail, wait_s=6.0 if fault == "silent" else 0.0) as ill:
         if fault == "gone":
             ill.server.server_close()
-        policy = QUICK.model_copy(update={"timeout_s": 0.5, "faults_in_a_row": 6})
+        policy = QUICK.model_copy(update={"timeout_s": 1.5, "faults_in_a_row": 6})
         drafts = ask(entry_for(ill.base_url, well.base_url), tmp_path / "j", 10**6, policy)
     assert len(drafts.rows) == 120
     assert set(well.sent.values()) == {1}
@@ -153,3 +156,47 @@ def test_a_quota_that_is_used_up_ends_the_run_at_once_in_the_servers_words(
 )
 def test_a_limit_that_passes_is_no_used_up_quota(status: int, body: str, is_told_to_wait: bool) -> None:
     assert words_of(status, body, is_told_to_wait) is None
+
+
+TWO = """
+corpus: words
+sources: [{{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual, language: en}}]
+holdout: {{share: 0}}
+generate:
+  - {{name: ill, generator: openai, base_url: "{ill}", model: tiny, budget: {{amount: 400}}}}
+  - {{name: well, generator: openai, base_url: "{well}", model: tiny, budget: {{amount: {amount}}}}}
+mixture: {{human: {{min: 0.5}}}}
+"""
+
+
+@pytest.mark.parametrize("status", [402, 401])
+def test_an_endpoint_that_fails_does_not_hold_up_the_other_entries(tmp_path: Path, status: int) -> None:
+    write_jsonl(tmp_path / "texts.jsonl", documents(30))
+    is_out = [True]
+
+    def spend(request: dict[str, Any], nth: int) -> Any:
+        return (status, {}, b'{"error": {"message": "no money"}}') if is_out[0] else None
+
+    with stub(spend) as ill, stub() as well:
+        path = recipe_file(tmp_path, TWO.format(ill=ill.base_url, well=well.base_url, amount=400))
+        found = candidate(path, str(tmp_path / "store"))
+        ends = {entry.name: entry for entry in found.drafts}
+        report = found.publish()
+        assert set(ends["ill"].failed.values()) == {UNANSWERED}
+        assert len(ends["ill"].failed) == len(ends["ill"].planned) > 0
+        assert not ends["well"].failed
+        assert report.published
+        (told,) = [warning for warning in report.warnings if "generator ill" in warning]
+        assert "no money" in told
+        is_out[0] = False
+        again = candidate(path, str(tmp_path / "store"))
+        assert not {entry.name: entry for entry in again.drafts}["ill"].failed
+        assert again.rows.filter(source="ill").height == len(ends["ill"].planned)
+
+
+def test_where_no_other_entry_plans_anything_the_run_ends_with_the_endpoints_words(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "texts.jsonl", documents(30))
+    with stub(lambda request, nth: (402, {}, b'{"detail": "no money"}')) as ill, stub() as well:
+        path = recipe_file(tmp_path, TWO.format(ill=ill.base_url, well=well.base_url, amount=0))
+        with pytest.raises(RetryableError, match="no money"):
+            candidate(path, str(tmp_path / "store"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.errors import CuveeError, RecipeError, RetryableError
 from cuvee.schemas.generation import Outlook
 from cuvee.schemas.recipe import Generate, Recipe
 from cuvee.schemas.records import DraftRecord, Run, step_key
@@ -30,6 +30,7 @@ from cuvee.tasks.steps import load_decided
 STEP = drafting.STEP
 VERSION = 2
 NOT_SENT = "not_sent"
+UNANSWERED = "endpoint"
 # What a plan depends on: how much survives, and of what seeds may be.
 _READ = (
     *("shard", "position", "doc_id", "source", "domain", "language", "license", "provenance", "depth"),
@@ -52,7 +53,7 @@ class Generated(Frozen):
 
     planned: its request keys in order; failed: request key → reason; record: of the last round, null where it had
     nothing to draft; warning: what a person should know, or null. wanted, expected: words asked of it, and expected of
-    its plan. outlook: what would be sent, where nothing is.
+    its plan. outlook: what would be sent, where nothing is. fault: why its endpoint could not be asked, or null.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Generated(Frozen):
     wanted: int = 0
     expected: int = 0
     outlook: Outlook | None = None
+    fault: str | None = None
 
 
 def check(recipe: Recipe, folder: str) -> None:
@@ -80,12 +82,15 @@ def run(
     decided: all current rows, with the drafts of the rounds before. earlier: what those rounds returned, in the order
     of the recipe; empty for the first. send: False only plans; a request without a draft then fails with the reason
     NOT_SENT. Nothing more was planned when the planned requests are those of `earlier` (see `is_over`).
+    Where the endpoint of one entry fails, its requests do with the reason UNANSWERED, and the others go on; raises what
+    the first one raised when no other entry planned anything.
     """
     everything = load_decided(store, decided, _READ)
     rows = everything.filter(pl.col("verdict").is_null())
     names = [entry.name for entry in run.recipe.generate]
     sources = rows.filter(~pl.col("source").is_in(names))
-    found = []
+    found: list[Generated] = []
+    faults: dict[str, CuveeError] = {}
     for position, entry in enumerate(run.recipe.generate):
         entry = _located(entry, run.folder)
         seeds = with_windows(store, pool, choose_seeds(run.recipe, entry, sources))
@@ -95,10 +100,12 @@ def run(
             wanted = budget.wanted_words(run.recipe, entry, sources)
             before = Generated(name=entry.name, planned=(), failed={}, record=None, wanted=wanted)
         survived = int(rows.filter(pl.col("source") == entry.name)["words"].sum())
-        now = _round(run, store, pool, entry, seeds, before, survived, send)
+        now = _round(run, store, pool, entry, seeds, before, survived, send, faults)
         if before.planned and not survived and send:
             now = now.model_copy(update={"warning": _nothing_survived(entry, everything, now)})
         found.append(now)
+    if faults and not any(entry.planned for entry in found if not entry.fault):
+        raise next(iter(faults.values()))
     return found
 
 
@@ -123,9 +130,10 @@ def _round(
     before: Generated,
     survived: int,
     send: bool,
+    faults: dict[str, CuveeError],
 ) -> Generated:
     words = budget.more_words(before.wanted, before.expected, survived) if before.planned else before.wanted
-    if before.planned and (words == before.expected or NOT_SENT in before.failed.values()):
+    if before.fault or (before.planned and (words == before.expected or NOT_SENT in before.failed.values())):
         return before.model_copy(update={"record": None})
     bought = paid(store, drafting.payer(run, entry))
     plan = _plan(entry, seeds, words, bought)
@@ -133,16 +141,24 @@ def _round(
     new = budget.affordable(entry, new, bought, drafting.carried_out(store, pool, entry))
     held = _held(run, store, pool, entry)
     todo = new.filter(~pl.col("request_key").is_in(list(held)))
-    record, failed = _outcome(run, store, pool, entry, seeds, todo, send)
+    try:
+        record, failed = _outcome(run, store, pool, entry, seeds, todo, send)
+    except (RecipeError, RetryableError) as error:
+        record, failed = None, dict.fromkeys(todo["request_key"], UNANSWERED)
+        faults[entry.name] = error
+    fault = faults.get(entry.name)
+    warnings = [before.warning if before.planned else _warning(entry, seeds, before.wanted, new)]
+    warnings += [f"generator {entry.name}: {fault}; {len(failed):,} requests are left to the next run"] if fault else []
     return Generated(
         name=entry.name,
         planned=(*before.planned, *new["request_key"]),
         failed=before.failed | failed,
         record=record,
-        warning=before.warning if before.planned else _warning(entry, seeds, before.wanted, new),
+        warning="; ".join(filter(None, warnings)) or None,
         wanted=before.wanted,
         expected=before.expected + int(new["words_expected"].sum()),
         outlook=None if send else outlook(store, pool, entry, seeds, todo),
+        fault=str(fault) if fault else None,
     )
 
 

@@ -92,12 +92,11 @@ class Lines:
         After `close` nobody gets a place any more.
         """
         waiting = self._repeated if last else self._new
-        while self._is_closed or not (free := self._free(is_new=last is None)):
+        while self._is_closed or not (free := self._free(last is None, last)):
             turn = asyncio.get_running_loop().create_future()
             waiting.append(turn)
             await turn
-        others = [line for line in free if line is not last]
-        line = min(others or free, key=lambda one: one.slots.busy / one.slots.limit)
+        line = min(free, key=lambda one: one.slots.busy / one.slots.limit)
         line.slots.busy += 1
         line.tried = time.monotonic()
         return Turn(line, line.slots.era)
@@ -130,12 +129,13 @@ class Lines:
                 async with asyncio.timeout(seconds):
                     await self._idle.wait()
 
-    def _free(self, is_new: bool) -> list[Line]:
-        """List the lines that have a place for a request."""
+    def _free(self, is_new: bool, last: Line | None = None) -> list[Line]:
+        """List the lines that have a place: a new request also tries one that is due, a repeated one goes elsewhere."""
         if self.are_well:
-            usable = [line for line in self._lines if line.is_well or line.is_due]
+            usable = [line for line in self._lines if line.is_well or (is_new and line.is_due)]
         else:
             usable = [] if is_new else list(self._lines)
+        usable = [line for line in usable if line is not last] or usable
         return [line for line in usable if line.slots.free > 0]
 
 
