@@ -120,6 +120,7 @@ def take_in(run: Run, store: Store, pool: Pool, hands: Hands) -> tuple[list[Sour
     if any(file.fetched for file in files):
         fetch.clear(run, store)
     pool = pool.plus(_filled(known, read), run.version)
+    files = reading.with_members(files, pool.ingested)
     return files, pool, warnings + bad_rows.check_bad_rows(run, files, pool.read_as(run.readings))
 
 

@@ -65,7 +65,8 @@ class Report(Frozen):
 
 class ReadFile(Frozen):
     """What became of a source file. document: it is one document, whose id is the file's; rows: readable ones;
-    skipped: records without a document, by kind; undated: rows whose date is not understood.
+    skipped: records without a document, by kind; undated: rows whose date is not understood. archive, member: of a file
+    that is a member, SHA-256 of its archive and its name in it; members: how many of an archive were read.
     """
 
     sha256: str
@@ -75,6 +76,9 @@ class ReadFile(Frozen):
     unreadable: int
     skipped: dict[str, int] = Field({})
     undated: int = 0
+    archive: str = ""
+    member: str = ""
+    members: int = 0
 
     @property
     def records(self) -> int:

@@ -136,9 +136,11 @@ def _unread(source: Source, limits: Ingest, files: dict[str, str]) -> Iterator[F
 def _first_fault(source: Source, limits: Ingest, path: str, name: str) -> list[Fault]:
     """Read the first block of a file; return what is wrong where most of it is unreadable, else nothing."""
     try:
-        format, compression = opening.format_of(source, path)
         with open(path, "rb") as stream:
-            for batch in opening.read(source, limits, name, stream, format, compression, BLOCK_BYTES):
+            found = opening.parts(source, limits, path, name, stream)
+            part = next((part for part in found if isinstance(part, opening.Part)), None)
+            read = part and opening.read(source, limits, part.name, *part[1:4], BLOCK_BYTES)
+            for batch in read or ():
                 rows, bad = batch.rows.height, batch.bad
                 if bad and len(bad) > max(MOST_BAD, limits.max_bad_rows) * (rows + len(bad)):
                     place = f"row {bad[0].row}" if bad[0].line is None else f"line {bad[0].line}"

@@ -1,11 +1,14 @@
 """Readers: every format, its faults, and what a fault may cost."""
 
+import bz2
 import csv as csv_module
 import datetime as dt
 import gzip
 import io
 import json
+import lzma
 import re
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -53,7 +56,9 @@ def parquet_bytes(table, **options):
 
 
 def test_the_formats_are_those_that_stand_in_the_folder():
-    assert set(readers.names()) == {"json", "jsonl", "parquet", "csv", "text", "html", "warc", "stackexchange"}
+    assert set(readers.names()) == {
+        "csv", "epub", "html", "ipynb", "json", "jsonl", "parquet", "stackexchange", "text", "warc",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_the_suffix_tells_format_and_compression(path, expected):
     assert readers.detect(path) == expected
 
 
-@pytest.mark.parametrize("path", ["a", "a.gz", "a.pdf", "a.parquet.gz", "a.jsonl.bz2", "", ".zst"])
+@pytest.mark.parametrize("path", ["a", "a.gz", "a.png", "a.parquet.gz", "a.jsonl.lzma", "", ".zst"])
 def test_an_unknown_suffix_names_the_path_and_the_known_ones(path):
     with pytest.raises(RecipeError, match=r"\.jsonl.*\.gz or \.zst") as caught:
         readers.detect(path)
@@ -742,6 +747,18 @@ def test_xml_of_another_kind_is_refused(content):
 
 # --- all readers -----------------------------------------------------------------------------------------------------
 
+
+def _book():
+    page = b'<html xmlns="http://www.w3.org/1999/xhtml"><body><p>abc</p></body></html>'
+    package = b'<package><manifest><item id="a" href="a" media-type="text/html"/></manifest><spine><itemref idref="a"/>'
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as book:
+        book.writestr("META-INF/container.xml", b'<container><rootfile full-path="p"/></container>')
+        book.writestr("p", package + b"</spine></package>")
+        book.writestr("a", page)
+    return sink.getvalue()
+
+
 SEEDS = {
     "json": b'{"n": 1, "data": [{"text": "abc", "id": 1}, {"text": "d\\"}]", "id": [[]]}], "more": {}}',
     "jsonl": json_lines({"text": "abc", "id": 1}, {"text": "def"}),
@@ -750,6 +767,8 @@ SEEDS = {
     "text": b"a document",
     "html": PAGE.encode(),
     "stackexchange": POSTS,
+    "ipynb": b'{"cells": [{"cell_type": "code", "source": ["abc"]}], "metadata": {"title": "t"}}',
+    "epub": _book(),
     "warc": b"WARC/1.0\r\nWARC-Type: resource\r\nWARC-Target-URI: http://a/\r\nWARC-Date: 2020-01-01T00:00:00Z\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc\r\n\r\n" * 2,
 }
@@ -759,7 +778,8 @@ SEEDS = {
 def damaged(draw):
     """A format, a compression, and bytes: random, or a good file with random bytes written over it or cut off."""
     format = draw(st.sampled_from(readers.names()))
-    compression = None if format == "parquet" else draw(st.sampled_from([None, "gzip", "zstd"]))
+    packed = st.sampled_from([None, "gzip", "zstd", "bzip2", "xz"])
+    compression = None if format in ("parquet", "epub") else draw(packed)
     if draw(st.booleans()):
         content = draw(st.binary(max_size=200))
     else:
@@ -768,7 +788,9 @@ def damaged(draw):
             content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
         content = bytes(content[: draw(st.integers(0, len(content)))])
     if compression and draw(st.booleans()):
-        content = {"gzip": gzip.compress, "zstd": zstd}[compression](content)[: draw(st.integers(1, 400))]
+        content = {"gzip": gzip.compress, "zstd": zstd, "bzip2": bz2.compress, "xz": lzma.compress}[compression](
+            content
+        )[: draw(st.integers(1, 400))]
     return format, compression, content
 
 

@@ -60,7 +60,7 @@ def check_bad_rows(run: Run, files: Sequence[SourceFile], records: Sequence[Inge
         found = [file for report in own for file in report.files if (source.name, file.sha256) in present]
         readable += sum(file.rows for report in own for file in report.files)
         bad, rows = sum(file.unreadable for file in found), sum(file.rows for file in found)
-        warnings += [f"source {source.name}: {file.id} is empty" for file in found if not file.records]
+        warnings += [f"source {source.name}: {file.id} is empty" for file in found if not file.records + file.members]
         warnings += _found_out(source, own, found)
         warnings += _without_documents(source, found)
         warnings += _undated(source, own, found)

@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Ingest, Source
@@ -34,6 +34,47 @@ def format_of(source: Source, path: str, media_type: str = "") -> tuple[str, str
     if source.format != readers.AUTO:
         return source.format, readers.compression_of(path)
     return readers.detect(path, media_type)
+
+
+class Part(NamedTuple):
+    """What is read as one file: a file of a source, or a member of an archive among them. name: for messages, and its
+    id; member, sha256: name and hash of a member, empty for a file itself.
+    """
+
+    name: str
+    stream: BinaryIO
+    format: str
+    compression: str | None
+    member: str = ""
+    sha256: str = ""
+
+
+def parts(
+    source: Source, limits: Ingest, path: str, name: str, stream: BinaryIO, media_type: str = ""
+) -> Iterator[Part | readers.BadRow | str]:
+    """Give what a file is read as, one after the other; of archives also the members that cannot be read, by their
+    place, and the kinds of those that hold no document.
+
+    Raises RecipeError as `format_of`, and InputError for an archive that cannot be read.
+    """
+    if not readers.is_archive(path):
+        yield Part(name, stream, *format_of(source, path, media_type))
+        return
+    for row, member in enumerate(readers.members(path, stream, limits.max_expansion)):
+        own = f"{name}/{member.name}"
+        if member.fault or member.content is None:
+            yield readers.BadRow(row, None, f"{own} {member.fault}")
+        elif any(part.startswith((".", "__MACOSX")) for part in member.name.split("/")):
+            yield "hidden file"
+        elif told := readers.elsewhere(member.name):
+            yield readers.BadRow(row, None, f"{own}: {told}")
+        else:
+            try:
+                format, compression = format_of(source, member.name)
+            except RecipeError:
+                yield f"file of another format ({Path(member.name).suffix[:8].lower() or 'no suffix'})"
+            else:
+                yield Part(own, member.content, format, compression, member.name, member.sha256)
 
 
 def read(

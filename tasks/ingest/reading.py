@@ -104,6 +104,21 @@ def found(run: Run, store: Store, batches: Sequence[Batch]) -> list[IngestRecord
     return read_records(store, IngestRecord, STEP, keys, corpus_folder(run.corpus))
 
 
+def with_members(files: Sequence[SourceFile], records: Sequence[IngestRecord]) -> list[SourceFile]:
+    """Add to files the members of the archives among them, as they were read."""
+    held: dict[tuple[str, str], list[ReadFile]] = {}
+    for report in (record.report for record in records):
+        for read in report.files:
+            if read.archive:
+                held.setdefault((report.source, read.archive), []).append(read)
+    members = [
+        SourceFile(source=file.source, path=file.path, id=f"{file.id}/{read.member}", sha256=read.sha256, bytes=0)
+        for file in files
+        for read in held.get((file.source, file.sha256), ())
+    ]
+    return [*files, *members]
+
+
 def run(run: Run, store: Store, batch: Batch) -> IngestRecord:
     """Ingest one batch of files; a file or row that cannot be read is recorded, and does not stop the rest."""
     record = once(run, store, IngestRecord, STEP, key(run, batch), lambda: _ingest(run, store, batch))
@@ -123,7 +138,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
         shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
         bad.flush()
     unreadable = [bad.writer.ref] if bad.writer else []
-    names = {file.sha256: file.id for file in batch.files}
+    names = {file.sha256: file.id for file in reading.files}
     undated, _ = mask(pl.Series(reading.undated[:MOST_FAULTS_TOLD], dtype=pl.String), options.mask)
     report = IngestReport(
         source=source.name,
@@ -168,59 +183,101 @@ class _Reading:
         self.undated: list[str] = []
         self.told: list[str] = []
         self.filled: set[str] = set()
+        # Members that were read: equal ones have one name.
+        self.seen: set[str] = set()
+        self.left = run.limit
 
     def rows(self, files: Sequence[SourceFile]) -> Iterator[pl.DataFrame]:
         """Yield readable rows, `created` as a date, with the SHA-256 of their file in the column `file`."""
-        left = self.run.limit
         for file in files:
-            if left is not None and left <= 0:
+            if self.is_over:
                 break
-            rows = bad = undated = 0
+            lost: list[tuple[int, int | None, str]] = []
             skipped: dict[str, int] = {}
-            format, compression = opening.format_of(self.source, file.path, file.media_type)
-            try:
-                for read in _first(self._cut(self._read(file, format, compression)), left):
-                    self.told += [f"{file.id}: {read.told}"] if read.told else []
-                    bad += self._fail(file, [(b.row, b.line, b.reason) for b in read.bad])
-                    rows += read.rows.height
-                    for kind, count in read.skipped.items():
-                        skipped[kind] = skipped.get(kind, 0) + count
-                    self.filled.update(
-                        name for name in readers.SCHEMA.names() if read.rows[name].null_count() < read.rows.height
-                    )
-                    found = days(read.rows["created"], self.source.date_format)
-                    undated += self._tell_undated(file, read.rows.filter(found["looks"]))
-                    yield read.rows.with_columns(found["created"], file=pl.lit(file.sha256))
-            except InputError as error:
-                known = rows + bad
-                lost = range(known, max(error.rows, known + 1))
-                bad += self._fail(file, [(row, None, str(error)) for row in lost])
-            left = left if left is None else left - rows - bad
+            members = 0
+            with fetch.opened(self.run, self.store, file) if file.fetched else open(file.path, "rb") as stream:
+                try:
+                    limits = self.run.recipe.ingest
+                    for part in opening.parts(self.source, limits, file.path, file.id, stream, file.media_type):
+                        if self.is_over:
+                            break
+                        if isinstance(part, readers.BadRow):
+                            lost.append((part.row, None, part.reason))
+                            continue
+                        if isinstance(part, opening.Part) and part.sha256 not in self.seen:
+                            members += 1
+                            yield from self._rows(file, part)
+                            continue
+                        kind = part if isinstance(part, str) else "copy of another file"
+                        skipped[kind] = skipped.get(kind, 0) + 1
+                except InputError as error:
+                    lost.append((0, None, str(error)))
             _check_unchanged(file)
-            self.files.append(
-                ReadFile(
-                    sha256=file.sha256,
-                    id=file.id,
-                    document=readers.is_one_document(format, self.source.records),
-                    rows=rows,
-                    unreadable=bad,
-                    skipped=dict(sorted(skipped.items())),
-                    undated=undated,
+            if readers.is_archive(file.path):
+                bad = self._fail(file.sha256, lost)
+                told = {"skipped": dict(sorted(skipped.items())), "members": members}
+                self.files.append(
+                    ReadFile(sha256=file.sha256, id=file.id, document=False, rows=0, unreadable=bad, **told)
                 )
-            )
 
-    def _tell_undated(self, file: SourceFile, rows: pl.DataFrame) -> int:
+    @property
+    def is_over(self) -> bool:
+        """Whether as many rows as are wanted have been read."""
+        return self.left is not None and self.left <= 0
+
+    def _rows(self, file: SourceFile, part: opening.Part) -> Iterator[pl.DataFrame]:
+        """Yield the readable rows of a file, or of a member of one."""
+        sha256 = part.sha256 or file.sha256
+        self.seen |= {part.sha256} - {""}
+        rows = bad = undated = 0
+        skipped: dict[str, int] = {}
+        read_all = opening.read(
+            self.source, self.run.recipe.ingest, part.name, part.stream, part.format, part.compression
+        )
+        try:
+            for read in _first(self._cut(read_all), self.left):
+                self.told += [f"{part.name}: {read.told}"] if read.told else []
+                bad += self._fail(sha256, [(b.row, b.line, b.reason) for b in read.bad])
+                rows += read.rows.height
+                for kind, count in read.skipped.items():
+                    skipped[kind] = skipped.get(kind, 0) + count
+                self.filled.update(
+                    name for name in readers.SCHEMA.names() if read.rows[name].null_count() < read.rows.height
+                )
+                found = days(read.rows["created"], self.source.date_format)
+                undated += self._tell_undated(part.name, read.rows.filter(found["looks"]))
+                yield read.rows.with_columns(found["created"], file=pl.lit(sha256))
+        except InputError as error:
+            known = rows + bad
+            lost = range(known, max(error.rows, known + 1))
+            bad += self._fail(sha256, [(row, None, str(error)) for row in lost])
+        self.left = self.left if self.left is None else self.left - rows - bad
+        self.files.append(
+            ReadFile(
+                sha256=sha256,
+                id=part.name,
+                document=readers.is_one_document(part.format, self.source.records),
+                rows=rows,
+                unreadable=bad,
+                skipped=dict(sorted(skipped.items())),
+                undated=undated,
+                archive=file.sha256 if part.sha256 else "",
+                member=part.member,
+            )
+        )
+
+    def _tell_undated(self, name: str, rows: pl.DataFrame) -> int:
         """Note the first rows whose date is not understood; return how many there are."""
         if len(self.undated) < MOST_FAULTS_TOLD:
             first = rows.head(MOST_FAULTS_TOLD).select("row", pl.col("created").str.slice(0, 40))
-            self.undated += [f"{file.id}: row {row}: {created!r}" for row, created in first.iter_rows()]
+            self.undated += [f"{name}: row {row}: {created!r}" for row, created in first.iter_rows()]
         return rows.height
 
-    def _fail(self, file: SourceFile, faults: Sequence[tuple[int, int | None, str]]) -> int:
+    def _fail(self, sha256: str, faults: Sequence[tuple[int, int | None, str]]) -> int:
         """Note unreadable rows; returns how many."""
         if faults:
             columns = dict(zip(("row", "line", "reason"), zip(*faults, strict=True), strict=True))
-            self.bad.add(pl.DataFrame({"file": [file.sha256] * len(faults), **columns}, UNREADABLE))
+            self.bad.add(pl.DataFrame({"file": [sha256] * len(faults), **columns}, UNREADABLE))
         return len(faults)
 
     def _cut(self, batches: Iterator[readers.Batch]) -> Iterator[readers.Batch]:
@@ -230,10 +287,6 @@ class _Reading:
             for read in batches:
                 pieces, more = cut(read, self.source.max_words, more)
                 yield pieces
-
-    def _read(self, file: SourceFile, format: str, compression: str | None) -> Iterator[readers.Batch]:
-        with fetch.opened(self.run, self.store, file) if file.fetched else open(file.path, "rb") as stream:
-            yield from opening.read(self.source, self.run.recipe.ingest, file.id, stream, format, compression)
 
 
 def _first(batches: Iterator[readers.Batch], rows: int | None) -> Iterator[readers.Batch]:

@@ -5,7 +5,10 @@ rest is read; what is wrong with the whole file is an InputError.
 Memory is bounded by the size of a batch and of the longest record, never by the size of the file.
 """
 
+import dataclasses
 import functools
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -17,10 +20,13 @@ from cuvee.schemas.address import shown
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.schemas.recipe import Csv
 from cuvee.tasks import shelf
+from cuvee.tasks.readers._archives import Member, kind_of
+from cuvee.tasks.readers._archives import members as members_of
 from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch
 from cuvee.tasks.readers._bytes import COMPRESSIONS, Bounds, EndsEarlyError, pieces, size_of
 from cuvee.tasks.readers._columns import Columns, Records, conform, frame
 from cuvee.tasks.readers._dates import ISO_DATE
+from cuvee.tasks.readers._elsewhere import elsewhere
 from cuvee.tasks.readers._file import File, Layout, Names, layout_of
 from cuvee.tasks.readers._guess import Guess, encoding_of
 from cuvee.tasks.readers._guess import guess as guess_of
@@ -35,6 +41,7 @@ __all__ = [
     "Batch",
     "Columns",
     "Guess",
+    "Member",
     "Reader",
     "Records",
     "check",
@@ -42,10 +49,13 @@ __all__ = [
     "conform",
     "decoded",
     "detect",
+    "elsewhere",
     "expand",
     "frame",
     "guess",
+    "is_archive",
     "is_one_document",
+    "members",
     "names",
     "read",
     "records",
@@ -96,6 +106,8 @@ def check(format: str, where: str) -> None:
     where: the key of the recipe that holds it.
     """
     if format != AUTO and format not in _found()[0]:
+        if told := elsewhere(f"x.{format}"):
+            raise RecipeError(f"{where}: {told}")
         raise shelf.unknown(__name__, format, where, also=(AUTO,))
 
 
@@ -112,11 +124,16 @@ def detect(path: str, media_type: str = "") -> tuple[str, str | None]:
         return found, compression
     if media_type in by_media_type:
         return by_media_type[media_type], None
+    if told := elsewhere(path):
+        raise RecipeError(f"{shown(path)}: {told}")
+    if is_archive(path):
+        raise RecipeError(f"{shown(path)} is an archive; sources of a recipe may be archives, here unpack it first")
     plain = sorted(suffix for suffix, name in by_suffix.items() if not readers[name].COMPRESSIBLE)
     others = sorted(set(by_suffix) - set(plain))
     raise RecipeError(
         f"{shown(path)}: the format cannot be told from the name; name it with `format:`, or use one of the "
-        f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}"
+        f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}, or "
+        "within .zip or .tar"
     )
 
 
@@ -124,6 +141,11 @@ def compression_of(path: str) -> str | None:
     """Tell the compression (gzip, zstd or None) of a path or address from its last suffix."""
     suffixes = _suffixes(path)
     return COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+
+
+def is_archive(path: str) -> bool:
+    """Tell by its name whether a file is an archive, whose members are files of their own."""
+    return kind_of(_suffixes(path)) is not None
 
 
 def is_one_document(format: str, records: str = "file") -> bool:
@@ -176,6 +198,15 @@ def read(
     bounds = Bounds(row_mb, expansion, size_of(stream), batch_bytes)
     layout = layout_of(fields, keep, csv, records)
     return reader.read(File(str(path), stream, compression, bounds, encoding), layout)
+
+
+def members(path: str, stream: BinaryIO, expansion: int = 1000) -> Iterator[Member]:
+    """Give the members of an archive, in its order; path: its name, which tells the kind.
+
+    expansion: as for `read`, of the archive. Raises InputError for a zip that cannot be read.
+    """
+    kind = kind_of(_suffixes(path)) or ("tar", None)
+    return members_of(path, kind, stream, Bounds(expansion=expansion, stored=size_of(stream)))
 
 
 def records(
@@ -237,6 +268,8 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
 
     Raises RecipeError for an unknown format, and InputError for a file that cannot be read at all.
     """
+    if is_archive(str(path)):
+        return _guess_of_member(path, most_rows)
     format, compression = detect(str(path))
     reader = _found()[0][format]
     rows: list[Mapping[str, object]] = []
@@ -251,6 +284,18 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
                 if len(rows) >= most_rows:
                     break
     return guess_of(path, format, compression, rows)
+
+
+def _guess_of_member(path: Path, most_rows: int) -> Guess:
+    """Tell it of the first member of an archive that can be read; its format is told by its name, as others' are."""
+    with path.open("rb") as stream:
+        for member in members(str(path), stream):
+            if member.content is not None and _is_known(member.name):
+                with tempfile.NamedTemporaryFile(suffix="".join(_suffixes(member.name))) as copy:
+                    shutil.copyfileobj(member.content, copy)
+                    copy.flush()
+                    return dataclasses.replace(guess(Path(copy.name), most_rows), format=AUTO)
+    raise InputError(f"{path} has no member of a known format")
 
 
 def expand(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:

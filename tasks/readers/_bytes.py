@@ -3,11 +3,15 @@
 Memory is bounded by one record, and a small file cannot take the machine by what it decodes to.
 """
 
+import bz2
 import gzip
+import lzma
 import os
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import zstandard
 
@@ -18,10 +22,13 @@ MB = 10**6
 FREE_BYTES = 256 * MB
 # What a record counts at least: reading and deciding take as much of the machine for an empty one.
 RECORD_BYTES = 800
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _PIECE_BYTES = 1 << 20
 # 2 GiB of one letter take 4.7 s, and with 1 MiB 6.0.
 _GZIP_PIECE_BYTES = 128 << 10
+_PACKED_PIECE_BYTES = 64 << 10
+# xz -9 takes 65 MB; a file may ask for 4 GB.
+_XZ_BYTES = 256 << 20
 # Decompressed at a time: what these bytes hold before a break is lost, and they may hold 30,000 times as much.
 _ZSTD_PIECE_BYTES = 512
 # The largest of zstd's own command line. Memory is taken as the window fills.
@@ -93,14 +100,72 @@ def pieces(stream: BinaryIO, compression: str | None, bounds: Bounds) -> Iterato
             yield piece
     elif compression == "gzip":
         try:
-            with gzip.GzipFile(fileobj=stream) as plain:
+            with gzip.GzipFile(fileobj=stream, mode="rb") as plain:
                 while piece := plain.read1(_GZIP_PIECE_BYTES):
                     bounds.spend(len(piece))
                     yield piece
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise EndsEarlyError(f"file ends early: gzip: {error}") from error
-    else:
+    elif compression == "zstd":
         yield from _unzstd(stream, bounds)
+    else:
+        yield from _unpacked(stream, compression, bounds)
+
+
+def _unpacked(stream: BinaryIO, compression: str, bounds: Bounds) -> Iterator[bytes]:
+    """Decompress bzip2 and xz, all streams of a file; zero bytes may fill the end of one."""
+    unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor | None = None
+    held = b""
+    try:
+        while True:
+            if not held and (unpacker is None or unpacker.needs_input):
+                held = stream.read(_PACKED_PIECE_BYTES)
+                if not held:
+                    break
+            if unpacker is None:
+                held = held.lstrip(b"\0")
+                if not held:
+                    continue
+                is_xz = compression == "xz"
+                unpacker = lzma.LZMADecompressor(memlimit=_XZ_BYTES) if is_xz else bz2.BZ2Decompressor()
+            piece = unpacker.decompress(held, _GZIP_PIECE_BYTES)
+            held = b""
+            if piece:
+                bounds.spend(len(piece))
+                yield piece
+            if unpacker.eof:
+                held, unpacker = unpacker.unused_data, None
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise EndsEarlyError(f"file ends early: {compression}: {error}") from error
+    if unpacker is not None:
+        raise EndsEarlyError(f"file ends early: it ends within {compression}")
+
+
+class Plain:
+    """The pieces of a file, read like a stream that cannot seek."""
+
+    def __init__(self, pieces: Iterable[bytes]):
+        self._pieces = iter(pieces)
+        self._held = b""
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+        while not self._held and (piece := next(self._pieces, None)) is not None:
+            self._held = piece
+        content, self._held = self._held[:size], self._held[size:]
+        return content
+
+
+def seekable(stream: BinaryIO) -> BinaryIO:
+    """Give a stream that can seek, a nameless copy on the disk where this one cannot."""
+    if stream.seekable():
+        return stream
+    copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 closed with the last reference to it
+    shutil.copyfileobj(stream, copy)
+    copy.seek(0)
+    return copy
 
 
 def _unzstd(stream: BinaryIO, bounds: Bounds) -> Iterator[bytes]:

@@ -6,11 +6,9 @@ decoded: 1.5 kB may hold 23.8 GB.
 """
 
 import functools
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +19,7 @@ import pyarrow.parquet as pq
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._arrow_values import as_objects, as_strings, inside, is_plain, is_text, lengths
 from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, SCHEMA, BadRow, Batch, InvalidRowError, clean
-from cuvee.tasks.readers._bytes import MB, RECORD_BYTES, Bounds, EndsEarlyError, is_of_arrow
+from cuvee.tasks.readers._bytes import MB, RECORD_BYTES, Bounds, EndsEarlyError, is_of_arrow, seekable
 from cuvee.tasks.readers._chats import chat
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._file import File, Layout, layout_of
@@ -52,16 +50,6 @@ def _fault(error: Exception) -> str:
     if isinstance(error, OSError) and not is_of_arrow(error):
         raise error
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _seekable(stream: BinaryIO) -> BinaryIO:
-    """Give a stream that can seek: the footer of a Parquet file is at its end."""
-    if stream.seekable():
-        return stream
-    copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 closed with the last reference to it
-    shutil.copyfileobj(stream, copy)
-    copy.seek(0)
-    return copy
 
 
 def _columns(path: str, schema: pa.Schema, layout: Layout) -> dict[str, tuple[str, ...]]:
@@ -270,7 +258,7 @@ def read(file: File, layout: Layout) -> Iterator[Batch]:
     Raises InputError when the footer cannot be read or the columns are not as wanted.
     """
     path, bounds = file.path, file.bounds
-    stream = _seekable(file.stream)
+    stream = seekable(file.stream)
     if not stream.read(1):
         return
     stream.seek(0)
@@ -310,7 +298,7 @@ def records(file: File, text: str | None) -> Iterator[Records]:
     Raises InputError when the file or one of its row groups cannot be read, or the text column is not as wanted.
     """
     path, bounds = file.path, file.bounds
-    stream = _seekable(file.stream)
+    stream = seekable(file.stream)
     if not stream.read(1):
         return
     stream.seek(0)

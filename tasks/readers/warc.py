@@ -8,10 +8,11 @@ of the capture, which the crawler and not the page's author set, hence trusted.
 
 import re
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 from cuvee.tasks.readers import _http, _signals
 from cuvee.tasks.readers._batch import SEEN, BadRow, Batch, Found, InvalidRowError, collect
-from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError
+from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError, Plain, pieces
 from cuvee.tasks.readers._charset import charset_of, decode_page
 from cuvee.tasks.readers._file import File, Layout
 from cuvee.tasks.readers._page import read_page
@@ -44,7 +45,10 @@ def read(file: File, layout: Layout) -> Iterator[Batch]:
 
 
 def _found(file: File) -> Iterator[Found | BadRow | str]:
-    for number, record in enumerate(records(file.stream, file.compression, file.bounds)):
+    stream, compression = file.stream, file.compression
+    if compression in ("bzip2", "xz"):  # of whole files; the others are compressed record by record
+        stream, compression = cast(BinaryIO, Plain(pieces(stream, compression, file.bounds))), None
+    for number, record in enumerate(records(stream, compression, file.bounds)):
         try:
             file.bounds.spend(RECORD_BYTES)
             if isinstance(record, Broken):
