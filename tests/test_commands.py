@@ -198,7 +198,7 @@ def test_errors_end_with_the_code_of_their_kind() -> None:
         (["dedup", "nowhere/*.jsonl", "--out", "{folder}/out"], "nowhere/*.jsonl"),
         (["classify", "{recipe}", "--model", "nowhere"], "nowhere"),
         (["provenance", "eval", "builtin", "--data", "nowhere.parquet"], "nowhere.parquet"),
-        (["init", "{recipe}"], "exists"),
+        (["init", "--out", "{recipe}"], "exists"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_so_on_stderr_only(

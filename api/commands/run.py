@@ -38,15 +38,27 @@ mixture:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
-def init(path: Path) -> None:
-    """Write a starter recipe to PATH (default recipe.yaml)."""
-    if path.exists():
-        raise RecipeError(f"{path} exists; give another path, or edit it")
-    corpus = re.sub("[^a-z0-9]+", "-", path.absolute().parent.name.lower()).strip("-") or "corpus"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(STARTER.format(corpus=corpus[:60]), encoding="utf-8")
-    say(f"wrote {path}; name your files in `sources`, then: cuvee run {path}")
+@click.argument("files", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), default="recipe.yaml", show_default=True, help="Its file.")
+def init(files: tuple[str, ...], out: Path) -> None:
+    """Look at FILES, and write a commented recipe that runs as it is; without FILES a starter to fill in.
+
+    FILES are files, folders or patterns, one source each or more: format, encoding, dialect, columns, language and
+    licence are told from what is in them, and which filters fit from a sample.
+    """
+    if out.exists():
+        raise RecipeError(f"{out} exists; give another path with --out, or edit it")
+    corpus = re.sub("[^a-z0-9]+", "-", out.absolute().parent.name.lower()).strip("-")[:50] or "corpus"
+    if files:
+        from cuvee.tasks.starter.recipe import write
+
+        text = write(files, out, corpus, lambda told: say(f"passed over: {told}", err=True))
+        then = "read it"
+    else:
+        text, then = STARTER.format(corpus=corpus), "name your files in `sources`"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    say(f"wrote {out}; {then}, then: cuvee run {out}")
 
 
 @click.command()
