@@ -44,7 +44,7 @@ from cuvee.storage import web
 from cuvee.storage.download import Fetched, download
 from cuvee.storage.store import open_store
 from cuvee.tasks.begin import begin
-from cuvee.tasks.ingest import fetch, sources
+from cuvee.tasks.ingest import fetch, opening, sources
 from cuvee.tasks.pool import pool_of
 
 BODY = random.Random(5).randbytes(300_000)
@@ -417,7 +417,7 @@ def test_objects_match_a_pattern_as_local_files_do(
     if (folder / "/".join(pattern)).is_dir():
         return
     present = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    expected = {Path(path).relative_to(folder).as_posix() for path in sources.expand("/".join(pattern), folder)}
+    expected = {Path(path).relative_to(folder).as_posix() for path in opening.expand("/".join(pattern), folder)}
     if "/".join(pattern) not in present:
         assert {name for name in present if sources._is_match(name.split("/"), pattern)} == expected
     assert all(fnmatch(name, "*") for name in expected)
