@@ -1,4 +1,4 @@
-"""Commands that need no recipe and no store: dedup, models."""
+"""Commands that need no recipe and no store: dedup, quality, models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +61,39 @@ def dedup(paths: tuple[str, ...], out: Path, text: str, threshold: float, ngram:
 
 
 @click.group()
+def quality() -> None:
+    """Train models that tell good texts from bad ones, for the filter `fasttext`."""
+
+
+@quality.command()
+@click.option("--good", multiple=True, required=True, help="Files, folders, globs of good texts; may be repeated.")
+@click.option("--bad", multiple=True, required=True, help="Files, folders, globs of bad texts; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File of the model.")
+@json_option
+def train(good: tuple[str, ...], bad: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Train a fastText model on good and on bad texts; the same texts give the same file.
+
+    A tenth of the texts is kept from training, to tell how many good and bad ones the model keeps.
+    """
+    from cuvee.tasks.measure.quality import train as train_model
+
+    made = train_model(good, bad, out)
+    if made.passed_over:
+        say(passed_over(made.passed_over), err=True)
+    if as_json:
+        answer(made.model_dump(mode="json"))
+        return
+    shares = " and ".join(
+        f"{share:.1%} of the {name} texts"
+        for name, share in (("good", made.good_kept), ("bad", made.bad_kept))
+        if share is not None
+    )
+    say(f"{out}: {made.bytes / 1e6:.0f} MB, from {made.good:,} good and {made.bad:,} bad texts")
+    say(f"  of {made.held_out:,} other texts, min_score 0.5 keeps {shares or 'none'}")
+    say(f"  use it: filters: [{{kind: fasttext, model: {out}, label: good, min_score: 0.5}}]")
+
+
+@click.group()
 def models() -> None:
     """Fetch the models that are not part of the package."""
 
@@ -73,4 +106,4 @@ def fetch() -> None:
     say(fetch_model())
 
 
-COMMANDS = [dedup, models]
+COMMANDS = [dedup, quality, models]

@@ -32,8 +32,8 @@ from cuvee.tasks import filters
 from cuvee.tasks.decide import copies, gather, rights, told
 from cuvee.tasks.decide.current import Drafts, declare, gone, own_copies, spoken_of, with_files
 from cuvee.tasks.dedup.pairs import read_pairs
-from cuvee.tasks.filters import opt_out, synthetic
-from cuvee.tasks.measure.signals import filter_kinds, filter_step, provenance_model
+from cuvee.tasks.filters import language, opt_out, synthetic
+from cuvee.tasks.measure.signals import filter_kinds, provenance_model
 from cuvee.tasks.pool import Pool, declared, signal_rows, thin_rows
 from cuvee.tasks.provenance.conclude import Thresholds, conclude, of_sources
 from cuvee.tasks.steps import look_up, save
@@ -134,9 +134,9 @@ def _current(
     what `gone` looks at.
     """
     rows = thin_rows(store, pool).with_row_index("place")
-    language = _signals(store, pool, filter_step("language"), filters.table("language"), rows)["language"]
+    spoken = _signals(store, pool, filters.step(language.Options()), filters.table("language"), rows)["language"]
     keys = _signals(store, pool, "sign", TEXT_KEYS, rows)["text_key"]
-    rows = declare(run, rows.with_columns(language, keys))
+    rows = declare(run, rows.with_columns(spoken, keys))
     rows = rows.with_columns(
         own_copy=own_copies(rows, near, dates),
         row_accepted="accepted",
@@ -171,7 +171,7 @@ def _filter(
     ]
     options += _default_gates(run, options)
     for entry in options:
-        step, kind = filter_step(entry.kind), filters.kinds()[entry.kind]
+        step, kind = filters.step(entry), filters.kinds()[entry.kind]
         signals = _signals(store, pool, step, filters.table(entry.kind), rows)
         # What is declared of a row, as its language, stands before what was found in its text.
         frame = rows.hstack(signals.drop(rows.columns, strict=False))

@@ -5,13 +5,14 @@ VERSION (int, raised when its signals change), SIGNALS (column name to dtype), R
 beside text), Options (the recipe entry), `signals` (shard to columns, without thresholds) and `verdict` (options to a
 `Verdict`: null, or the reason to drop and what it rests on). One that looks across the documents of a source is a
 `Gathering`. Signals are kept for all documents: a changed threshold needs no text. `above`, `below`, `outside` and
-`first_reason` are what a verdict is made of.
+`first_reason` are what a verdict is made of. One whose signals depend on the recipe's entry too is `Parametric`, and
+has `measured_by` in place of `signals`.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,10 @@ class Verdict(NamedTuple):
 
     reason: pl.Expr
     told: pl.Expr = pl.lit(None, pl.String)
+
+
+# From a shard to the signals of a kind, a row for each row of the shard, in its order.
+Signals: TypeAlias = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 class Kind(Protocol):
@@ -92,6 +97,17 @@ class Gathering(Protocol):
 
     def gathered(self, options: Any) -> str:
         """Name the column that `gather` makes for these options."""
+
+
+@runtime_checkable
+class Parametric(Protocol):
+    """What a filter module holds whose signals depend on the recipe's entry, as on the content of a model."""
+
+    def measured_by(self, options: Any) -> tuple[str, Signals]:
+        """Return what measures by these options, and its name, equal for those that give the same signals.
+
+        The name is letters and digits, and of content, not of paths.
+        """
 
 
 def above(signal: str, limit: float) -> Rule:
@@ -145,6 +161,12 @@ def is_measured(name: str) -> bool:
     return bool(kind.SIGNALS) or isinstance(kind, Gathering)
 
 
+def step(entry: FilterOptions) -> str:
+    """Name the signals of an entry among all kinds of signal."""
+    kind = _kind(entry.kind, "filters")
+    return f"filter-{entry.kind}" + (f"-{kind.measured_by(entry)[0]}" if isinstance(kind, Parametric) else "")
+
+
 def parse(spec: Mapping[str, object], where: str, folder: Path = Path()) -> FilterOptions:
     """Return the options of a recipe entry such as {"kind": "language", "keep": ["en"], "min_score": 0.65}.
 
@@ -173,15 +195,16 @@ def compute(shard: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
     return columns
 
 
-def measure(shard: pl.DataFrame, name: str, first: int = 0) -> list[pl.DataFrame]:
+def measure(shard: pl.DataFrame, name: str, first: int = 0, entry: FilterOptions | None = None) -> list[pl.DataFrame]:
     """Return the signal columns of one kind, and, of a kind that gathers, the parts of the documents beside them.
 
-    first: position of the first row, where these rows are not the beginning of a shard.
+    first: position of the first row, where these rows are not the beginning of a shard. entry: of a parametric kind.
     """
     kind = _kind(name, "filters")
+    signals_of = kind.measured_by(entry)[1] if isinstance(kind, Parametric) else kind.signals
     tables: list[list[pl.DataFrame]] = []
     for batch in _batches(shard):
-        own, *beside = kind.measure(batch) if isinstance(kind, Gathering) else [kind.signals(batch)]
+        own, *beside = kind.measure(batch) if isinstance(kind, Gathering) else [signals_of(batch)]
         signals = own.cast(cast(Any, kind.SIGNALS)).select(list(kind.SIGNALS)).with_columns(cs.float().round(6))
         tables.append([signals, *(parts.with_columns(pl.col("position") + first) for parts in beside)])
         first += batch.height

@@ -136,6 +136,11 @@ class FastText(NamedTuple):
         return found, pl.Series("score", scores)
 
 
+def whole(texts: pl.Series) -> pl.Series:
+    """Return texts without the word that ends a line for fastText, which would not read what stands behind it."""
+    return texts.str.replace_all(_END.decode(), " ", literal=True)
+
+
 def load(path: Path) -> FastText:
     """Read a model; once a process while the file stays as it is.
 
@@ -175,7 +180,7 @@ def _load(path: Path, _: tuple[int, ...]) -> FastText:
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}; name a fastText model") from None
     if model.mapped_bytes:
-        logging.getLogger("cuvee.tasks").info(
+        logging.getLogger("cuvee.tasks").warning(
             "%s: %s MB of the model stay in the file and are mapped into memory as texts need them",
             path,
             f"{model.mapped_bytes // 10**6:,}",

@@ -3,7 +3,8 @@
 Every kind of signal is a record of its own, so a filter added to a recipe measures itself alone; all that a shard lacks
 is measured in one reading of its text. No threshold is applied here, so a changed threshold needs no text.
 
-filter-<kind>  doc_id, and the signals of a filter that the recipe names (see cuvee.tasks.filters); language always
+filter-<kind>  doc_id, and the signals of a filter that the recipe names (see cuvee.tasks.filters); language always;
+               of kinds with a model, -<name of the model and what is asked of it> behind
 classify       SCORES
 sign           TEXT_KEYS; beside it doc_id, b00, b01, … (uint32): MinHash band keys
 decontaminate  OVERLAPS
@@ -57,8 +58,8 @@ class Kind(NamedTuple):
 def kinds(run: Run) -> dict[str, Kind]:
     """Return the kinds of signal that a run's recipe asks for, by name."""
     dedup = run.recipe.dedup
-    measured = (name for name in filter_kinds(run.recipe) if filters.is_measured(name))
-    found = {filter_step(name): _of_filter(name) for name in measured}
+    measured = (entry for entry in _filters(run) if filters.is_measured(entry.kind))
+    found = {filters.step(entry): _of_filter(entry) for entry in measured}
     found["classify"] = Kind(conclude.SCORE_VERSION, provenance_model(run).sha256, SCORES, (), lambda: _scores(run))
     cut = [dedup.ngram, dedup.permutations, dedup.seed, run.bands]
     found["sign"] = Kind(SIGN_VERSION, cut, TEXT_KEYS, (), lambda: _band_keys(run), files=2)
@@ -140,11 +141,6 @@ def filter_kinds(recipe: Recipe) -> list[str]:
     return sorted({"language", *(["synthetic"] if declared else []), *(spec.kind for spec in recipe.filters)})
 
 
-def filter_step(kind: str) -> str:
-    """Name the signals of a filter among all kinds of signal."""
-    return f"filter-{kind}"
-
-
 def provenance_model(run: Run) -> ProvenanceModel:
     """Load the recipe's classifier: builtin, name@v0001 of the run's store, or a folder relative to the recipe's."""
     where = run.recipe.provenance.model
@@ -167,14 +163,24 @@ def _key(run: Run, name: str, kind: Kind, shard: Shard) -> str:
     return step_key(name, kind.version, shard=shard.file.sha256, options=kind.options, corpus=run.corpus)
 
 
-def _of_filter(name: str) -> Kind:
-    module = filters.kinds()[name]
+def _filters(run: Run) -> list[filters.FilterOptions]:
+    """List the entries of the recipe, and one of each other kind whose signals it needs, by their signals' names."""
+    given = [
+        filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
+        for position, spec in enumerate(run.recipe.filters)
+    ]
+    others = set(filter_kinds(run.recipe)) - {entry.kind for entry in given}
+    return sorted([*given, *(filters.kinds()[name].Options(kind=name) for name in others)], key=filters.step)
+
+
+def _of_filter(entry: filters.FilterOptions) -> Kind:
+    module = filters.kinds()[entry.kind]
     reads, files = (*module.READS, "bytes"), 2 if isinstance(module, filters.Gathering) else 1
-    return Kind(module.VERSION, None, filters.table(name), reads, lambda: _signals_of(name), files)
+    return Kind(module.VERSION, None, filters.table(entry.kind), reads, lambda: _signals_of(entry), files)
 
 
-def _signals_of(name: str) -> Measure:
-    return lambda rows: filters.measure(rows, name, int(rows["position"][0]))
+def _signals_of(entry: filters.FilterOptions) -> Measure:
+    return lambda rows: filters.measure(rows, entry.kind, int(rows["position"][0]), entry)
 
 
 def _scores(run: Run) -> Measure:
