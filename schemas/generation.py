@@ -13,6 +13,46 @@ class SamplePrompt(Frozen):
     messages: tuple[tuple[str, str], ...]
 
 
+class Asked(Frozen):
+    """What a run was answered for a generator: requests that ended, and their tokens, null where one did not tell.
+
+    cost_usd: null without prices or tokens; seconds: from the beginning of a round to its last answer, waits and all.
+    """
+
+    requests: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    seconds: float
+
+    @property
+    def tokens_a_second(self) -> float | None:
+        """Tokens written, by all requests together."""
+        if self.completion_tokens is None or not self.seconds:
+            return None
+        return round(self.completion_tokens / self.seconds, 1)
+
+    def as_line(self) -> str:
+        """Tell pace and money, as far as they are known."""
+        pace, cost = self.tokens_a_second, self.cost_usd
+        told = [
+            f"{self.requests:,} requests",
+            f"{pace:,.0f} tokens/s" if pace else "",
+            "" if cost is None else f"{cost:.4f} USD",
+        ]
+        return ", ".join(filter(None, told))
+
+    def plus(self, earlier: "Asked | None") -> "Asked":
+        """Add what an earlier round of the run asked."""
+        if earlier is None:
+            return self
+        sums = {
+            name: None if None in (mine, theirs := getattr(earlier, name)) else mine + theirs
+            for name, mine in self.model_dump().items()
+        }
+        return Asked.model_validate(sums)
+
+
 class Outlook(Frozen):
     """What one generator would send now; requests that the journal answers are not counted.
 

@@ -79,10 +79,10 @@ def look_up(rows: pl.DataFrame, on: Sequence[str], table: pl.DataFrame) -> pl.Da
     return rows.hstack(found)
 
 
-def progress(step: str, done: int, total: int) -> None:
-    """Tell whoever listens to the logger `cuvee.progress` how far a step is."""
+def progress(step: str, done: int, total: int, note: str = "") -> None:
+    """Tell whoever listens to the logger `cuvee.progress` how far a step is; note: its pace, where it has one."""
     logging.getLogger("cuvee.progress").info(
-        "%s %d of %d", step, done, total, extra={"step": step, "done": done, "total": total}
+        "%s %d of %d", step, done, total, extra={"step": step, "done": done, "total": total, "note": note}
     )
 
 

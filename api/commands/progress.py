@@ -1,6 +1,7 @@
 """Progress: draw what tasks report on the logger `cuvee.progress`, one line a step, on stderr.
 
-A record carries `step` (its name), `done` and `total` (tasks, 0 <= done <= total) as extra fields.
+A record carries `step` (its name), `done` and `total` (tasks, 0 <= done <= total) as extra fields, and `note`: the pace
+of a step that takes long, or "".
 """
 
 import logging
@@ -16,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from cuvee.schemas.visible import on_line
 
 LOGGER = "cuvee.progress"
+# A night's log stays readable, and a person who waits sees that it moves.
+EVERY_S = 30.0
 
 
 class BarDisplay(logging.Handler):
@@ -29,17 +32,18 @@ class BarDisplay(logging.Handler):
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
             console=console,
         )
         self._drawn: dict[str, TaskID] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Move the bar of the record's step."""
-        step, done, total = _fields(record)
+        step, done, total, note = _fields(record)
         if step not in self._drawn:
-            self._drawn[step] = self.bars.add_task(step, total=total)
+            self._drawn[step] = self.bars.add_task(step, total=total, note="")
         # A step without tasks has nothing to wait for: rich shows 0 of 0 as unfinished.
-        self.bars.update(self._drawn[step], completed=done if total else 1, total=total or 1)
+        self.bars.update(self._drawn[step], completed=done if total else 1, total=total or 1, note=note)
 
     def start(self) -> None:
         """Begin to draw."""
@@ -52,21 +56,26 @@ class BarDisplay(logging.Handler):
 
 
 class LineDisplay(logging.Handler):
-    """Write one plain line when a step starts and one when it ends, for logs and pipes."""
+    """Write one plain line when a step starts and one when it ends, and its pace each EVERY_S, for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
         self._began: dict[str, float] = {}
+        self._written: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line if the record is the first or the last of its step."""
-        step, done, total = _fields(record)
+        """Write a line if the record is the first or the last of its step, or the first with a pace for a while."""
+        step, done, total, note = _fields(record)
+        now = time.monotonic()
         if step not in self._began:
-            self._began[step] = time.monotonic()
+            self._began[step] = self._written[step] = now
             self._write(f"{step}: {total} to do")
         if done == total:
-            self._write(f"{step}: {done} done in {time.monotonic() - self._began.pop(step):.1f} s")
+            self._write(f"{step}: {done} done in {now - self._began.pop(step):.1f} s" + (f" ({note})" if note else ""))
+        elif note and now - self._written[step] >= EVERY_S:
+            self._written[step] = now
+            self._write(f"{step}: {done} of {total} ({note})")
 
     def start(self) -> None:
         """Begin; there is nothing to draw yet."""
@@ -104,6 +113,7 @@ def display(quiet: bool, stream: TextIO | None = None) -> Iterator[None]:
         shown.close()
 
 
-def _fields(record: logging.LogRecord) -> tuple[str, int, int]:
+def _fields(record: logging.LogRecord) -> tuple[str, int, int, str]:
     """Read the extra fields; a record without them is a step of its own that is done."""
-    return getattr(record, "step", record.getMessage()), getattr(record, "done", 1), getattr(record, "total", 1)
+    step = getattr(record, "step", record.getMessage())
+    return step, getattr(record, "done", 1), getattr(record, "total", 1), getattr(record, "note", "")

@@ -23,6 +23,7 @@ from cuvee.tasks.generate import grade, judge
 from cuvee.tasks.generate.seeds import Seeds
 from cuvee.tasks.generators._ask import desk, folder_of
 from cuvee.tasks.generators._journal import Journal, journal_of
+from cuvee.tasks.generators._tally import Tally, Telling
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.reading import MB, draft_shards
@@ -62,19 +63,21 @@ def payer(run: Run, entry: Generate) -> str:
 
 
 def draft(
-    run: Run, store: Store, pool: Pool, entry: Generate, table: pl.DataFrame, plan: pl.DataFrame, key: str
+    run: Run, store: Store, pool: Pool, entry: Generate, table: pl.DataFrame, plan: pl.DataFrame, key: str, tally: Tally
 ) -> tuple[DraftRecord, dict[str, str]]:
     """Carry out a plan; return the record of its shards and rounds, and the requests that failed, with reasons.
 
     table: the seeds, as `generate.choose_seeds` gives them. A record with failures that may pass is not kept as done.
+    tally: counts what is asked, also where this raises.
     """
-    with Seeds(store, pool, table) as seeds, journal_of(store, folder_of(entry), payer(run, entry)) as journal:
-        told = partial(progress, f"generate {entry.name}")
+    paid_by = payer(run, entry)
+    with Seeds(store, pool, table) as seeds, journal_of(store, folder_of(entry), paid_by, tally.count) as journal:
+        told = Telling(partial(progress, f"generate {entry.name}"), tally)
         drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told)
         failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
         of_plan = plan.drop(set(drafts.rows.columns) - {"request_key"}, strict=False)
         asked = of_plan.join(drafts.rows, on="request_key", how="inner").sort("position")
-        rounds, later = _graded(run, entry, seeds, asked, journal)
+        rounds, later = _graded(run, entry, seeds, asked, journal, tally)
     failed |= later
     frame = _shape(entry, asked.filter(~pl.col("request_key").is_in(list(later))), rounds, table)
     folder = pool_folder(run.corpus, STEP)
@@ -108,14 +111,14 @@ def carried_out(store: Store, pool: Pool, entry: Generate) -> set[str]:
 
 
 def _graded(
-    run: Run, entry: Generate, seeds: Seeds, asked: pl.DataFrame, journal: Journal
+    run: Run, entry: Generate, seeds: Seeds, asked: pl.DataFrame, journal: Journal, tally: Tally
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """Pass the answers through gates and judge; return all rounds, and drafts that must wait for another run."""
     gate = partial(_gate, run, entry, seeds)
     drafts = asked.drop("text").hstack(gate(asked))
     if not entry.grade.judge_model:
         return judge.choose(judge.first(drafts)), {}
-    told = partial(progress, f"grade {entry.name}")
+    told = Telling(partial(progress, f"grade {entry.name}"), tally)
     rounds, faults = judge.assess(entry, desk(entry, journal), seeds.fetch, drafts, gate, told)
     return rounds, {fault.request_key: fault.reason for fault in faults}
 

@@ -35,7 +35,8 @@ LEAST_WORDS = 2_000
 def build(
     run: Run, store: Store, pool: Pool, decided: DecidedRef, generated: Sequence[Generated]
 ) -> tuple[dict[str, Any], str]:
-    """Return the report as a JSON tree, and as Markdown for people; the same for the same pool and recipe.
+    """Return the report as a JSON tree, and as Markdown for people; the same for the same pool and recipe, but for what
+    this run asked.
 
     decided: every current row with its verdict, drafts included.
     """
@@ -70,6 +71,7 @@ def _entry(
         "answers": answers,
         "tokens": {"sent": sent, "received": received},
         "cost_usd": budget.cost_of(entry, sent, received),
+        "this_run": made.asked and made.asked.model_dump() | {"tokens_a_second": made.asked.tokens_a_second},
         "judge": _judged(rounds) if entry.grade.judge_model else None,
         "samples": _samples(shown, seeds),
     }
@@ -209,6 +211,7 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
         f"## {name}",
         f"{found['planned']:,} drafts planned, {words['survived']:,} words survived of {words['wanted']:,}",
         f"Paid for in all nights so far: {found['answers']:,} answers, cost {cost}",
+        *([_this_run(found["this_run"])] if found["this_run"] else []),
         *([f"**Warning:** {markdown(found['warning'])}"] if found["warning"] else []),
         "| kind | planned | answered | survived | copied | groundedness | entropy, seeds' | distinct, seeds' |\n"
         "|---|---|---|---|---|---|---|---|\n"
@@ -242,6 +245,12 @@ def _markdown(name: str, found: dict[str, Any]) -> str:
             f"| seed | draft |\n|---|---|\n| {_cell(sample['seed'])} | {_cell(sample['draft'])} |"
         )
     return "\n\n".join(lines)
+
+
+def _this_run(asked: dict[str, Any]) -> str:
+    pace = "unknown" if asked["tokens_a_second"] is None else f"{asked['tokens_a_second']:,.0f}"
+    cost = "unknown" if asked["cost_usd"] is None else f"{asked['cost_usd']:.4f} USD"
+    return f"This run: {asked['requests']:,} requests in {asked['seconds']:,.0f} s, tokens a second {pace}, cost {cost}"
 
 
 def _told(value: float | None) -> str:

@@ -6,13 +6,14 @@ What becomes of the requests stands in `drafting`, how many there are in `budget
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError, RecipeError, RetryableError
-from cuvee.schemas.generation import Outlook
+from cuvee.schemas.generation import Asked, Outlook
 from cuvee.schemas.recipe import Generate, Recipe
 from cuvee.schemas.records import DraftRecord, Run, step_key
 from cuvee.schemas.tables import DecidedRef
@@ -24,6 +25,7 @@ from cuvee.tasks.generate import budget, drafting
 from cuvee.tasks.generate.outlook import outlook
 from cuvee.tasks.generate.seeds import choose_seeds, with_windows
 from cuvee.tasks.generators._journal import paid
+from cuvee.tasks.generators._tally import Tally
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load_decided
 
@@ -54,6 +56,7 @@ class Generated(Frozen):
     planned: its request keys in order; failed: request key → reason; record: of the last round, null where it had
     nothing to draft; warning: what a person should know, or null. wanted, expected: words asked of it, and expected of
     its plan. outlook: what would be sent, where nothing is. fault: why its endpoint could not be asked, or null.
+    asked: what this run was answered, or null for nothing.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Generated(Frozen):
     expected: int = 0
     outlook: Outlook | None = None
     fault: str | None = None
+    asked: Asked | None = None
 
 
 def check(recipe: Recipe, folder: str) -> None:
@@ -141,8 +145,9 @@ def _round(
     new = budget.affordable(entry, new, bought, drafting.carried_out(store, pool, entry))
     held = _held(run, store, pool, entry)
     todo = new.filter(~pl.col("request_key").is_in(list(held)))
+    tally = Tally(partial(budget.cost_of, entry))
     try:
-        record, failed = _outcome(run, store, pool, entry, seeds, todo, send)
+        record, failed = _outcome(run, store, pool, entry, seeds, todo, send, tally)
     except (RecipeError, RetryableError) as error:
         record, failed = None, dict.fromkeys(todo["request_key"], UNANSWERED)
         faults[entry.name] = error
@@ -159,11 +164,19 @@ def _round(
         expected=before.expected + int(new["words_expected"].sum()),
         outlook=None if send else outlook(store, pool, entry, seeds, todo),
         fault=str(fault) if fault else None,
+        asked=tally.asked.plus(before.asked) if tally.asked.requests else before.asked,
     )
 
 
 def _outcome(
-    run: Run, store: Store, pool: Pool, entry: Generate, seeds: pl.DataFrame, todo: pl.DataFrame, send: bool
+    run: Run,
+    store: Store,
+    pool: Pool,
+    entry: Generate,
+    seeds: pl.DataFrame,
+    todo: pl.DataFrame,
+    send: bool,
+    tally: Tally,
 ) -> tuple[DraftRecord | None, dict[str, str]]:
     """Find what became of requests that have no draft in the pool, or carry them out."""
     missing = todo["request_key"].to_list()
@@ -176,7 +189,7 @@ def _outcome(
         return record, record.report.failed
     if not send:
         return None, dict.fromkeys(missing, NOT_SENT)
-    return drafting.draft(run, store, pool, entry, seeds, todo, key)
+    return drafting.draft(run, store, pool, entry, seeds, todo, key, tally)
 
 
 def _held(run: Run, store: Store, pool: Pool, entry: Generate) -> set[str]:

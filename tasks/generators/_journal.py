@@ -11,7 +11,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -144,12 +144,19 @@ class Parts:
 class Journal:
     """An open journal, held by one run at a time: a second one waits, and then finds the first one's answers.
 
-    parts: what is in the store; without it the journal is the local file alone. payer: who pays for what is appended.
+    parts: what is in the store; without it the journal is the local file alone. payer: who pays for what is appended;
+    counted: is given each of these.
     """
 
-    def __init__(self, path: Path, parts: Parts | None = None, payer: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parts: Parts | None = None,
+        payer: str | None = None,
+        counted: Callable[[Outcome], None] | None = None,
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._parts, self._payer = path, parts, payer
+        self._path, self._parts, self._payer, self._counted = path, parts, payer, counted
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,6 +192,8 @@ class Journal:
         line = asdict(outcome) | {"payer": self._payer}
         self._file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
         self._file.flush()
+        if self._counted:
+            self._counted(outcome)
 
     def sync(self) -> None:
         """Return when every line is on the disk."""
@@ -327,12 +336,15 @@ def _of_payer(lines: pl.DataFrame, payer: str) -> pl.DataFrame:
 
 
 @contextmanager
-def journal_of(store: Store, place: str, payer: str | None = None) -> Iterator[Journal]:
+def journal_of(
+    store: Store, place: str, payer: str | None = None, counted: Callable[[Outcome], None] | None = None
+) -> Iterator[Journal]:
     """Hold the journal of an endpoint; at the end, also after a fault, its new outcomes are moved into the store.
 
-    place: the endpoint's folder in the store, such as generation/127.0.0.1_8123_v1. payer: who pays for new answers.
+    place: the endpoint's folder in the store, such as generation/127.0.0.1_8123_v1. payer: who pays for new answers;
+    counted: is given each of them.
     """
-    with Journal(_local_path(store, place), Parts(store, place), payer) as journal:
+    with Journal(_local_path(store, place), Parts(store, place), payer, counted) as journal:
         try:
             yield journal
         finally:
