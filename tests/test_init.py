@@ -2,6 +2,7 @@
 
 import json
 import random
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from texts import documents
 
 from cuvee.commands import main
 from cuvee.schemas.parse import parse_recipe
+from cuvee.schemas.recipe import Source
 
 GERMAN = (
     "Die Stadt hat im vergangenen Jahr mehr Wohnungen gebaut als jemals zuvor.",
@@ -35,10 +37,36 @@ CHINESE = (
     "大学的研究人员正在研究蜜蜂在大城市里怎样生活和寻找食物。",
     "博物馆展出十八世纪的绘画作品，展览将一直持续到十月底。",
 )
+PAGE = """<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title>{n}</title></head>
+<body><h1>Chapter {n}</h1>{body}</body></html>"""
 
 
 def made_of(sentences: tuple[str, ...], count: int, join: str, seed: int) -> str:
     return join.join(random.Random(seed).choices(sentences, k=count))
+
+
+def epub(path: Path, chapters: list[str]) -> None:
+    """A small book: container, package with a spine, and its chapters."""
+    names = [f"c{number}.xhtml" for number in range(len(chapters))]
+    kind = "application/xhtml+xml"
+    items = "".join(f'<item id="i{n}" href="{name}" media-type="{kind}"/>' for n, name in enumerate(names))
+    spine = "".join(f'<itemref idref="i{n}"/>' for n in range(len(names)))
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("mimetype", "application/epub+zip")
+        book.writestr(
+            "META-INF/container.xml",
+            '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container" version="1.0"><rootfiles>'
+            '<rootfile full-path="OEBPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>',
+        )
+        book.writestr(
+            "OEBPS/book.opf",
+            '<package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata '
+            'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>A book</dc:title></metadata>'
+            f"<manifest>{items}</manifest><spine>{spine}</spine></package>",
+        )
+        for number, (name, chapter) in enumerate(zip(names, chapters, strict=True)):
+            body = "".join(f"<p>{part}</p>" for part in chapter.split("\n\n"))
+            book.writestr(f"OEBPS/{name}", PAGE.format(n=number, body=body))
 
 
 @pytest.fixture
@@ -75,21 +103,22 @@ def eight(tmp_path: Path) -> Path:
         body = "\n\n".join([*texts[80 + 5 * n : 85 + 5 * n], "The café of the château was closed, as ever."])
         (folder / f"books/book{n}.txt").write_bytes(body.encode("latin-1", "replace"))
     (folder / "articles.txt").write_text("".join(" ".join(text.split()) + "\n" for text in texts[100:120]))
+    epub(folder / "novel.epub", texts[120:140])
     return folder
 
 
-def init(*arguments: object) -> None:
+def init(*arguments: object) -> int | str | None:
     with pytest.raises(SystemExit) as end:
         main(["init", *map(str, arguments)])
-    assert end.value.code == 0
+    return end.value.code
 
 
 def test_eight_sets_as_people_have_them_publish_at_the_first_try(eight: Path, tmp_path: Path) -> None:
     out = tmp_path / "recipe.yaml"
-    init(*sorted(eight.iterdir()), "--out", out)
+    assert init(*sorted(eight.iterdir()), "--out", out) == 0
     report = publish_plainly(str(out), str(tmp_path / "store"))
     assert report.published
-    assert len(report.sources) == 8  # chats lie in two formats
+    assert len(report.sources) == 9  # chats lie in two formats
     assert {name: source.kept for name, source in report.sources.items() if not source.kept} == {}
     kept = {name: source.kept / source.rows for name, source in report.sources.items()}
     assert min(kept.values()) >= 0.7, kept
@@ -98,7 +127,7 @@ def test_eight_sets_as_people_have_them_publish_at_the_first_try(eight: Path, tm
 
 def test_what_is_seen_of_the_files_stands_in_the_recipe(eight: Path, tmp_path: Path) -> None:
     out = tmp_path / "recipe.yaml"
-    init(eight, "--out", out)
+    assert init(eight, "--out", out) == 0
     text = out.read_text()
     recipe = parse_recipe(text)
     sources = {source.name: source for source in recipe.sources}
@@ -113,4 +142,57 @@ def test_what_is_seen_of_the_files_stands_in_the_recipe(eight: Path, tmp_path: P
     assert {"de", "zh"} <= set(recipe.filters[0].model_dump()["keep"])
     assert sources["faq"].origin == "human"
     assert sources["alpaca"].origin == "unknown"
-    assert "# drops 0% of" in text
+    assert "  # drops " in text
+
+
+def sources_of(out: Path) -> dict[str, Source]:
+    return {source.name: source for source in parse_recipe(out.read_text()).sources}
+
+
+def test_books_of_one_folder_are_one_source_though_few_of_their_accents_tell_the_encoding(tmp_path: Path) -> None:
+    texts = documents(6)
+    (tmp_path / "books").mkdir()
+    for n, (accents, encoding) in enumerate([("é à ñ ô", "cp1252"), ("“so”", "cp1252"), ("", "ascii")] * 2):
+        (tmp_path / f"books/{n}.txt").write_bytes(f"{texts[n]}\n{accents}\n".encode(encoding, "replace"))
+    (tmp_path / "books/utf8.txt").write_text(f"{texts[0]}\nZażółć gęślą jaźń\n")
+    assert init(tmp_path / "books", "--out", tmp_path / "r.yaml") == 0
+    found = sources_of(tmp_path / "r.yaml").values()
+    assert sorted((len(source.uri), source.encoding) for source in found) == [(1, "auto"), (6, "cp1252")]
+
+
+def test_dates_licences_and_lengths_are_told(tmp_path: Path) -> None:
+    texts = documents(8)
+    rows = [
+        {"body": text, "date": 1_500_000_000 + n, "rights": "All to the public", "link": f"http://a.example/{n}"}
+        for n, text in enumerate(texts)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "long.txt").write_text("\n\n".join(documents(200, seed=4)))
+    assert init(tmp_path / "a.jsonl", tmp_path / "long.txt", "--out", tmp_path / "r.yaml") == 0
+    found = sources_of(tmp_path / "r.yaml")
+    fields = found["a"].fields
+    assert (fields.text, fields.created, fields.license, fields.url) == ("body", "date", "rights", "link")
+    assert found["a"].date_format == "epoch_s"
+    assert found["a"].license_map == {"All to the public": "unknown"}
+    assert (found["a"].max_words, found["long"].max_words) == (None, 2000)
+
+
+def test_a_recipe_that_stands_is_left_alone_and_files_that_cannot_be_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/a.txt").write_text(documents(1)[0])
+    (tmp_path / "sets/b.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "sets/c.unknown").write_text("x")
+    out = tmp_path / "r.yaml"
+    assert init(tmp_path / "sets", "--out", out) == 0
+    told = capsys.readouterr().err
+    assert "passed over: " in told
+    assert "b.parquet" in told
+    assert "c.unknown" in told
+    assert list(sources_of(out)) == ["a"]
+    before = out.read_text()
+    assert init(tmp_path / "sets", "--out", out) == 2
+    assert out.read_text() == before
+    assert init(tmp_path / "sets/b.parquet", "--out", tmp_path / "other.yaml") == 2
+    assert not (tmp_path / "other.yaml").exists()

@@ -217,7 +217,10 @@ def _tell(report: "RunReport", as_json: bool) -> None:
     steps = [[step, s.into, s.out, _counts(s.dropped)] for step, s in report.steps.items()]
     table(["step", "in", "out", "dropped by reason"], steps)
     say()
-    sources = [[name, s.rows, s.kept, s.pooled, s.unreadable, _counts(s.dropped)] for name, s in report.sources.items()]
+    sources = [
+        [name, s.rows, s.kept, s.pooled, s.unreadable, _counts(_by_rule(s.dropped))]
+        for name, s in report.sources.items()
+    ]
     table(["source", "rows", "would keep" if report.plan else "published", "pooled", "unreadable", "dropped"], sources)
     say()
     for warning in report.warnings:
@@ -239,6 +242,15 @@ def _tell(report: "RunReport", as_json: bool) -> None:
     say(f"  check every byte   {_program()} verify {ref}{at}")
     say(f"  what is in it      {_program()} show {ref}{at}")
     say(f"  why, by document   {_program()} explain {report.corpus} {report.example or 'DOC_ID'}{at}")
+
+
+def _by_rule(dropped: dict[str, int]) -> dict[str, int]:
+    """Add up the reasons of each filter: gopher_quality.min_words and the like are gopher_quality."""
+    sums: dict[str, int] = {}
+    for reason, count in dropped.items():
+        rule = reason.partition(".")[0]
+        sums[rule] = sums.get(rule, 0) + count
+    return dict(sorted(sums.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def _counts(found: dict[str, int]) -> str:

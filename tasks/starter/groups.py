@@ -1,10 +1,12 @@
 """Groups: which files are one source: those of one folder that are read alike."""
 
+import codecs
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from cuvee.schemas.errors import CuveeError, RecipeError
@@ -61,39 +63,55 @@ def groups(paths: Sequence[str], passed: Callable[[str], None]) -> list[Group]:
 
 
 def _alike(files: Sequence[Path], passed: Callable[[str], None]) -> Iterable[tuple[readers.Guess, list[Path]]]:
-    """Part files by how they are read; one in ASCII is of any encoding, and one that lacks columns of any fields."""
+    """Part files by how they are read; one that lacks columns beside the text is like the others."""
     looked = files[:: -(-len(files) // MOST_LOOKED_AT)]
-    parts: dict[object, tuple[readers.Guess, list[Path]]] = {}
-    plain: list[Path] = []
+    parts: dict[object, dict[str, list[Path]]] = {}
+    guesses: dict[object, readers.Guess] = {}
     for file in looked:
         try:
             guess = readers.guess(file)
         except CuveeError as error:
             passed(str(error))
             continue
-        body = guess.fields.get("messages"), guess.fields.get("text")
-        key = (guess.format, guess.encoding, guess.csv, guess.records, body)
-        known = parts.setdefault(key, (guess, []))
-        parts[key] = replace(known[0], fields={**guess.fields, **known[0].fields}), [*known[1], file]
-        plain += [file] if guess.encoding == "auto" and guess.format == "text" and _is_ascii(file) else []
-    _join_plain(parts, plain)
+        key = (guess.format, guess.csv, guess.records, guess.fields.get("messages"), guess.fields.get("text"))
+        known = guesses.setdefault(key, guess)
+        guesses[key] = replace(known, fields={**guess.fields, **known.fields})
+        parts.setdefault(key, {}).setdefault(guess.encoding, []).append(file)
+    found = [
+        (replace(guesses[key], encoding=encoding), alike)
+        for key, by_encoding in parts.items()
+        for encoding, alike in _one_encoding(by_encoding).items()
+    ]
     rest = [file for file in files if file not in set(looked)]
-    if parts and rest:
-        most = max(parts, key=lambda key: len(parts[key][1]))
-        parts[most] = parts[most][0], sorted([*parts[most][1], *rest], key=os.fsencode)
-    return parts.values()
+    most = max(range(len(found)), key=lambda place: len(found[place][1]), default=None)
+    return [
+        (guess, sorted([*alike, *(rest if place == most else [])], key=os.fsencode))
+        for place, (guess, alike) in enumerate(found)
+    ]
 
 
-def _join_plain(parts: dict[object, tuple[readers.Guess, list[Path]]], plain: Sequence[Path]) -> None:
-    """Put ASCII files to those of the one other encoding that the files of their folder have."""
-    others = [key for key, (guess, files) in parts.items() if guess.encoding != "auto"]
-    for key, (guess, files) in list(parts.items()):
-        moved = [file for file in files if file in plain]
-        same = [other for other in others if parts[other][0].records == guess.records]
-        if key in others or len(same) != 1 or len(moved) < len(files):
-            continue
-        parts[same[0]] = parts[same[0]][0], sorted([*parts[same[0]][1], *moved], key=os.fsencode)
-        del parts[key]
+def _one_encoding(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Join files of several encodings that one of them reads: few accents do not tell Western from Central Europe, and
+    ASCII is of any. UTF-8 and what it does not read stay apart.
+    """
+    others = sorted((name for name in files if name != "auto"), key=lambda name: (-len(files[name]), name != "cp1252"))
+    if not others:
+        return files
+    most, joined = others[0], {others[0]: list(files[others[0]])}
+    for name in (*others[1:], *(["auto"] if "auto" in files else [])):
+        for file in files[name]:
+            fits = _is_ascii(file) if name == "auto" else _is_in(file, most)
+            joined.setdefault(most if fits else name, []).append(file)
+    return joined
+
+
+def _is_in(file: Path, encoding: str) -> bool:
+    content = b"".join(islice(readers.decoded(file, readers.compression_of(str(file))), 16))
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(content)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_ascii(file: Path) -> bool:

@@ -126,11 +126,19 @@ def _fitting(entry: Mapping[str, Any], samples: Sequence[Sample], names: Sequenc
     lines = []
     for chosen, mark in ((fits, ""), ([name for name in names if name not in fits], "# ")):
         if chosen:
-            told = ", ".join(f"{shares[name]:.0%} of {name}" for name in chosen if name in shares)
+            told = _told({name: shares[name] for name in chosen if name in shares})
             whole = dict(entry) if len(chosen) == len(samples) else {**entry, "sources": chosen}
-            lines += [f"  # {'drops' if not mark else 'not used: would drop'} {told or 'nothing that was seen'}"]
+            lines += [f"  # {'drops' if not mark else 'not used: would drop'} {told}"]
             lines += [f"  {mark}- {_yaml(whole)}"]
     return lines
+
+
+def _told(shares: Mapping[str, float]) -> str:
+    """Name the sources of which a filter drops a row in a hundred and more, and count the others."""
+    most = {name: share for name, share in shares.items() if share >= 0.01}
+    named = [f"{share:.0%} of {name}" for name, share in sorted(most.items(), key=lambda entry: -entry[1])]
+    rest = len(shares) - len(most)
+    return ", ".join([*named, *([f"under 1% of {rest} source{'s' * (rest > 1)}"] if rest else [])])
 
 
 def _yaml(value: object) -> str:
