@@ -370,7 +370,7 @@ def carry_out(
     entry: Entry, plan: pl.DataFrame, journal: Path, progress: Progress | None = None, policy: Policy = QUICK
 ) -> openai.Drafts:
     with Journal(journal) as kept:
-        return openai.run(entry, SEEDS, plan, TEXTS, kept, progress, policy)
+        return openai.run(entry, SEEDS, plan, TEXTS, kept, progress, policy=policy)
 
 
 def test_rows_come_in_plan_order_with_lineage_and_what_the_server_returned(

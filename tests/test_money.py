@@ -1,19 +1,21 @@
 """Money: every answer that a server counted is counted once, over all nights, and budgets hold for all of them."""
 
+import hashlib
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from plain import Candidate, candidate, publish_plainly, recipe_file
-from stub_endpoint import Reply, Stub, completion, rephrase, stub
+from stub_endpoint import Reply, Stub, between, completion, rephrase, stub
 from texts import documents, write_jsonl
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.storage.store import open_store
-from cuvee.tasks.generate import budget, report
+from cuvee.tasks.generate import budget, drafting, report
 from cuvee.tasks.generators._journal import paid
 from cuvee.tasks.priority import held_out
 
@@ -141,3 +143,72 @@ def test_under_a_total_nothing_is_planned_for_text_that_is_held_out() -> None:
     apart = int(rows.filter(held_out(rows, plan))["words"].sum())
     assert 5_000 < apart < 10_000
     assert budget.wanted_amount(plan, plan.generate[0], rows) == 100_000 - 80_000
+
+
+def planned_and_paid(folder: Path, texts: list[str], tokens_of: Any) -> tuple[float, float]:
+    """Return what a plan says that its requests cost, and what a server counts that echoes half of each seed."""
+    dollars = 0.0
+
+    def answer(request: dict[str, Any], nth: int) -> Reply:
+        nonlocal dollars
+        seed = between(request, "document")
+        text = seed[len(seed) // 2 :]
+        sent = sum(tokens_of(message["content"]) for message in request["messages"])
+        received = min(tokens_of(text), request["max_tokens"])
+        dollars += (sent * 10 + received * 20) / 1e6
+        body = json.loads(completion(text))
+        body["usage"] = {"prompt_tokens": sent, "completion_tokens": received}
+        return 200, {}, json.dumps(body).encode()
+
+    for path in folder.glob("*.jsonl"):
+        path.unlink()
+    write_jsonl(folder / "a.jsonl", texts)
+    off = ("copied=1", "groundedness=0", "length_ratio=[0, 10]", "language=false", "repetition=1")
+    with stub(answer) as endpoint:
+        found = candidate(
+            recipe(folder, endpoint, amount=10**6),
+            str(folder / f"store-{len(texts[0])}"),
+            *(f"generate.0.gates.{change}" for change in off),
+        )
+    entry = found.begun.run.recipe.generate[0]
+    plan = drafting.rounds_of(open_store(found.begun.run.store), found.begun.pool, found.begun.run, entry)
+    assert plan.height > 3
+    told = budget.cost_of(entry, *budget.expected_tokens(entry, plan))
+    assert told is not None
+    assert budget.worst_cost(entry, plan).sum() > dollars
+    return told, dollars
+
+
+def test_a_plan_knows_what_text_without_spaces_costs(folder: Path) -> None:
+    """A token a character of Chinese, and one for three of numbers and addresses, is what tokenizers make of them."""
+    draw = random.Random(5)
+    letters = [chr(point) for point in range(0x4E00, 0x4F00)]
+    sentences = [["".join(draw.choices(letters, k=18)) + "。" for _ in range(25)] for _ in range(10)]
+    chinese = ["".join(one) for one in sentences]
+    told, paid_ = planned_and_paid(folder, chinese, lambda text: sum(1 if ord(c) > 0x2E7F else 0.25 for c in text) // 1)
+    assert 0.6 < told / paid_ < 1.7
+    numbers = [
+        " ".join(hashlib.sha512(f"{number} {place}".encode()).hexdigest() * 4 for place in range(9))
+        for number in range(10)
+    ]
+    told, paid_ = planned_and_paid(folder, numbers, lambda text: len(text) // 3)
+    assert 0.4 < told / paid_ < 2.5
+
+
+def test_a_server_that_counts_more_than_any_text_has_is_left_when_the_budget_is_spent(folder: Path) -> None:
+    dollars = 0.0
+
+    def dear(request: dict[str, Any], nth: int) -> Reply:
+        nonlocal dollars
+        dollars += 0.1
+        body = json.loads(completion(rephrase(request)))
+        body["usage"] = {"prompt_tokens": 10_000, "completion_tokens": 0}
+        return 200, {}, json.dumps(body).encode()
+
+    with stub(dear, wait_s=0.02) as endpoint:
+        for _ in range(2):
+            found = candidate(recipe(folder, endpoint, "cost_usd: 0.35", 10**6), str(folder / "store"))
+            assert 0.35 <= dollars <= 0.35 + 4 * 0.1
+        assert len(endpoint.requests) <= 7
+    assert set(found.drafts[0].failed.values()) == {"budget_spent"}
+    assert len(found.drafts[0].failed) + len(endpoint.requests) == len(found.drafts[0].planned)

@@ -8,6 +8,7 @@ import polars as pl
 from cuvee.schemas.amounts import human_provenances, unit_amount
 from cuvee.schemas.recipe import Generate, Recipe
 from cuvee.tasks.generate.judge import JUDGE_TOKENS
+from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.generators._turns import WORDS_A_TOKEN
 from cuvee.tasks.measure.windows import WORDS
 from cuvee.tasks.priority import held_out
@@ -22,6 +23,7 @@ _GRADING_WORDS = 300
 # Four marks and a quote or two.
 _JUDGEMENT_TOKENS = 80
 _MILLION = 1e6
+_MOST_SENT = MOST_TOKENS_A_WORD * (2 * WORDS + _GRADING_WORDS)
 
 
 def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
@@ -105,10 +107,22 @@ def affordable(entry: Generate, plan: pl.DataFrame, paid: pl.DataFrame, carried_
 
 def _cost(entry: Generate) -> pl.Expr:
     """Return what an answer cost, US dollars; where its tokens were not counted the most that it may have."""
-    most_sent, most_received = MOST_TOKENS_A_WORD * (2 * WORDS + _GRADING_WORDS), _most_received(entry)
-    sent = pl.col("prompt_tokens").fill_null(most_sent) * _price(entry.prices.prompt_per_million)
+    most_received = _most_received(entry)
+    sent = pl.col("prompt_tokens").fill_null(_MOST_SENT) * _price(entry.prices.prompt_per_million)
     received = pl.col("completion_tokens").fill_null(most_received) * _price(entry.prices.completion_per_million)
     return pl.when("answered").then((sent + received) / _MILLION).otherwise(0.0).alias("cost")
+
+
+def purse(entry: Generate, paid: pl.DataFrame) -> Purse | None:
+    """Return what is left of an entry's dollars, null where it has no budget of them; paid: PAID_SCHEMA."""
+    if entry.budget.cost_usd is None:
+        return None
+    prices = (
+        _price(entry.prices.prompt_per_million) / _MILLION,
+        _price(entry.prices.completion_per_million) / _MILLION,
+    )
+    spent = float(paid.select(_cost(entry))["cost"].sum())
+    return Purse(entry.budget.cost_usd - spent, *prices, (_MOST_SENT, _most_received(entry)))
 
 
 def first_answered(

@@ -19,10 +19,11 @@ from cuvee.storage.corpus import pool_folder, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import generators
-from cuvee.tasks.generate import grade, judge
+from cuvee.tasks.generate import budget, grade, judge
 from cuvee.tasks.generate.seeds import Seeds
 from cuvee.tasks.generators._ask import desk, folder_of
-from cuvee.tasks.generators._journal import Journal, journal_of
+from cuvee.tasks.generators._journal import Journal, journal_of, paid
+from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.generators._tally import Tally, Telling
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.mask import mask
@@ -71,13 +72,14 @@ def draft(
     tally: counts what is asked, also where this raises.
     """
     paid_by = payer(run, entry)
+    purse = budget.purse(entry, paid(store, paid_by))
     with Seeds(store, pool, table) as seeds, journal_of(store, folder_of(entry), paid_by, tally.count) as journal:
         told = Telling(partial(progress, f"generate {entry.name}"), tally)
-        drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told)
+        drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told, purse)
         failed = dict(drafts.failures.select("request_key", "reason").iter_rows())
         of_plan = plan.drop(set(drafts.rows.columns) - {"request_key"}, strict=False)
         asked = of_plan.join(drafts.rows, on="request_key", how="inner").sort("position")
-        rounds, later = _graded(run, entry, seeds, asked, journal, tally)
+        rounds, later = _graded(run, entry, seeds, asked, journal, tally, purse)
     failed |= later
     frame = _shape(entry, asked.filter(~pl.col("request_key").is_in(list(later))), rounds, table)
     folder = pool_folder(run.corpus, STEP)
@@ -111,7 +113,13 @@ def carried_out(store: Store, pool: Pool, entry: Generate) -> set[str]:
 
 
 def _graded(
-    run: Run, entry: Generate, seeds: Seeds, asked: pl.DataFrame, journal: Journal, tally: Tally
+    run: Run,
+    entry: Generate,
+    seeds: Seeds,
+    asked: pl.DataFrame,
+    journal: Journal,
+    tally: Tally,
+    purse: Purse | None,
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """Pass the answers through gates and judge; return all rounds, and drafts that must wait for another run."""
     gate = partial(_gate, run, entry, seeds)
@@ -119,7 +127,7 @@ def _graded(
     if not entry.grade.judge_model:
         return judge.choose(judge.first(drafts)), {}
     told = Telling(partial(progress, f"grade {entry.name}"), tally)
-    rounds, faults = judge.assess(entry, desk(entry, journal), seeds.fetch, drafts, gate, told)
+    rounds, faults = judge.assess(entry, desk(entry, journal, purse=purse), seeds.fetch, drafts, gate, told)
     return rounds, {fault.request_key: fault.reason for fault in faults}
 
 

@@ -13,6 +13,7 @@ from cuvee.schemas.recipe import Generate
 from cuvee.tasks.generators import _answer
 from cuvee.tasks.generators._journal import JOURNAL_SCHEMA, Journal, Outcome, Writer
 from cuvee.tasks.generators._pace import Policy
+from cuvee.tasks.generators._purse import SPENT, Purse
 from cuvee.tasks.generators._types import Call, Place, Progress
 
 Calls = Callable[[pl.Series], AsyncIterator[Call]]
@@ -26,17 +27,19 @@ OUTCOME_SCHEMA = pl.Schema({**{name: JOURNAL_SCHEMA[name] for name in _KEPT}, "s
 
 @dataclass(frozen=True)
 class Desk:
-    """Where answers come from: an endpoint, and the journal with what it said before."""
+    """Where answers come from: an endpoint, and the journal with what it said before. purse: what asking may cost."""
 
     place: Place
     journal: Journal
     concurrency: int
     policy: Policy
+    purse: Purse | None = None
 
     def ask(self, keys: pl.Series, calls: Calls, progress: Progress | None = None) -> pl.DataFrame:
         """Return the outcome of each request key, OUTCOME_SCHEMA in no particular order, sending what has none.
 
-        A failure that is not permanent is sent again. Raises RecipeError if the endpoint refuses the settings,
+        A failure that is not permanent is sent again. When the purse is empty nothing more is sent, and what has no
+        outcome then fails as SPENT. Raises RecipeError if the endpoint refuses the settings,
         RetryableError if it stops answering; every answer received until then is in the journal.
         """
         before = read_again(self.journal.read(keys))
@@ -49,8 +52,17 @@ class Desk:
             return before
         # What a second run cannot read either is not worth a third.
         was_read = bool((before["text"].is_not_null() | (before["reason"] == _answer.UNREADABLE)).any())
-        asyncio.run(self._send(calls(waiting), done, planned, progress, was_read))
-        return read_again(self.journal.read(keys))
+        asyncio.run(self._send(self._affordable(calls(waiting)), done, planned, progress, was_read))
+        found = read_again(self.journal.read(keys))
+        unsent = waiting.filter(~waiting.is_in(found["request_key"].implode()))
+        spent = pl.DataFrame({"request_key": unsent}).with_columns(reason=pl.lit(SPENT), permanent=pl.lit(value=False))
+        return pl.concat([found, spent], how="diagonal")
+
+    async def _affordable(self, calls: AsyncIterator[Call]) -> AsyncIterator[Call]:
+        async for call in calls:
+            if self.purse is not None and self.purse.is_empty:
+                return
+            yield call
 
     async def _send(
         self, calls: AsyncIterator[Call], done: int, planned: int, progress: Progress | None, was_read: bool
@@ -63,6 +75,8 @@ class Desk:
 
             def keep(outcome: Outcome) -> None:
                 writer.keep(outcome)
+                if self.purse is not None:
+                    self.purse.pay(outcome)
                 ended.add(outcome.request_key)
                 if progress:
                     progress(done + len(ended), planned)
@@ -93,10 +107,10 @@ def read_again(outcomes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def desk(settings: Generate, journal: Journal, policy: Policy | None = None) -> Desk:
+def desk(settings: Generate, journal: Journal, policy: Policy | None = None, purse: Purse | None = None) -> Desk:
     """Open the desk of a recipe's entry. Raises RecipeError for a base_url that is no http(s) URL."""
     policy = policy or Policy(timeout_s=settings.timeout_s)
-    return Desk(place_of(settings), journal, settings.concurrency, policy)
+    return Desk(place_of(settings), journal, settings.concurrency, policy, purse)
 
 
 def place_of(settings: Generate) -> Place:

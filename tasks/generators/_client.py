@@ -98,9 +98,14 @@ class _Conversation:
 
     async def hold(self, calls: AsyncIterator[Call]) -> None:
         async with asyncio.TaskGroup() as asking:
-            async for call in calls:
+            while True:
                 await self._begun.acquire()
                 turn = await self._lines.take()
+                # Not before there is a place: what an answer costs may decide that no other call is made.
+                call = await anext(calls, None)
+                if call is None:
+                    self._lines.give_back(turn.line)
+                    break
                 asking.create_task(self._ask(call, turn))
         self._keep_refused()
         self._keep_unread(at_the_end=True)

@@ -11,6 +11,7 @@ from cuvee.schemas.recipe import Generate
 from cuvee.schemas.tables import WINDOWS
 from cuvee.tasks.generators._prompts import Prompt
 from cuvee.tasks.generators._types import by_priority, seed_priority
+from cuvee.tasks.words.counts import count_words
 
 # English prose: about 100 tokens for 75 words, so an answer cannot hold more words than this of its token limit.
 WORDS_A_TOKEN = 0.75
@@ -18,16 +19,20 @@ WORDS_A_TOKEN = 0.75
 TOKENS_A_WORD = 4
 # In steps, so that a seed that is counted a little otherwise asks the same.
 TOKENS_STEP = 128
+# Characters of an English word with its space; where words are longer, tokens follow the characters.
+WORD = 6
 
 
 def windows(seeds: pl.DataFrame) -> pl.DataFrame:
-    """Return what requests can show of seeds. Columns: name, doc_id, seed_start, seed_stop, brief (null), words.
+    """Return what requests can show of seeds. Columns: name, doc_id, seed_start, seed_stop, brief (null), words,
+    prompt_words.
 
-    name: of the text that is shown, as request keys have it: of a document shown whole its doc_id.
+    name: of the text that is shown, as request keys have it: of a document shown whole its doc_id. prompt_words: its
+    words, or a sixth of its characters where that is more: addresses, numbers and encoded bytes are long words.
     """
-    kept = ["doc_id", "words", *(name for name in ("windows",) if name in seeds.columns)]
-    absent = [pl.lit(None, WINDOWS["windows"]).alias("windows")] if len(kept) == 2 else []
-    parts = seeds.select(kept).with_columns(absent).explode("windows")
+    absent = {"windows": WINDOWS["windows"], "chars": pl.Int64()}
+    added = [pl.lit(None, kind).alias(name) for name, kind in absent.items() if name not in seeds.columns]
+    parts = seeds.with_columns(added).select("doc_id", "words", "chars", "windows").explode("windows")
     start, stop, words = (pl.col("windows").struct.field(name) for name in ("start", "stop", "words"))
     window = pl.format("{}:{}-{}", "doc_id", start, stop)
     return parts.select(
@@ -37,6 +42,9 @@ def windows(seeds: pl.DataFrame) -> pl.DataFrame:
         stop.alias("seed_stop"),
         pl.lit(None, pl.String).alias("brief"),
         pl.coalesce(words, "words").alias("words"),
+        pl.max_horizontal(pl.coalesce(words, "words"), pl.coalesce(stop - start, "chars") // WORD).alias(
+            "prompt_words"
+        ),
     )
 
 
@@ -53,7 +61,8 @@ def briefs(settings: Generate) -> pl.DataFrame:
     ]
     names = [brief_name(brief) for brief in written]
     schema = windows(pl.DataFrame(schema={"doc_id": pl.String, "words": pl.Int64})).schema
-    table = pl.DataFrame({"name": names, "doc_id": names, "brief": written, "words": 1})
+    lengths = count_words(pl.Series(written, dtype=pl.String))
+    table = pl.DataFrame({"name": names, "doc_id": names, "brief": written, "words": 1, "prompt_words": lengths})
     return pl.concat([schema.to_frame(), table], how="diagonal_relaxed").unique("name", keep="any")
 
 
@@ -69,7 +78,7 @@ def turns(settings: Generate, sources: pl.DataFrame, prompts: Mapping[str, Promp
     """
     kinds = pl.Series("kind", sorted(prompts), dtype=pl.String)
     ordered = by_priority(sources.filter(pl.col("words") > 0), settings.sampling.seed, "name")
-    added = {"kind": pl.String, "seed": pl.Int64, "words_expected": pl.Int64, "prompt_words": pl.Int64}
+    added = {"kind": pl.String, "seed": pl.Int64, "words_expected": pl.Int64}
     rounds = [pl.DataFrame(schema={**ordered.drop("priority").schema, **added})]
     if prompts and len(ordered):
         order_of_kinds = np.argsort([seed_priority(ordered["name"], kind) for kind in kinds], axis=0)
@@ -83,7 +92,7 @@ def turns(settings: Generate, sources: pl.DataFrame, prompts: Mapping[str, Promp
                     kinds.gather(at).alias("kind"),
                     pl.lit(settings.sampling.seed + use // len(kinds), pl.Int64).alias("seed"),
                     expected(settings, words * pl.lit(shares.gather(at))),
-                    (words + pl.lit(lengths.gather(at))).cast(pl.Int64).alias("prompt_words"),
+                    (pl.col("prompt_words") + pl.lit(lengths.gather(at))).cast(pl.Int64),
                 )
             )
     turn = (pl.int_range(pl.len(), dtype=pl.Int64) / max(len(kinds), 1)).alias("turn")

@@ -19,6 +19,7 @@ import polars as pl
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Generate
 from cuvee.tasks.generators._journal import Journal
+from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.priority import priorities
 
 PLAN_SCHEMA = pl.Schema(
@@ -150,10 +151,12 @@ class Generator(Protocol):
         texts: Texts,
         journal: Journal,
         progress: Progress | None = None,
+        purse: Purse | None = None,
     ) -> Drafts:
         """Carry out a plan made from the same settings and seeds.
 
-        journal: where answers that cost something are kept; a second run with it pays for nothing twice.
+        journal: where answers that cost something are kept; a second run with it pays for nothing twice. purse: when
+        it is empty, nothing more is sent.
         The rows do not depend on the clock, on attempts, or on how often the run was interrupted.
         """
         ...

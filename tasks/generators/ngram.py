@@ -15,6 +15,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Generate, canonical_json, canonical_sha256
 from cuvee.tasks.generators import _chain
 from cuvee.tasks.generators._journal import Journal
+from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
     FAILURE_SCHEMA,
@@ -62,6 +63,7 @@ def run(
     texts: Texts,
     journal: Journal,
     progress: Progress | None = None,
+    purse: Purse | None = None,
 ) -> Drafts:
     """Fit one chain a language and write the planned drafts; nothing fails, nothing is kept in the journal.
 

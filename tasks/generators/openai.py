@@ -24,6 +24,7 @@ from cuvee.tasks.generators._context import MOST_CUTS, cut
 from cuvee.tasks.generators._journal import Journal
 from cuvee.tasks.generators._pace import Policy
 from cuvee.tasks.generators._prompts import Prompt
+from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.generators._turns import brief_name, briefs, token_limit, turns, window_name, windows
 from cuvee.tasks.generators._types import (
     ANSWER_SCHEMA,
@@ -85,6 +86,7 @@ def run(
     texts: Texts,
     journal: Journal,
     progress: Progress | None = None,
+    purse: Purse | None = None,
     policy: Policy | None = None,
 ) -> Drafts:
     """Send what the journal does not answer yet; return a draft or a failure for every request of the plan.
@@ -93,7 +95,7 @@ def run(
     Raises RecipeError if the plan was made from other settings or the endpoint refuses them, RetryableError if it
     stops answering; every answer received until then is in the journal.
     """
-    asking = desk(settings, journal, policy)
+    asking = desk(settings, journal, policy, purse)
     _check(settings, asking.place.name, plan)
     asked, outcomes = _ask(settings, asking, plan, texts, progress)
     known = asked.select("request_key", "asked_key", "kind", "sampling")
