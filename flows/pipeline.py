@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
+from cuvee.flows.deciding import decide
 from cuvee.flows.hands import Hands
 from cuvee.schemas.errors import ConflictError, GateError
 from cuvee.schemas.manifest import version_name
@@ -18,7 +19,6 @@ from cuvee.schemas.report import RunReport
 from cuvee.storage.store import Store
 from cuvee.tasks import guard
 from cuvee.tasks.begin import begin
-from cuvee.tasks.decide import verdicts
 from cuvee.tasks.dedup import pairs
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.ingest import bad_rows, fetch, reading, sources
@@ -76,7 +76,7 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
     """Lead the documents of a run from their sources into a version, or into a plan of one."""
     files, pool, warnings = take_in(run, store, pool_of(state), hands)
     pool = describe(run, store, pool, pairs.known_pairs(state), hands)
-    decided = hands.one("decide", verdicts.run, run, store, pool, files, (), state.dates)
+    decided = decide(run, store, pool, files, (), state.dates, hands)
 
     drafts: list[rounds.Generated] = []
     for _ in range(rounds.MOST_ROUNDS if run.recipe.generate else 0):
@@ -86,7 +86,7 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
         drafted = pool.plus([entry.record for entry in drafts if entry.record], run.version)
         pool = describe(run, store, drafted, pool.pairs, hands)
         planned = [(entry.name, key) for entry in drafts for key in entry.planned]
-        decided = hands.one("decide", verdicts.run, run, store, pool, files, planned, state.dates)
+        decided = decide(run, store, pool, files, planned, state.dates, hands)
 
     try:
         plan = hands.one("mixture", selection.run, run, store, decided)

@@ -145,17 +145,87 @@ WINDOWS = pl.Schema(
 # Verified near-duplicates by text key, each pair once, a < b.
 PAIRS = pl.Schema({"a": pl.UInt64(), "b": pl.UInt64(), "jaccard": pl.Float64()})
 
+# What decisions exchange between partitions, or hand from one step to the next.
+# The smallest text key of those that near pairs link, however indirectly; of each text key that has a near copy.
+LINKS = pl.Schema({"text_key": pl.UInt64(), "near_key": pl.UInt64()})
+# Addresses of rows in the pool: place of the shard, position in it.
+ADDRESSES = pl.Schema({"shard": pl.Int32(), "position": pl.Int64()})
+# Rows by declared id, of sources with files of several ages, and drafts by their request.
+BY_ID = pl.Schema(
+    {
+        **ADDRESSES,
+        **dict.fromkeys(["doc_id", "source", "source_id"], pl.String()),
+        **dict.fromkeys(["generated", "present"], pl.Boolean()),
+        "file_accepted": pl.Int32(),
+    }
+)
+# Rows by near key, of a pool that has drafts.
+BY_NEAR_KEY = pl.Schema(
+    {
+        **ADDRESSES,
+        **dict.fromkeys(["doc_id", "origin"], pl.String()),
+        **dict.fromkeys(["generated", "trusted_date"], pl.Boolean()),
+        "accepted": pl.Int32(),
+        "created": pl.Date(),
+        "text_key": pl.UInt64(),
+        "seed_ids": pl.List(pl.String()),
+    }
+)
+# What rows elsewhere mean for a row; what: superseded | second (draft of a request) | own_copy.
+PATCHES = pl.Schema({**ADDRESSES, "what": pl.String()})
+# Rows that count as documents where a filter looks across a source.
+COUNTED = pl.Schema({**ADDRESSES, "source": pl.String(), "doc_id": pl.String(), "text_key": pl.UInt64()})
+# Documents of a source that hold a part, and the parts that their counts choose; filter: number of the recipe's entry.
+COUNTS = pl.Schema({"filter": pl.Int32(), "source": pl.String(), "key": pl.UInt64(), "documents": pl.UInt32()})
+CHOSEN = pl.Schema({"filter": pl.Int32(), "source": pl.String(), "key": pl.UInt64()})
+# What is heard of the rows of DECLARED, in their order, and how they ended so far.
+HEARD = pl.Schema(
+    {
+        **dict.fromkeys(["step", "verdict", "detail"], pl.String()),  # as in VERDICTS
+        **dict.fromkeys(["c2pa", "phrase", "benchmark"], pl.String()),
+        "own_copy": pl.Boolean(),
+        "p_model": pl.Float64(),  # null in a language that the model does not judge
+        "depth": pl.Int8(),  # as a draft's row has it
+        "overlap": pl.Float32(),
+        "near_key": pl.UInt64(),
+    }
+)
+# Texts of a source that are known to be human, by the model's probability: what thresholds are made of.
+KNOWN_HUMAN = pl.Schema({"source": pl.String(), "p_model": pl.Float64(), "texts": pl.UInt32()})
+THRESHOLDS = pl.Schema({"source": pl.String(), "threshold": pl.Float64(), "calibrated": pl.Boolean()})
+# Rows alive when near copies are looked for, by near key; and those that are found.
+SURVIVORS = pl.Schema(
+    {
+        **dict.fromkeys(["doc_id", "source", "provenance"], pl.String()),
+        "text_key": pl.UInt64(),
+        "accepted": pl.Int32(),
+        "chars": pl.Int64(),
+    }
+)
+NEAR = pl.Schema({**dict.fromkeys(["doc_id", "reason", "keeper"], pl.String()), "jaccard": pl.Float64()})
+
 DeclaredRef = NewType("DeclaredRef", FileRef)
 ConcludedRef = NewType("ConcludedRef", FileRef)
 VerdictsRef = NewType("VerdictsRef", FileRef)
 AmountsRef = NewType("AmountsRef", FileRef)
 PlannedRef = NewType("PlannedRef", FileRef)
+LinksRef = NewType("LinksRef", FileRef)
+HeardRef = NewType("HeardRef", FileRef)
+KnownHumanRef = NewType("KnownHumanRef", FileRef)
+ThresholdsRef = NewType("ThresholdsRef", FileRef)
+ChosenRef = NewType("ChosenRef", FileRef)
 
 
-class DecidedRef(Frozen):
-    """Where the four parts of the decided table lie."""
+class DecidedPart(Frozen):
+    """Where the four parts of the decided table lie, of one partition: rows by doc_id, shard and position."""
 
     declared: DeclaredRef
     concluded: ConcludedRef
     verdicts: VerdictsRef
     amounts: AmountsRef
+
+
+class DecidedRef(Frozen):
+    """Where the decided table lies, a partition of doc_ids after the other."""
+
+    partitions: tuple[DecidedPart, ...]

@@ -11,7 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
-from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef
+from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedPart, DecidedRef, PlannedRef
 from cuvee.storage.corpus import corpus_folder, read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
@@ -36,9 +36,14 @@ def once(run: Run, store: Store, kind: type[R], step: str, key: str, build: Call
     return record
 
 
+def folder_of(run: Run) -> str:
+    """Return the folder of what tasks of the run hand on; `clear` removes it."""
+    return f"{TABLES}/{run.run_id}"
+
+
 def save(run: Run, store: Store, frame: pl.DataFrame, schema: pl.Schema) -> FileRef:
-    """Put a thin table where other tasks of the run can read it; `clear` removes it."""
-    return write_table(store, f"{TABLES}/{run.run_id}", declared(frame, schema).to_arrow())
+    """Put a thin table where other tasks of the run can read it."""
+    return write_table(store, folder_of(run), declared(frame, schema).to_arrow())
 
 
 def load(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -46,16 +51,25 @@ def load(store: Store, ref: FileRef, columns: Sequence[str] | None = None) -> pl
     return pl.DataFrame(read_table(store, ref, columns))
 
 
-def load_decided(store: Store, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
-    """Read columns of the decided table, whichever part they stand in; raises ValueError for one that none declares."""
+def load_part(store: Store, part: DecidedPart, columns: Iterable[str]) -> pl.DataFrame:
+    """Read columns of a partition of the decided table, whichever part they stand in.
+
+    Raises ValueError for a column that none declares.
+    """
     wanted = list(dict.fromkeys(columns))
-    parts: list[tuple[FileRef, pl.Schema]] = [(decided.declared, DECLARED), (decided.concluded, CONCLUDED)]
-    parts += [(decided.verdicts, VERDICTS), (decided.amounts, AMOUNTS)]
+    parts: list[tuple[FileRef, pl.Schema]] = [(part.declared, DECLARED), (part.concluded, CONCLUDED)]
+    parts += [(part.verdicts, VERDICTS), (part.amounts, AMOUNTS)]
     found = [(ref, [name for name in wanted if name in schema]) for ref, schema in parts]
     missing = set(wanted).difference(*(names for _, names in found))
     if missing:
         raise ValueError(f"the decided table declares no column {', '.join(sorted(missing))}")
     return pl.concat([load(store, ref, names) for ref, names in found if names], how="horizontal").select(wanted)
+
+
+def load_decided(store: Store, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
+    """Read columns of the whole decided table; raises ValueError as `load_part`."""
+    wanted = list(columns)
+    return pl.concat(load_part(store, part, wanted) for part in decided.partitions)
 
 
 def load_planned(store: Store, planned: PlannedRef, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from cuvee.flows import pipeline
+from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
 from cuvee.schemas.records import PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport
@@ -17,6 +18,7 @@ from cuvee.schemas.tables import (
     VERDICTS,
     AmountsRef,
     ConcludedRef,
+    DecidedPart,
     DecidedRef,
     DeclaredRef,
     PlannedRef,
@@ -25,7 +27,6 @@ from cuvee.schemas.tables import (
 from cuvee.storage.store import Store
 from cuvee.tasks import guard
 from cuvee.tasks.begin import begin
-from cuvee.tasks.decide import verdicts
 from cuvee.tasks.decide.current import Drafts
 from cuvee.tasks.dedup import pairs
 from cuvee.tasks.generate import rounds
@@ -36,6 +37,8 @@ from cuvee.tasks.publish import assemble, commit, ledger
 from cuvee.tasks.steps import load_decided, load_planned, save
 
 _runs = itertools.count()
+# All columns of the decided table.
+ALL = [name for schema in (DECLARED, CONCLUDED, VERDICTS, AMOUNTS) for name in schema]
 
 
 class Described(NamedTuple):
@@ -48,13 +51,14 @@ class Described(NamedTuple):
     files: list[SourceFile]
     warnings: list[str]
 
-    def decide(self, drafts: Drafts = ()) -> pl.DataFrame:
+    def decide(self, drafts: Drafts = (), partitions: int | None = None) -> pl.DataFrame:
         """Return all columns of the decided table."""
-        return verdicts.decide(self.run, self.store, self.pool, self.files, drafts, self.state.dates).rows
+        return load_decided(self.store, self.decided(drafts, partitions), ALL)
 
-    def decided(self, drafts: Drafts = ()) -> DecidedRef:
+    def decided(self, drafts: Drafts = (), partitions: int | None = None) -> DecidedRef:
         """Decide, and save the tables."""
-        return verdicts.run(self.run, self.store, self.pool, self.files, drafts, self.state.dates)
+        run, store, state, pool, files, _ = self
+        return decide(run, store, pool, files, drafts, state.dates, PlainHands(), partitions)
 
 
 def recipe_file(folder: Path, text: str) -> str:
@@ -82,8 +86,7 @@ class Candidate(NamedTuple):
     @property
     def rows(self) -> pl.DataFrame:
         """All columns of the decided table."""
-        columns = [name for schema in (DECLARED, CONCLUDED, VERDICTS, AMOUNTS) for name in schema]
-        return load_decided(self.begun.store, self.decided, columns)
+        return load_decided(self.begun.store, self.decided, ALL)
 
     @property
     def plan(self) -> pl.DataFrame:
@@ -94,13 +97,13 @@ class Candidate(NamedTuple):
     def with_rows(self, rows: pl.DataFrame) -> "Candidate":
         """Put other rows in the place of the decided ones."""
         run, store = self.begun.run, self.begun.store
-        decided = DecidedRef(
+        part = DecidedPart(
             declared=DeclaredRef(save(run, store, rows, DECLARED)),
             concluded=ConcludedRef(save(run, store, rows, CONCLUDED)),
             verdicts=VerdictsRef(save(run, store, rows, VERDICTS)),
             amounts=AmountsRef(save(run, store, rows, AMOUNTS)),
         )
-        return self._replace(decided=decided)
+        return self._replace(decided=DecidedRef(partitions=(part,)))
 
     def publish(self) -> RunReport:
         """Judge, write and commit it."""

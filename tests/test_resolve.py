@@ -23,7 +23,6 @@ from cuvee.schemas.report import STEPS
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import open_store
 from cuvee.storage.tables import read_table
-from cuvee.tasks.decide import verdicts
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.reading import draft_shards
@@ -252,7 +251,9 @@ def with_draft(house: House, source: str, accepted: int = 2, seeds: Sequence[str
     record = DraftRecord(key="draft", files=tuple(files), report=report)
     pool = Pool(entries=()).plus([record], 1).plus(begun.pool.ingested, accepted)
     pool = describe(run, store, pool, None, PlainHands())
-    return Drafted(verdicts.decide(run, store, pool, begun.files, [("writer", "request")], {1: "2024-05-01"}).rows)
+    state = begun.state.model_copy(update={"dates": {1: "2024-05-01"}})
+    drafted = begun._replace(run=run, store=store, pool=pool, state=state)
+    return Drafted(drafted.decide([("writer", "request")]))
 
 
 def test_a_later_copy_or_near_copy_of_our_draft_is_synthetic_whatever_it_declares(house: House) -> None:

@@ -301,7 +301,7 @@ def crawl(folder, *pages):
 def verdicts(folder, recipe=RECIPE, store="memory"):
     """Return address → (verdict, detail), as of this moment's captures."""
     begun = ingested(recipe_file(folder, recipe), f"memory://{folder.name}-{store}")
-    rows = begun.decide()
+    rows = begun.decide().sort("shard", "position")
     return {row["source_id"]: (row["verdict"], row["detail"]) for row in rows.iter_rows(named=True)}
 
 

@@ -21,7 +21,7 @@ def exact(rows: pl.DataFrame, alive: pl.Series) -> pl.Series:
 
     rows: doc_id, provenance, suspect, row_accepted, source, file, row.
     """
-    ordered = _alive(rows, alive, "doc_id", *_EXACT_ORDER[1:]).sort(_EXACT_ORDER)
+    ordered = _alive(rows, alive, "doc_id", *_EXACT_ORDER[1:]).sort(_EXACT_ORDER, maintain_order=True)
     first = ordered.unique("doc_id", keep="first", maintain_order=True)
     later = ordered.join(first.select("place"), on="place", how="anti")
     # Human text comes first in the order, so where there is any the first is human.

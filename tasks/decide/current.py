@@ -7,8 +7,7 @@ from typing import TypeAlias
 import polars as pl
 
 from cuvee.schemas.licenses import spdx
-from cuvee.schemas.records import Run, SourceFile
-from cuvee.tasks.pool import Pool
+from cuvee.schemas.records import Run
 from cuvee.tasks.steps import look_up
 
 _REPLACED = ("origin", "license", "license_spdx", "domain", "language", "trusted_date", "date_trusted")
@@ -98,36 +97,18 @@ def own_copies(rows: pl.DataFrame, pairs: pl.DataFrame, dates: dict[int, str]) -
     return rows["index"].is_in(copies["index"].implode())
 
 
-def spoken_of(run: Run, rows: pl.DataFrame, drafts: Drafts) -> pl.DataFrame:
-    """Keep the rows of this recipe's sources, read as it reads, and the drafts that its generators produce.
-
-    drafts: (generator's name, request key); of two drafts of one request the first is kept.
-    """
-    readings = pl.DataFrame({"source": list(run.readings), "reading": list(run.readings.values())})
-    rows = rows.join(readings, on=["source", "reading"], how="semi", maintain_order="left")
-    if not rows["generated"].any():
-        return rows
-    planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")
-    generated = rows.filter("generated").join(planned, on=["source", "source_id"], how="semi", maintain_order="left")
-    generated = generated.unique(["source", "source_id"], keep="first", maintain_order=True)
-    return pl.concat([rows.filter(~pl.col("generated")), generated])
-
-
 def gone(run: Run, rows: pl.DataFrame) -> pl.Series:
     """Tell why rows do not count: vanished, superseded, min_date, empty, or null where they do.
 
-    rows: source, source_id, generated, created, words; present: the row's file is on disk; file_accepted: the pool
-    state that first held it.
+    rows: source, generated, created, words; present: the row's file is on disk; superseded: a newer row has the same
+    declared id.
     """
-    # A file on disk is newer than one that is gone; of two on disk, or two gone, the one that came in later.
-    age = pl.struct("present", "file_accepted")
-    older = age.rank("dense").over("source", "source_id") < age.rank("dense").max().over("source", "source_id")
     dropping = [source.name for source in run.recipe.sources if source.vanished == "drop"]
     min_date = run.recipe.ingest.min_date
     reason = (
         pl.when(~pl.col("generated") & pl.col("source").is_in(dropping) & ~pl.col("present"))
         .then(pl.lit("vanished"))
-        .when(~pl.col("generated") & pl.col("source_id").is_not_null() & older)
+        .when("superseded")
         .then(pl.lit("superseded"))
         .when(pl.col("created") < min_date if min_date else pl.lit(value=False))
         .then(pl.lit("min_date"))
@@ -135,14 +116,6 @@ def gone(run: Run, rows: pl.DataFrame) -> pl.Series:
         .then(pl.lit("empty"))
     )
     return rows.select(reason.alias("gone"))["gone"]
-
-
-def with_files(rows: pl.DataFrame, pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
-    """Add `present`; a row of a file that is one document has the path of its file as source_id."""
-    rows = look_up(rows, ["source", "file"], _file_names(pool, files))
-    return rows.with_columns(
-        pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id")
-    ).drop("path_id")
 
 
 def _licenses(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
@@ -154,20 +127,3 @@ def _licenses(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
         mapped = maps.get(source, {}).get(raw or "", raw)
         found.append(spdx(mapped) if mapped else None)
     return distinct.with_columns(license_spdx=pl.Series(found, dtype=pl.String))
-
-
-def _file_names(pool: Pool, files: Sequence[SourceFile]) -> pl.DataFrame:
-    """Return source, file, present, and path_id: for a file that is one document the path it has now, or had last."""
-    names: dict[tuple[str, str], tuple[bool, str | None]] = {}
-    documents = set()
-    for report in (record.report for record in pool.ingested):
-        for file in report.files:
-            key = (report.source, file.sha256)
-            names[key] = (False, file.id if file.document else None)
-            if file.document:
-                documents.add(key)
-    for found in reversed(files):  # of several paths with one content, the first
-        key = (found.source, found.sha256)
-        names[key] = (True, found.id if key in documents else None)
-    schema = {"source": pl.String, "file": pl.String, "present": pl.Boolean, "path_id": pl.String}
-    return pl.DataFrame([(*key, *value) for key, value in names.items()], schema=schema, orient="row")

@@ -8,6 +8,11 @@ import polars as pl
 from cuvee.schemas.recipe import Recipe
 
 
+def tell(rows: pl.DataFrame, told: pl.Expr) -> pl.Series:
+    """Return what an expression tells of each row."""
+    return rows.with_columns(told.alias("detail"))["detail"]
+
+
 def of_dates(recipe: Recipe) -> pl.Expr:
     """Tell of rows (created) that are older than ingest.min_date."""
     bound = recipe.ingest.min_date

@@ -28,6 +28,7 @@ from cuvee.storage.corpus import corpus_folder, pool_folder, read_records, write
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import filters
+from cuvee.tasks.filters import synthetic
 from cuvee.tasks.measure import decontaminate, windows
 from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import conclude
@@ -141,6 +142,19 @@ def filter_kinds(recipe: Recipe) -> list[str]:
     return sorted({"language", *(["synthetic"] if declared else []), *(spec.kind for spec in recipe.filters)})
 
 
+def filter_options(run: Run) -> list[filters.FilterOptions]:
+    """Return the recipe's filters in their order, and then the gates of synthetic text that it has without saying so:
+    for sources that it says nothing of.
+    """
+    found = _given(run)
+    said = [entry for entry in found if isinstance(entry, synthetic.Options)]
+    if "synthetic" not in filter_kinds(run.recipe) or any(not entry.sources for entry in said):
+        return found
+    named = {name for entry in said for name in entry.sources}
+    others = tuple(source.name for source in run.recipe.sources if source.name not in named) if said else ()
+    return [*found, synthetic.Options(sources=others)] if others or not said else found
+
+
 def provenance_model(run: Run) -> ProvenanceModel:
     """Load the recipe's classifier: builtin, name@v0001 of the run's store, or a folder relative to the recipe's."""
     where = run.recipe.provenance.model
@@ -165,12 +179,16 @@ def _key(run: Run, name: str, kind: Kind, shard: Shard) -> str:
 
 def _filters(run: Run) -> list[filters.FilterOptions]:
     """List the entries of the recipe, and one of each other kind whose signals it needs, by their signals' names."""
-    given = [
+    given = _given(run)
+    others = set(filter_kinds(run.recipe)) - {entry.kind for entry in given}
+    return sorted([*given, *(filters.kinds()[name].Options(kind=name) for name in others)], key=filters.step)
+
+
+def _given(run: Run) -> list[filters.FilterOptions]:
+    return [
         filters.parse(spec.model_dump(), f"filters.{position}", Path(run.folder))
         for position, spec in enumerate(run.recipe.filters)
     ]
-    others = set(filter_kinds(run.recipe)) - {entry.kind for entry in given}
-    return sorted([*given, *(filters.kinds()[name].Options(kind=name) for name in others)], key=filters.step)
 
 
 def _of_filter(entry: filters.FilterOptions) -> Kind:

@@ -109,24 +109,43 @@ def dated_human() -> pl.Expr:
 
 
 def of_sources(rows: pl.DataFrame, default: float, max_false_positive_rate: float) -> pl.DataFrame:
+    """Return the threshold of each source: what `of_known` gives of all its rows.
+
+    rows: columns source, doc_id, words, p_model, and those of `dated_human`.
+    """
+    return of_known(known_human(rows), rows.select("source").unique(), default, max_false_positive_rate)
+
+
+def known_human(rows: pl.DataFrame) -> pl.DataFrame:
+    """Count each source's texts known to be human that the model judged: source, p_model, texts.
+
+    These counts add up over rows, where no two parts of them hold a text of one doc_id. rows: as `of_sources` says.
+    """
+    judged = rows.filter(dated_human(), pl.col("words") >= MIN_WORDS).unique(["source", "doc_id"])
+    judged = judged.with_columns(pl.col("p_model").cast(pl.Float64).fill_nan(None)).drop_nulls("p_model")
+    return judged.group_by("source", "p_model").agg(texts=pl.len()).sort("source", "p_model")
+
+
+def of_known(
+    known: pl.DataFrame, sources: pl.DataFrame, default: float, max_false_positive_rate: float
+) -> pl.DataFrame:
     """Return the threshold of each source.
 
     Columns: source, known_human (UInt32: its texts known to be human that the model judged), threshold (Float64),
     calibrated (Boolean: the threshold is the source's own).
 
-    rows: columns source, doc_id, words, p_model, and those of `dated_human`. A source with enough known-human texts
-    gets the probability that at most `max_false_positive_rate` of further ones reach (split conformal prediction, as
-    in training: 199 texts support .005), at least LOWEST_THRESHOLD; every other source gets `default`.
+    known: what `known_human` counts, of all parts. sources: column source, each once. A source with enough known-human
+    texts gets the probability that at most `max_false_positive_rate` of further ones reach (split conformal
+    prediction, as in training: 199 texts support .005), at least LOWEST_THRESHOLD; every other source gets `default`.
     """
-    judged = rows.filter(dated_human(), pl.col("words") >= MIN_WORDS).unique(["source", "doc_id"])
-    p = pl.col("p_model").cast(pl.Float64).fill_nan(None).drop_nulls()
-    above = ((max_false_positive_rate * (p.len() + 1) + 1e-9).floor() - 1).cast(pl.Int64)
-    own = pl.when(above >= 0).then(p.sort(descending=True).get(above.clip(0), null_on_oob=True) + 1e-6).round(6)
-    counted = judged.group_by("source").agg(known_human=p.len(), own=own)
+    summed = known.group_by("source", "p_model").agg(pl.col("texts").sum()).sort("p_model", descending=True)
+    texts = pl.col("texts").sum()
+    above = ((max_false_positive_rate * (texts + 1) + 1e-9).floor() - 1).cast(pl.Int64)
+    reached = pl.col("p_model").filter(pl.col("texts").cum_sum() > above.clip(0)).first()
+    own = pl.when(above >= 0).then(reached + 1e-6).round(6)
+    counted = summed.group_by("source", maintain_order=True).agg(known_human=texts.cast(pl.UInt32), own=own)
     return (
-        rows.select("source")
-        .unique()
-        .join(counted, on="source", how="left")
+        sources.join(counted, on="source", how="left")
         .select(
             "source",
             known_human=pl.col("known_human").fill_null(0),
