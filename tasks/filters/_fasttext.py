@@ -265,11 +265,11 @@ def _hash(word: bytes) -> np.uint32:
     return np.uint32(state)
 
 
-def _kept(file: _Reader, pruned: int, buckets: int) -> tuple[Int64s, npt.NDArray[np.uint64], Int64s]:
+def _kept(file: _Reader, pruned: int, buckets: int) -> tuple[Int64s, npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
     """Return the rows of the buckets that are kept, in the order of the buckets, and which these are, as in `Parts`."""
     pairs = file.array("<i4", max(pruned, 0), 2).astype(np.int64)
     if pruned < 0:
-        return pairs[:, 1], np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        return pairs[:, 1], np.zeros(0, np.uint64), np.zeros(0, np.int32)
     if buckets > _MOST_PRUNED:
         raise _CorruptError(f"it has {buckets:,} pruned buckets, and more than {_MOST_PRUNED:,} are not read")
     kept, rows = pairs[np.argsort(pairs[:, 0])].T
@@ -279,7 +279,7 @@ def _kept(file: _Reader, pruned: int, buckets: int) -> tuple[Int64s, npt.NDArray
         raise _CorruptError("its dictionary makes no sense: the buckets that are kept")
     bits = np.zeros(buckets // 64 + 1, np.uint64)
     np.bitwise_or.at(bits, kept >> 6, np.uint64(1) << (kept & 63).astype(np.uint64))
-    return rows, bits, np.searchsorted(kept, np.arange(len(bits)) * 64)
+    return rows, bits, np.searchsorted(kept, np.arange(len(bits)) * 64).astype(np.int32)
 
 
 def _matrix(file: _Reader, is_quantised: bool, rows: int, size: int) -> Matrix:

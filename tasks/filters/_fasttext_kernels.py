@@ -77,7 +77,7 @@ class Parts(NamedTuple):
     buckets: int
     pruned: bool
     bits: npt.NDArray[np.uint64]
-    before: npt.NDArray[np.int64]
+    before: npt.NDArray[np.int32]
 
 
 class Tree(NamedTuple):
@@ -258,33 +258,34 @@ def _add_buckets(words: int, parts: Any, matrix: Any, buckets: Any, count: Any, 
     return count
 
 
-@inlined
-def _byte(content: Any, start: int, size: int, i: int) -> Any:
-    """Return byte i of a word between angle brackets; size: with them."""
-    return _OPEN if i == 0 else _CLOSE if i == size - 1 else content[start + i - 1]
-
-
 @compiled
-def _add_parts(
-    words: int, parts: Any, matrix: Any, content: Any, start: int, stop: int, buckets: Any, vector: Any
-) -> Any:
-    """Add the rows of a word's runs of characters, its brackets among them; return how many were added."""
-    added, size, waiting, modulus = 0, stop - start + 2, 0, np.uint32(parts.buckets)
+def _add_parts(words: int, parts: Any, matrix: Any, word: Any, size: int, buckets: Any, vector: Any) -> Any:
+    """Add the rows of a word's runs of characters, its brackets among them; return how many were added.
+
+    word: room for its first bracket, its bytes, room for the last one; size: of these.
+    """
+    least, most, modulus = parts.least, parts.most, np.uint32(parts.buckets)
+    # A division by multiplication: off by one at most, which the remainder tells.
+    inverse = 1.0 / np.float64(modulus)
+    added = waiting = 0
+    word[0], word[size - 1] = _OPEN, _CLOSE
     for first in range(size):
-        if _byte(content, start, size, first) & 0xC0 == 0x80:
+        if word[first] & 0xC0 == 0x80:
             continue
         state, i, characters = _BASIS, first, 1
-        while i < size and characters <= parts.most:
-            state = _next_hash(state, _byte(content, start, size, i))
+        while i < size and characters <= most:
+            state = _next_hash(state, word[i])
             i += 1
-            while i < size and _byte(content, start, size, i) & 0xC0 == 0x80:
-                state = _next_hash(state, _byte(content, start, size, i))
+            while i < size and word[i] & 0xC0 == 0x80:
+                state = _next_hash(state, word[i])
                 i += 1
-            if characters >= parts.least and not (characters == 1 and (first == 0 or i == size)):
-                buckets[waiting] = np.uint32(state) % modulus
+            if characters >= least and not (characters == 1 and (first == 0 or i == size)):
+                bucket = np.int64(state) - np.int64(np.float64(state) * inverse) * np.int64(modulus)
+                bucket += modulus if bucket < 0 else 0
+                buckets[waiting] = bucket - (modulus if bucket >= modulus else 0)
                 waiting += 1
             characters += 1
-        if waiting + parts.most > len(buckets):
+        if waiting + most > len(buckets):
             added += _add_buckets(words, parts, matrix, buckets, waiting, vector)
             waiting = 0
     return added + _add_buckets(words, parts, matrix, buckets, waiting, vector)
@@ -315,8 +316,7 @@ def _read(
     begin: int,
     end: int,
     kept: Any,
-    buckets: Any,
-    hashes: Any,
+    room: Any,
     hidden: Any,
 ) -> Any:
     """Add the rows of a text to `hidden`, zero before; return how many were added.
@@ -324,6 +324,7 @@ def _read(
     kept: of words seen before in `content`, by hash: where they start (-1: none), their bytes, rows and sums.
     """
     starts, sizes, rows, sums = kept
+    word, buckets, hashes = room
     plain, codes, centroids, norms = matrix
     added = count = 0
     i = begin
@@ -353,7 +354,9 @@ def _read(
                 _add(plain, codes, centroids, norms, entry, sums[slot])
                 rows[slot] = 1
             if parts.most:
-                rows[slot] += _add_parts(words.words, parts, matrix, content, start, i, buckets, sums[slot])
+                for k in range(size):
+                    word[1 + k] = content[start + k]
+                rows[slot] += _add_parts(words.words, parts, matrix, word, size + 2, buckets, sums[slot])
         _add(sums, codes, centroids, norms, slot, hidden)
         added += rows[slot]
         if parts.ngrams > 1:
@@ -509,11 +512,12 @@ def classify(
     for text in range(len(offsets) - 1):
         longest = max(longest, offsets[text + 1] - offsets[text])
     hashes = np.empty(longest // 2 + 2 if parts.ngrams > 1 else 0, np.int32)
-    buckets, hidden = np.empty(_AT_A_TIME, np.int64), np.empty(size, np.float32)
+    room = np.empty(longest + 2, np.uint8), np.empty(_AT_A_TIME, np.int64), hashes
+    hidden = np.empty(size, np.float32)
     nodes, values = np.empty(labels + 1, np.int64), np.empty(labels + 1, np.float32)
     for text in range(len(offsets) - 1):
         hidden[:] = 0
-        rows = _read(words, parts, matrix, content, offsets[text], offsets[text + 1], kept, buckets, hashes, hidden)
+        rows = _read(words, parts, matrix, content, offsets[text], offsets[text + 1], kept, room, hidden)
         if rows == 0:
             found[text], scores[text] = NO_LABEL, 0
             continue
