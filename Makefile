@@ -48,6 +48,7 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 
 bombs: setup-dev ## set up, then read small files that ask for much, and print the time and memory that each took
 	.venv/bin/python -m tests.bombs
+	DO_NOT_TRACK=1 .venv/bin/python -m tests.bombs --run
 
 fuzz: setup-dev ## tamper with a store in 2,000 ways, and see each command end in words (half an hour)
 	DO_NOT_TRACK=1 CUVEE_FUZZ=2000 .venv/bin/pytest tests/test_fuzz_store.py

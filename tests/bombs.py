@@ -1,6 +1,7 @@
-"""Bombs: small files that ask for much, and what reading each of them takes.
+"""Bombs: small files that ask for much, and what reading each of them takes, and a whole run over it.
 
-`python -m tests.bombs` reads all of them at the defaults, each in a process of its own, and prints time and memory.
+`python -m tests.bombs` reads all of them at the defaults, each in a process of its own, and prints time and memory;
+with `--run` it does so for `cuvee run`, time beside that of a run over a few words.
 """
 
 import functools
@@ -10,6 +11,7 @@ import json
 import os
 import resource
 import struct
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -140,6 +142,7 @@ BOMBS = [
     Bomb("attributes.html", lambda: (b"<p " + b"a b c d e f " * 300 + b">") * 1500, "2,000,000 attributes"),
     Bomb("deep.jsonl", lambda: b'{"text": "a", "id": ' + b"[" * MB + b"]" * MB + b"}", "recursion"),
     Bomb("wide.jsonl", lambda: b'{"text": "a", "id": [' + b"[]," * (20 * MB) + b"0]}", "2,000,000 values"),
+    Bomb("values.jsonl.gz", lambda: gzip.compress(b'{"text": "a", "n": [' + b"0," * 1_900_000 + b"0]}\n") * 60, OVER),
     Bomb("digits.jsonl", lambda: b'{"text": "a", "id": ' + b"9" * MB + b"}", "not readable JSON"),
 ]
 
@@ -172,6 +175,20 @@ def _forked(work: Callable[[], object]) -> tuple[Any, resource.struct_rusage]:
     return json.loads(came), used
 
 
+def run(path: Path, folder: Path) -> tuple[int, str, resource.struct_rusage]:
+    """Run the pipeline over a file, in a process that holds nothing else; returns exit code, words and what it took."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"corpus: a\nstore: store-{path.name}\nsources: [{{name: a, uri: {path}, license: CC0-1.0}}]\n")
+    code = "from cuvee.commands import main; main()"
+    with (folder / "said").open("w+") as said:
+        command = [sys.executable, "-c", code, "run", str(recipe), "--runner", "plain"]
+        child = subprocess.Popen(command, stdout=said, stderr=said)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        return child.returncode, said.read(), used
+
+
 def _make(bomb: Bomb, path: Path) -> None:
     path.write_bytes(bomb.make())
 
@@ -189,15 +206,35 @@ def _read(path: Path) -> tuple[int, int, list[str]]:
     return rows, bad, reasons
 
 
-def _show(named: Iterable[str]) -> None:
+def _chosen(named: Iterable[str]) -> list[Bomb]:
     names = set(named)
-    chosen = [bomb for bomb in BOMBS if not names or bomb.name in names]
+    return [bomb for bomb in BOMBS if not names or bomb.name in names]
+
+
+def _show_runs(named: Iterable[str]) -> None:
+    base = 0.0
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        # The first run compiles what is compiled once.
+        for bomb in [Bomb("words.txt", lambda: b"a few words", "")] * 2 + _chosen(named):
+            path = folder / bomb.name
+            _forked(functools.partial(_make, bomb, path))
+            code, _, used = run(path, folder)
+            cpu_s = used.ru_utime + used.ru_stime
+            base = cpu_s if bomb.name == "words.txt" else base
+            took = f"{max(cpu_s - base, 0):4.1f} s, {used.ru_maxrss / 1024:4.0f} MB"
+            print(f"{bomb.name:23} {took}, exit code {code}", flush=True)
+            path.unlink()
+
+
+def _show(named: Iterable[str]) -> None:
+    chosen = _chosen(named)
     with tempfile.TemporaryDirectory() as folder:
         for bomb in chosen:
             (taken,) = measure([bomb], Path(folder)).values()
             took = f"{taken.cpu_s:4.1f} s, {taken.peak_mb:4.0f} MB, {taken.rows:9,} rows, {taken.bad:9,} bad"
-            print(f"{bomb.name:20} {took}", flush=True)
+            print(f"{bomb.name:23} {took}", flush=True)
 
 
 if __name__ == "__main__":
-    _show(sys.argv[1:])
+    _show_runs(sys.argv[2:]) if sys.argv[1:2] == ["--run"] else _show(sys.argv[1:])

@@ -1,5 +1,6 @@
 """Small files that ask for much: each costs a message, and neither the memory nor the time of a machine."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
-from tests.bombs import BOMBS, Taken
+from cuvee.tasks import readers
+from cuvee.tasks.ingest.names import without_long
+from tests.bombs import BOMBS, Taken, run
 
 # A bomb may take this much, and a slow machine a little longer than the ten seconds of a good one.
 MOST_MB, MOST_CPU_S = 1000, 10
@@ -38,6 +41,24 @@ def test_a_bomb_is_told_of_and_takes_neither_memory_nor_time(bomb, taken):
     assert any(bomb.told in reason for reason in found.reasons) or (not bomb.told and found.rows)
     assert found.peak_mb < MOST_MB
     assert found.cpu_s < MOST_CPU_S
+
+
+def test_rows_of_sixty_megabytes_take_no_gigabyte_in_a_whole_run(tmp_path):
+    bomb = next(bomb for bomb in BOMBS if bomb.name == "long_dictionary.parquet")
+    path = tmp_path / bomb.name
+    path.write_bytes(bomb.make())
+    code, said, used = run(path, tmp_path)
+    assert code == 1
+    assert bomb.told in said
+    assert used.ru_maxrss / 1024 < MOST_MB
+
+
+def test_a_row_whose_id_is_as_long_as_a_text_is_told_of():
+    rows = b'{"text": "a", "id": "b"}\n{"text": "a", "id": "%s"}\n{"text": "c"}\n{"id": 1}\n' % (b"i" * 8193)
+    read = list(map(without_long, readers.read("a.jsonl", io.BytesIO(rows), "jsonl", None, {})))
+    assert [batch.rows["text"].to_list() for batch in read] == [["a", "c"]]
+    assert [fault.row for fault in read[0].bad] == [1, 3]
+    assert read[0].bad[0].reason.startswith("its id has 8,193 bytes, over the 8,192 of a name")
 
 
 def test_a_dictionary_of_which_rows_make_gigabytes_is_told_of_by_cuvee_dedup(tmp_path):

@@ -129,8 +129,16 @@ def _from_rfc_2822(text: pl.Expr) -> pl.Expr:
     return pl.when(weekday.is_null() | (weekday == day.dt.weekday())).then(day)
 
 
+def many(text: pl.Series) -> pl.Series:
+    """Put an empty text behind a single one: polars 2.1 copies the only value of a column at each step, up to four
+    times, and it may have 64 MB.
+    """
+    return text.clone().append(pl.Series([""])) if len(text) == 1 else text
+
+
 def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Table:
-    """Give a batch of rows, whose `created` is a date, the columns of a shard, every string of them masked.
+    """Give a batch of rows, whose `created` is a date, the columns of a shard, every string of them masked. The batch
+    loses its text.
 
     masked: counts what is put in, by kind; in messages it is the same as in their text, and counts once.
     """
@@ -141,13 +149,13 @@ def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Tab
             masked[kind] += count
         return hidden
 
-    clean = normalise(rows["text"])
-    text = hide(clean["text"])
-    frame = rows.with_columns(
-        measure(text),
-        text=text,
-        doc_id=doc_ids(text),
-        c2pa=clean["c2pa"],
+    height = rows.height
+    clean = normalise(many(rows.drop_in_place("text")))
+    text = hide(clean.drop_in_place("text"))
+    thin = rows.with_columns(
+        measure(text).head(height),
+        doc_id=doc_ids(text).head(height),
+        c2pa=clean["c2pa"].head(height),
         url=where_present(rows["url"], hide),
         title=where_present(rows["title"], hide),
         messages=inside_json(rows["messages"], lambda found: mask(normalise(found)["text"], options.mask)[0]),
@@ -155,12 +163,11 @@ def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Tab
         source_id=pl.col("id"),
         origin=pl.col("origin").str.to_lowercase(),
     )
-    return as_shard(frame)
+    return as_shard(thin.to_arrow().append_column("text", text.head(height).to_arrow()))
 
 
-def as_shard(frame: pl.DataFrame) -> pa.Table:
-    """Give a frame exactly the columns of a shard, null where it has none."""
-    table = frame.select(name for name in SHARD.names if name in frame.columns).to_arrow()
+def as_shard(table: pa.Table) -> pa.Table:
+    """Give a table exactly the columns of a shard, null where it has none."""
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in SHARD

@@ -8,6 +8,7 @@ What the recipe declares of a source (origin, licence, domain, dates) is applied
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -27,11 +28,12 @@ from cuvee.tasks.ingest import fetch, opening
 from cuvee.tasks.ingest.bad_rows import MOST_FAULTS_TOLD, BadRows
 from cuvee.tasks.ingest.cut import cut
 from cuvee.tasks.ingest.mask import mask
-from cuvee.tasks.ingest.normalise import as_shard, days, shape
+from cuvee.tasks.ingest.names import without_long
+from cuvee.tasks.ingest.normalise import as_shard, days, many, shape
 from cuvee.tasks.steps import once
 
 # Rises when the same bytes would give other rows, or the same answer of a generator another text.
-READING_VERSION = 6
+READING_VERSION = 7
 STEP = "ingest"
 PIECE_BYTES = 8 << 20
 MB = 10**6
@@ -134,7 +136,8 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
     with ExitStack() as files:
         bad = BadRows(lambda schema: files.enter_context(table_file(store, folder, schema)))
         reading = _Reading(run, store, source, bad)
-        pieces = (shape(rows, options, masked) for rows in _together(reading.rows(batch.files)))
+        # A generator expression would hold a piece until the next is made.
+        pieces = map(partial(shape, options=options, masked=masked), _together(reading.rows(batch.files)))
         shards = list(write_shards(store, folder, pieces, options.shard_mb * MB))
         bad.flush()
     unreadable = [bad.writer.ref] if bad.writer else []
@@ -156,7 +159,7 @@ def _ingest(run: Run, store: Store, batch: Batch) -> IngestRecord:
 
 def write_shards(store: Store, folder: str, tables: Iterator[pa.Table], limit: int) -> Iterator[FileRef]:
     """Write tables of SHARD's columns, in order, a file for every `limit` bytes of text; yield each when it stands."""
-    tables = (table for table in tables if table.num_rows)
+    tables = filter(len, tables)
     table = next(tables, None)
     while table is not None:
         with table_file(store, folder, SHARD, small_pages=True) as shard:
@@ -164,13 +167,14 @@ def write_shards(store: Store, folder: str, tables: Iterator[pa.Table], limit: i
             while table is not None and (held == 0 or held + table["text"].nbytes <= limit):
                 shard.write(table)
                 held += table["text"].nbytes
+                table = None  # before the next is made
                 table = next(tables, None)
         yield shard.ref
 
 
 def draft_shards(store: Store, folder: str, frame: pl.DataFrame, limit: int) -> list[FileRef]:
     """Write drafts as shards like any other. frame: the columns of a shard that drafts have; limit: bytes of text."""
-    pieces = (as_shard(piece) for piece in frame.iter_slices(10_000))
+    pieces = (as_shard(piece.to_arrow()) for piece in frame.iter_slices(10_000))
     return list(write_shards(store, folder, pieces, limit))
 
 
@@ -235,18 +239,21 @@ class _Reading:
             self.source, self.run.recipe.ingest, part.name, part.stream, part.format, part.compression
         )
         try:
-            for read in _first(self._cut(read_all), self.left):
+            for read in map(without_long, _first(self._cut(read_all), self.left)):
                 self.told += [f"{part.name}: {read.told}"] if read.told else []
                 bad += self._fail(sha256, [(b.row, b.line, b.reason) for b in read.bad])
                 rows += read.rows.height
                 for kind, count in read.skipped.items():
                     skipped[kind] = skipped.get(kind, 0) + count
-                self.filled.update(
-                    name for name in readers.SCHEMA.names() if read.rows[name].null_count() < read.rows.height
-                )
+                nulls = read.rows.null_count().to_dicts()[0]
+                self.filled.update(name for name in readers.SCHEMA.names() if nulls[name] < read.rows.height)
                 found = days(read.rows["created"], self.source.date_format)
-                undated += self._tell_undated(part.name, read.rows.filter(found["looks"]))
-                yield read.rows.with_columns(found["created"], file=pl.lit(sha256))
+                undated += self._tell_undated(part.name, read.rows.select("row", "created").filter(found["looks"]))
+                name = pl.Series("file", [sha256]).new_from_index(0, read.rows.height)
+                # In place, and let go of: with_columns copies the text of a single row, which may be long.
+                read.rows.replace_column(read.rows.get_column_index("created"), found["created"])
+                yield read.rows.insert_column(read.rows.width, name)
+                del read
         except InputError as error:
             known = rows + bad
             lost = range(known, max(error.rows, known + 1))
@@ -286,7 +293,9 @@ class _Reading:
         with closing(batches):  # type: ignore[type-var]  # what gives them is a generator
             for read in batches:
                 pieces, more = cut(read, self.source.max_words, more)
+                del read
                 yield pieces
+                del pieces
 
 
 def _first(batches: Iterator[readers.Batch], rows: int | None) -> Iterator[readers.Batch]:
@@ -326,12 +335,20 @@ def _together(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     held = 0
     for frame in frames:
         waiting.append(frame)
-        held += int(frame["text"].str.len_bytes().sum())
+        held += int(many(frame["text"]).str.len_bytes().sum())
+        del frame
         if held >= PIECE_BYTES:
-            yield pl.concat(waiting)
-            waiting, held = [], 0
+            yield _taken(waiting)
+            held = 0
     if waiting:
-        yield pl.concat(waiting)
+        yield _taken(waiting)
+
+
+def _taken(waiting: list[pl.DataFrame]) -> pl.DataFrame:
+    """Put frames into one, and let go of them."""
+    frame = pl.concat(waiting) if len(waiting) > 1 else waiting[0]
+    waiting.clear()
+    return frame
 
 
 def _fault(name: str, row: dict[str, Any]) -> str:

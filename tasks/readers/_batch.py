@@ -57,7 +57,7 @@ class InvalidRowError(Exception):
     """Why one record is bad; the reader that raised it turns it into a `BadRow`."""
 
 
-def clean(rows: pl.DataFrame) -> pl.DataFrame:
+def clean(columns: Mapping[str, pl.Series]) -> pl.DataFrame:
     """Put columns in order, add those that are missing as nulls, and make blank cells null, except text.
 
     An empty id would otherwise be one id shared by all rows that lack one.
@@ -65,10 +65,21 @@ def clean(rows: pl.DataFrame) -> pl.DataFrame:
     blank = [
         pl.when(pl.col(name).str.contains(r"\S")).then(pl.col(name)).alias(name)
         for name in FIELDS[1:]
-        if name in rows.columns
+        if name in columns
     ]
-    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA.items() if name not in rows.columns]
-    return rows.with_columns(*blank, *missing).select(SCHEMA.names())
+    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA.items() if name not in columns]
+    # Without the text: polars copies the only value of a column at every step, and it may be long.
+    thin = pl.DataFrame({name: column for name, column in columns.items() if name != "text"})
+    thin = thin.with_columns(*blank, *missing)
+    return pl.DataFrame({name: columns[name] if name == "text" and name in columns else thin[name] for name in SCHEMA})
+
+
+def _clean(columns: Mapping[str, list[object]]) -> pl.DataFrame:
+    """Clean columns of Python values, and let go of the values."""
+    series = {name: pl.Series(name, values, SCHEMA[name]) for name, values in columns.items()}
+    for values in columns.values():
+        values.clear()
+    return clean(series)
 
 
 def as_text(value: object) -> str | None:
@@ -92,7 +103,6 @@ def collect(
     the kind of a record that holds no document.
     """
     columns: dict[str, list[object]] = {"row": [], **{name: [] for name in names}}
-    schema = {name: SCHEMA[name] for name in columns}
     bad: list[BadRow] = []
     skipped: dict[str, int] = {}
     held = 0
@@ -108,15 +118,15 @@ def collect(
             skipped[record] = skipped.get(record, 0) + 1
             held += 1
         if held >= batch_bytes:
-            yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped, told)
-            columns, bad, skipped, held, told = {name: [] for name in schema}, [], {}, 0, None
+            yield Batch(_clean(columns), bad, skipped, told)
+            bad, skipped, held, told = [], {}, 0, None
     if held:
-        yield Batch(clean(pl.DataFrame(columns, schema=schema)), bad, skipped, told)
+        yield Batch(_clean(columns), bad, skipped, told)
 
 
 def one_document(values: Mapping[str, str | None], bad: str | None = None) -> Batch:
     """Make the batch of a file that is one document: row 0, or its fault."""
     if bad is not None:
         return Batch(SCHEMA.to_frame(), [BadRow(0, None, bad)])
-    columns = {"row": [0], **{name: [value] for name, value in values.items()}}
-    return Batch(clean(pl.DataFrame(columns, schema={name: SCHEMA[name] for name in columns})))
+    columns: dict[str, list[object]] = {"row": [0], **{name: [value] for name, value in values.items()}}
+    return Batch(_clean(columns))

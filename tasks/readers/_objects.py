@@ -17,6 +17,8 @@ Parsed: TypeAlias = tuple[int, int, Object | str, bytes]
 # Fewer brackets cannot nest too deep to be written again, by callers that stand so much deeper.
 _DEEP = 200
 WIDE_BYTES, MOST_VALUES = 4 << 20, 2_000_000
+# A value in Python beside its text.
+VALUE_BYTES = 16
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 
 

@@ -45,6 +45,7 @@ def found(file: File, lines: Iterable[bytes | None]) -> Iterator[_objects.Parsed
             elif row == 0 and line.lstrip()[:1] == b"[" and file.is_named(".json"):
                 raise InputError(f"{file.path} holds a JSON array, not one object a line; read it with format: json")
             else:
+                file.bounds.spend(_objects.VALUE_BYTES * line.count(b","))
                 yield row, number, _objects.parse(line, file.encoding), line
             row += 1
     except EndsEarlyError as error:

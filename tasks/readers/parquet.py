@@ -126,10 +126,10 @@ class _Picker:
             frame["extra"] = self._extra(table, reasons)
         for place in frame["text"].is_null().arg_true():
             reasons.setdefault(place, f'field "{", ".join(self.layout.needed)}" is null, not a string')
-        made = pl.DataFrame(frame)
+        made = clean(frame)
         if reasons:
             made = made.filter(~pl.int_range(pl.len()).is_in(list(reasons)))
-        return Batch(clean(made), [BadRow(int(rows[place]), None, reasons[place]) for place in sorted(reasons)])
+        return Batch(made, [BadRow(int(rows[place]), None, reasons[place]) for place in sorted(reasons)])
 
     def _at(self, table: pa.RecordBatch, name: str) -> pa.Array:
         column, *members = self._steps[name]
@@ -238,6 +238,8 @@ def _read_group(
                 for batch in _batches(table.slice(0, rows.stop - start), picker, start, bounds):
                     start += batch.rows.height + len(batch.bad)
                     yield batch
+                    del batch
+                del table  # before the next is decoded: a row may have 60 MB
             reason = "holds fewer rows than the footer says"
     except EndsEarlyError as error:
         reason, over = str(error), error

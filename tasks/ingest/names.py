@@ -1,0 +1,25 @@
+"""Names: a row's id, address, licence and the like stand in tables of many rows, so none may be as long as a text."""
+
+import polars as pl
+
+from cuvee.tasks.readers import BadRow, Batch
+
+NAMES = ("id", "url", "license", "generator", "model", "origin")
+# Addresses of people stay under 2,000; servers refuse those over 8,000.
+MOST_NAME_BYTES = 8192
+
+
+def without_long(batch: Batch) -> Batch:
+    """Make bad rows of those that have a name of over MOST_NAME_BYTES."""
+    lengths = batch.rows.select("row", *(pl.col(name).str.len_bytes().fill_null(0) for name in NAMES))
+    long = lengths.filter(pl.max_horizontal(NAMES) > MOST_NAME_BYTES)
+    if long.is_empty():
+        return batch
+    bad = [_fault(row["row"], max(NAMES, key=row.__getitem__), row) for row in long.to_dicts()]
+    rows = batch.rows.filter(~pl.col("row").is_in(long["row"].to_list()))
+    return Batch(rows, sorted([*batch.bad, *bad], key=lambda fault: fault.row), batch.skipped)
+
+
+def _fault(row: int, name: str, lengths: dict[str, int]) -> BadRow:
+    told = f"its {name} has {lengths[name]:,} bytes, over the {MOST_NAME_BYTES:,} of a name"
+    return BadRow(row, None, f"{told}; name another field (sources[].fields)")
