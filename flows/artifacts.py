@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cuvee.schemas.visible import markdown
 from cuvee.storage import secrets
 
 _logger = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ def step_table(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Show a run's steps as a table; rows of numbers, texts and None, one a step, with the same keys."""
     from prefect.artifacts import create_table_artifact
 
-    table = [dict(row) for row in rows]
+    table = [_as_text(dict(row)) for row in rows]
     _show(create_table_artifact, table, artifact_key(corpus, "steps"), f"Steps of the run of {corpus}")
 
 
@@ -26,6 +27,15 @@ def mixture_markdown(corpus: str, markdown: str) -> None:
     from prefect.artifacts import create_markdown_artifact
 
     _show(create_markdown_artifact, markdown, artifact_key(corpus, "mixture"), f"Mixture of {corpus}")
+
+
+def _as_text(value: Any) -> Any:
+    """Escape the strings of a cell, which the page renders as Markdown: reasons are texts of others."""
+    if isinstance(value, str):
+        return markdown(value)
+    if isinstance(value, Mapping):
+        return {markdown(str(name)): _as_text(inside) for name, inside in value.items()}
+    return [_as_text(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def artifact_key(corpus: str, name: str) -> str:

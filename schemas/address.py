@@ -13,6 +13,8 @@ _SECRET = re.compile(
     re.I,
 )
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")
+# Times that an address is percent-encoded, one in another; those of people stay under four.
+_MOST_ENCODED = 20
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # accessToken is access_token
 
 
@@ -71,7 +73,17 @@ def _parameters(url: str) -> list[tuple[str, str]]:
     of_path = re.findall(r";([^/;=]+)=([^/;]*)", place) if is_web(url) else []
     # Some servers part parameters by semicolons, and some addresses carry another address.
     found = [*of_path, *parse_qsl(query.replace(";", "&"), keep_blank_values=True)]
-    return [(unquote(name), unquote(value)) for name, value in found]
+    return [(_decoded(name), _decoded(value)) for name, value in found]
+
+
+def _decoded(text: str) -> str:
+    """Undo percent-encoding, however often it was done: a server may undo it twice."""
+    for _ in range(_MOST_ENCODED):
+        plain = unquote(text)
+        if plain == text:
+            break
+        text = plain
+    return text
 
 
 def fault(uri: str) -> str | None:

@@ -160,6 +160,8 @@ def test_addresses_with_a_secret_parameter_are_refused_and_not_repeated(name: st
         "https://a.example/file.jsonl;jsessionid=canary-0123456789",
         "https://a.example/file.jsonl?a=1;token=canary-0123456789",
         "https://a.example/file.jsonl?t%6Fken=canary-0123456789",
+        "https://a.example/file.jsonl?t%25252525256Fken=canary-0123456789",
+        "https://a.example/file.jsonl;t%25256Fken=canary-0123456789",
         "https://a.example/file.jsonl?state=eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnkiOjF9.canary-0123456789",
     ],
 )

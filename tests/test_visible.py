@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from texts import documents
 from cuvee.commands import main
 from cuvee.commands.shared import say, table
 from cuvee.flows import pipeline
+from cuvee.flows.artifacts import step_table
 from cuvee.flows.hands import PlainHands
 from cuvee.schemas.report import RunReport
 from cuvee.schemas.visible import markdown, on_line, visible
@@ -114,6 +116,46 @@ def test_a_run_s_page_shows_findings_as_texts():
         steps={}, warnings=("<b>a</b>\n\n# b [c](d)",),
     )  # fmt: skip
     assert "- warning: &lt;b&gt;a&lt;/b&gt; # b \\[c\\](d)" in report.as_markdown()
+
+
+def test_the_table_of_a_run_s_steps_shows_names_as_texts(monkeypatch: pytest.MonkeyPatch):
+    shown = []
+    monkeypatch.setattr("prefect.artifacts.create_table_artifact", lambda table, **_: shown.extend(table))
+    step_table("words", [{"step": "read", "in": 2, "dropped": {"[a](http://b.example)\x1b": 1, "<img src=x>": 2}}])
+    assert shown == [
+        {"step": "read", "in": 2, "dropped": {"\\[a\\](http://b.example)\\\\u001b": 1, "&lt;img src=x&gt;": 2}}
+    ]
+
+
+class _Opened:
+    """What unpickling this does can be seen: it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_in_a_store_is_damage_and_is_not_opened(folder: Path, capsys: pytest.CaptureFixture[str]):
+    store, canary = folder / "store", folder / "canary"
+    recipe = str(folder / "recipe.yaml")
+    pipeline.carry_out(recipe, (), str(store), False, new_run_id(), PlainHands())
+    planted = pickle.dumps(_Opened(canary))
+    pickle.loads(planted).close()
+    canary.unlink()
+    # The commit last: what it names is read as long as it stands.
+    for kind in ("work", "corpora/words/data", "corpora/words/pool", "corpora/words/ledger", "corpora/words/manifests"):
+        found = [path for path in (store / kind).rglob("*") if path.is_file()]
+        assert found
+        for path in found:
+            path.chmod(0o644)
+            path.write_bytes(planted)
+        for command in (["run", recipe, "--runner", "plain"], ["verify", "words"], ["explain", "words", "texts.jsonl"]):
+            with pytest.raises(SystemExit):
+                main([*command, "--store", str(store)])
+            assert "Traceback" not in capsys.readouterr().err
+    assert not canary.exists()
 
 
 def test_results_are_never_kept_so_that_no_pickle_is_read(prefect_api: Path, folder: Path):
