@@ -13,19 +13,39 @@ _REFUSALS = (
     r"(?:i['’]m|i am|we are|we['’]re)? ?(?:very |so )?sorry\b.{0,60}\b(?:" + _NOT + r"|unable|not able)",
     r"(?:unfortunately,? |i apologi[sz]e,? (?:but )?|my apologies,? (?:but )?)i ?" + _NOT,
     r"i ?" + _NOT + r"\b.{0,60}\b" + _TASK,
+    r"i['’]m afraid (?:that )?i ?" + _NOT,
+    r"i (?:must|have to|need to) (?:respectfully )?(?:decline|refuse)\b|i (?:do not|don['’]t) feel comfortable\b",
+    r"(?:this|your|the) request (?:violates|goes against|is against|conflicts with)\b",
+    r"(?:the|your) (?:document|text|article|source|content)\b.{0,40}\b(?:is empty|is blank|is missing|"
+    r"was not provided)\b"
+    r".{0,60}\bi\b",
+    r"please (?:provide|share|paste|send|supply) (?:me )?(?:with )?(?:the|your|a) (?:\w+ )?(?:document|text|"
+    r"article|source)\b"
+    r".{0,60}\b(?:you|i)\b",
+    r"it (?:seems|looks|appears)\b.{0,20}\b(?:no|not|didn['’]t|haven['’]t|forgot)\b.{0,40}\b(?:document|text|content)\b"
+    r".{0,30}\b(?:provided|included|attached|given|provide|include|attach|share)\b",
+    r"i(?:['’]d| would) be (?:happy|glad) to help\b.{0,40}\b(?:but|once|need|please|if you)\b",
     r"as an? (?:ai|artificial intelligence|large language model|language model)\b",
     # German, French, Spanish, Portuguese, Italian, Dutch, Polish.
     r"(?:es tut mir (?:sehr )?leid|tut mir leid|entschuldigung|leider)\b.{0,60}\b(?:kann|darf|möchte|werde) ich\b"
     r".{0,80}\b(?:nicht|kein\w*)\b",
     r"(?:es tut mir (?:sehr )?leid|tut mir leid)\b.{0,20}\bich (?:kann|darf|werde)\b.{0,80}\b(?:nicht|kein\w*)\b",
     r"(?:ich kann|ich darf|dabei kann ich|das kann ich)\b.{0,60}\b(?:nicht|kein\w*)\b.{0,60}\b"
-    r"(?:helfen|schreiben|erstellen|verfassen|erfüllen|bereitstellen|nachkommen|beantworten)\b",
+    r"(?:helfen|schreiben|erstellen|verfassen|erfüllen|bereitstellen|nachkommen|beantworten|bearbeiten|verarbeiten)\b",
+    r"ich bin (?:leider )?nicht in der lage\b|ich muss\b.{0,40}\bablehnen\b",
+    r"diese[rnm]? (?:anfrage|bitte|aufgabe)\b.{0,20}\bkann ich\b.{0,40}\bnicht\b",
+    r"bitte stell(?:en sie|e)?\b.{0,40}\b(?:dokument|text|artikel)\b.{0,30}\bverfügung\b",
     r"als (?:ki|künstliche intelligenz|sprachmodell)\b",
     r"(?:je suis (?:vraiment )?désolée?|désolée?|malheureusement)\b.{0,60}\bje ne (?:peux|puis|suis)\b",
     r"je ne (?:peux|puis|suis) pas\b.{0,60}\b(?:aider|écrire|fournir|rédiger|répondre|créer|générer|satisfaire|mesure)",
-    r"en tant qu['’](?:ia|intelligence artificielle|un modèle)\b",
+    r"en tant qu(?:e |['’])(?:ia|intelligence artificielle|une ia|un modèle|modèle)\b",
+    r"je refuse de (?:répondre|rédiger|écrire|traiter)\b|je regrette\b.{0,40}\bje ne (?:peux|puis)\b",
+    r"veuillez (?:me )?(?:fournir|envoyer|partager|coller)\b.{0,30}\b(?:document|texte|article)\b",
     r"(?:lo siento|lo lamento|lamentablemente|disculpa)\b.{0,60}\bno (?:puedo|me es posible|soy capaz)\b",
     r"no puedo\b.{0,60}\b(?:ayudar|escribir|proporcionar|crear|generar|cumplir|responder|redactar)",
+    r"no (?:me es posible|estoy en condiciones de|soy capaz de)\b.{0,40}\b(?:ayudar|escribir|crear|generar|"
+    r"redactar|responder)",
+    r"por favor,? (?:proporcion|compart|envía|facilit)\w*\b.{0,30}\b(?:documento|texto|artículo)\b",
     r"como (?:una? )?(?:ia|inteligencia artificial|modelo de lengua\w+|modelo de linguagem)\b",
     r"(?:desculpe|sinto muito|lamento|infelizmente)\b.{0,60}\bnão (?:posso|consigo)\b",
     r"não (?:posso|consigo)\b.{0,60}\b(?:ajudar|escrever|fornecer|criar|gerar|atender|responder)",
@@ -36,10 +56,14 @@ _REFUSALS = (
     # Russian, Ukrainian, Chinese, Japanese, Korean, Arabic, Hindi, Turkish.
     r"(?:извините|простите|к сожалению|мне жаль|прошу прощения)\b.{0,60}\bя? ?не (?:могу|можу|в состоянии|способен)",
     r"я не могу\b.{0,60}(?:помочь|написать|предоставить|создать|выполнить|ответить|сгенерировать)",
+    r"(?:простите|извините|к сожалению)\b.{0,40}(?:невозможно|не получится)",
+    r"пожалуйста,? (?:предоставьте|пришлите|отправьте|вставьте)\b.{0,30}(?:документ|текст)",
     r"как (?:ии|искусственный интеллект|языковая модель)\b",
     r"(?:вибачте|на жаль|перепрошую)\b.{0,60}\bне (?:можу|в змозі)",
     r"(?:很?抱歉|对不起|對不起|不好意思|非常抱歉|非常遗憾|很遗憾).{0,30}(?:无法|不能|不可以|没办法|無法|沒辦法)",
     r"我(?:无法|不能|没办法|無法).{0,20}(?:帮|提供|协助|写|生成|完成|满足|回答|创建|幫|寫|協助)",
+    r"(?:这个|该|此|您的|你的)(?:问题|请求|要求|任务).{0,8}(?:无法|不能|没办法)",
+    r"请(?:您)?(?:先)?提供.{0,12}(?:文档|文本|文章|原文)",
     r"作为(?:一个|一名)?(?:ai|人工智能|语言模型|大型语言模型)",
     r"(?:申し訳(?:ありません|ございません)|すみません|恐れ入りますが).{0,60}(?:できません|できかねます|いたしかねます|お手伝い|お答え)",
     r"(?:죄송합니다|죄송하지만|유감스럽게도).{0,60}(?:수 없|어렵|불가)",

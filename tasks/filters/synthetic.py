@@ -13,7 +13,7 @@ from pydantic import Field
 from cuvee.tasks import phrases
 from cuvee.tasks.filters import FilterOptions, Rule, Verdict, above, first_reason, gopher_repetition
 
-VERSION = 2
+VERSION = 3
 READS = ("chars",)
 SIGNALS: dict[str, pl.DataType] = {
     "synthetic_refusal": pl.Boolean(),

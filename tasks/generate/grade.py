@@ -17,7 +17,7 @@ from cuvee.tasks.generators import _answer
 from cuvee.tasks.ingest.reading import READING_VERSION
 from cuvee.tasks.words.kernel import shingle_sets
 
-VERSION = 2
+VERSION = 3
 # Of all that reads and measures a draft.
 VERSIONS = (VERSION, _answer.VERSION, groundedness.VERSION, language.VERSION, gopher_repetition.VERSION)
 

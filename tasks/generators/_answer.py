@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Rises when the same body, or the same text under `_wrapping` and `_whole`, would give another draft.
-VERSION = 1
+VERSION = 2
 
 # Reasons that are no text of an answer that was paid for.
 UNREADABLE, EMPTY, REFUSAL, UNFINISHED = "unreadable_answer", "empty_answer", "refusal", "unfinished_reasoning"
@@ -21,17 +21,48 @@ CONTEXT_LENGTH = "context_length"
 CONTENT_FILTER, TOOL_CALLS = "content_filter", "tool_calls"
 _TOOLS = ("tool_calls", "function_call")
 
-_NAMES = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|begin_of_thought)"
+_NAMES = (
+    r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|(?:self_?)?reflection|analysis|scratch_?pad|plan(?:ning)?|"
+    r"brainstorm(?:ing)?|deliberation|chain_of_thought|cot|(?:inner|internal)_?(?:monologue|thoughts?|reasoning)|"
+    r"(?:thought|thinking|reasoning)_?(?:process|steps?))"
+)
+_BLOCK = r"(?:thinking|think|thought|reasoning)"
 _OPENING = re.compile(
-    rf"<\s*{_NAMES}(?:\s[^<>]*)?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|(?:<\|start\|>assistant)?"
+    rf"(?:<|&lt;)\s*{_NAMES}(?:\s+[\w-]+\s*=[^<>&]*)?\s*(?:>|&gt;)|<\|\s*{_NAMES}\s*\|>|\[THINK\]|◁think▷|<\|channel>\s*thought|"
+    rf"<\|(?:begin_of|begin|start_of|start)_{_BLOCK}\|>|(?:<\|start\|>assistant)?"
     r"<\|channel\|>(?:analysis|commentary)[^<]*<\|message\|>",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
-    rf"<\s*/\s*{_NAMES}\s*>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|end\|>(?=\s*<\|start\|>)|"
-    r"<\|end\|>(?=\s*<\|channel\|>)",
+    rf"(?:<|&lt;)\s*/\s*{_NAMES}\s*(?:>|&gt;)|<\|\s*/\s*{_NAMES}\s*\|>|\[/THINK\]|◁/think▷|<channel\|>|"
+    rf"<\|(?:end_of|end)_{_BLOCK}\|>|<\|end\|>(?=\s*<\|(?:start|channel)\|>)|(?<=\S)(?=<\|channel\|>\s*final)",
     re.IGNORECASE,
 )
+_FENCED = re.compile(
+    rf"(?im)^[ \t]*`{{3,}}[ \t]*{_BLOCK}s?[ \t]*\n(?P<inside>(?:.*\n)*?)[ \t]*(?P<end>`{{3,}})[ \t]*$"
+    rf"|^[ \t]*`{{3,}}[ \t]*{_BLOCK}s?[ \t]*\n"
+)
+# Reasoning without tags: folded in HTML, in channels whose tokens a server left out, under a heading of its own before
+# one of the answer, in one paragraph in italics.
+_UNTAGGED = re.compile(
+    r"\A\s*<details[^>]*>\s*<summary>[^<]*(?:think|thought|reason)[^<]*</summary>.*?</details>"
+    r"|\A(?-i:analysis(?=[A-Z])).*?assistantfinal"
+    r"|\A\W*(?:here(?:['’]s| is) )?(?:my )?(?:thinking|thoughts?|thought process|reasoning|chain of thought)"
+    r"[ \t]*[:：*_#]+[ \t]*\n.*?\n\W*(?:here(?:['’]s| is) )?(?:my |the )?(?:final )?(?:answer|response|article|"
+    r"output|draft|text)[ \t]*[:：*_#]+[ \t]*\n"
+    r"|\A\s*[*_(]+(?:thinking|thoughts?|internal)\b[:：](?![*_])[^\n]*[*_)]+[ \t]*\n",
+    re.IGNORECASE | re.DOTALL,
+)
+# The beginning of such reasoning: without an answer after it it is not finished.
+_UNTAGGED_BEGIN = re.compile(
+    r"\s*<details[^>]*>\s*<summary>[^<]*(?:think|thought|reason)|(?-i:analysis(?=[A-Z]))"
+    r"|\W*(?:here(?:['’]s| is) )?(?:my )?(?:thinking|thoughts?|thought process|reasoning|chain of thought)"
+    r"[*_ ]*[:：][*_ ]*\n"
+    r"|\s*[*_(]+(?:thinking|thoughts?|internal)\b[:：]",
+    re.IGNORECASE,
+)
+# Zero-width characters, which `strip` keeps.
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 _SENTENCE_END = re.compile(r"""[.!?:]["'”’)\]]*$""")
 
 
@@ -103,7 +134,12 @@ def without_reasoning(text: str) -> tuple[str | None, bool]:
 
     The text is null where a block is never closed: what a model thought is no draft.
     """
-    kept, place, opened, found = "", 0, False, False
+    text = _FENCED.sub(lambda block: f"<think>{'</think>' if block['end'] else ''}", text.strip(_INVISIBLE))
+    untagged = _UNTAGGED.match(text)
+    text = text[untagged.end() :] if untagged else text
+    if not untagged and _UNTAGGED_BEGIN.match(text):
+        return None, True
+    kept, place, opened, found = "", 0, False, bool(untagged)
     tags = sorted([*_OPENING.finditer(text), *_CLOSING.finditer(text)], key=lambda tag: tag.start())
     for tag in tags:
         found = True
@@ -115,7 +151,7 @@ def without_reasoning(text: str) -> tuple[str | None, bool]:
         else:
             kept = ""
         place = tag.end()
-    return (None if opened else (kept + text[place:]).strip()), found
+    return (None if opened else (kept + text[place:]).strip().strip(_INVISIBLE).strip()), found
 
 
 def count(usage: object, *names: str) -> int | None:
