@@ -4,16 +4,21 @@
 with `--run` it does so for `cuvee run`, time beside that of a run over a few words.
 """
 
+import bz2
 import functools
 import gzip
 import io
 import json
+import lzma
 import os
 import resource
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +28,9 @@ import pyarrow.parquet as pq
 import zstandard
 
 from cuvee.schemas.errors import InputError
+from cuvee.schemas.recipe import Ingest, Source
 from cuvee.tasks import readers
+from cuvee.tasks.ingest import opening
 
 MB = 10**6
 
@@ -85,6 +92,49 @@ def no_dictionary() -> bytes:
     return struct.pack("<II", 0x184D2A5D, 20) + bytes(20) + zstandard.compress(capture(b"a", "identity"))
 
 
+def packed(total: int, piece: bytes, head: bytes, pack: Callable[[bytes], bytes]) -> bytes:
+    """Compress `head` and `total` bytes of repeated pieces, as streams one behind the other."""
+    return pack(head) + pack(piece * ((16 << 20) // len(piece))) * (total >> 24)
+
+
+def member(name: str, size: int) -> bytes:
+    """Make the header of a member of a tar, whose bytes are to follow."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf()
+
+
+def zipped(content: bytes, *names: str) -> bytes:
+    """Put the same bytes under some names into a zip."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return sink.getvalue()
+
+
+def book(chapter: bytes, times: int) -> bytes:
+    """Make a book that names one chapter many times."""
+    spine = '<itemref idref="a"/>' * times
+    package = f'<package><manifest><item id="a" href="a" media-type="text/html"/></manifest>{spine}</package>'
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("META-INF/container.xml", '<container><rootfile full-path="p"/></container>')
+        archive.writestr("p", package)
+        archive.writestr("a", chapter)
+    return sink.getvalue()
+
+
+def chats(content: pa.Array, rows: int) -> bytes:
+    """Write rows of a list of messages, `content` shared out among them, as one row group."""
+    role = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(content)), pa.array(["user"]))
+    offsets = pa.array([len(content) * row // rows for row in range(rows + 1)], pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([role, content], ["role", "content"]))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"messages": lists}), sink, compression="zstd", row_group_size=1 << 30, **WHOLE)
+    return sink.getvalue()
+
+
 def parquet(text: pa.Array, **options: object) -> bytes:
     """Write a column of texts as one row group."""
     sink = io.BytesIO()
@@ -96,6 +146,25 @@ def parquet(text: pa.Array, **options: object) -> bytes:
 def repeated(text: str, rows: int) -> pa.Array:
     """Repeat a text as places in a dictionary of one."""
     return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([text]))
+
+
+def long_name() -> bytes:
+    """Begin a tar with a name of a gigabyte."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
+    return header.tobuf(tarfile.GNU_FORMAT)
+
+
+def huge_dictionary() -> bytes:
+    """Compress a line so that reading it takes a dictionary of 1 GB."""
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]
+    content = bytearray(lzma.compress(b'{"text": "a"}\n', check=lzma.CHECK_NONE, filters=filters))
+    # In the header of the block: its flags and size, and the filter with its dictionary's (xz file format, 3.1).
+    header = bytearray(content[12:24])
+    header[4] = 36
+    header[8:12] = struct.pack("<I", zlib.crc32(header[:8]))
+    content[12:24] = header
+    return bytes(content)
 
 
 LONG = "a" * (60 * MB)
@@ -143,6 +212,31 @@ BOMBS = [
     Bomb("deep.jsonl", lambda: b'{"text": "a", "id": ' + b"[" * MB + b"]" * MB + b"}", "recursion"),
     Bomb("wide.jsonl", lambda: b'{"text": "a", "id": [' + b"[]," * (20 * MB) + b"0]}", "2,000,000 values"),
     Bomb("values.jsonl.gz", lambda: gzip.compress(b'{"text": "a", "n": [' + b"0," * 1_900_000 + b"0]}\n") * 60, OVER),
+    Bomb("rows.jsonl.bz2", lambda: packed(4 << 30, b'{"text":"a"}    \n', b"", bz2.compress), OVER),
+    Bomb("zeros.jsonl.xz", lambda: packed(4 << 30, b"\0", b"", lzma.compress), OVER),
+    Bomb("dictionary.jsonl.xz", huge_dictionary, "Memory usage limit"),
+    Bomb("rows.json.zst", lambda: frames(4 << 30, b'{"text":"a"},   ', b"["), OVER),
+    Bomb("commas.json.zst", lambda: frames(4 << 30, b",", b"["), OVER),
+    Bomb("brackets.json.zst", lambda: frames(4 << 30, b"[", b"["), "not read further"),
+    Bomb("closed.json.zst", lambda: frames(4 << 30, b"}", b"["), OVER),
+    Bomb("string.json.zst", lambda: frames(4 << 30, b"a", b'[{"text": "'), LENGTH),
+    Bomb("keys.json", lambda: b"{" + b",".join(b'"k%d":1' % n for n in range(2 * MB)) + b"}", "500,000 keys"),
+    Bomb("wide.json", lambda: b'[{"text": "a", "id": [' + b"[]," * (20 * MB) + b"0]}]", "2,000,000 values"),
+    Bomb("quotes.json", lambda: b'[{"text": "a", "id": "' + b'"' * (20 * MB) + b'"}]', "not read further"),
+    Bomb("deep.json", lambda: b'[{"text": "a", "id": ' + b"[" * MB + b"]" * MB + b"}]", "recursion"),
+    Bomb("zeros.tar.zst", lambda: frames(4 << 30, b"\0", member("a.txt", 4 << 30)), OVER),
+    Bomb("empty.tar.gz", lambda: gzipped(1 << 30, member("a.txt", 0)), OVER),
+    Bomb("name.tar.gz", lambda: gzipped(1 << 30, b"a", long_name()), "a name takes"),
+    Bomb("zeros.zip", lambda: zipped(bytes(1 << 30), *(f"{n}.txt" for n in range(5))), LENGTH, large=True),
+    Bomb("many.zip", lambda: zipped(b"", *(f"{n:08}.txt" for n in range(400_000))), "directory", large=True),
+    Bomb("inner.zip", lambda: zipped(zipped(bytes(1 << 24), "a.txt"), "b.zip"), "archive within an archive"),
+    Bomb("chapters.epub", lambda: book(b"<p>" + b"a " * (5 * MB), 20_000), LENGTH),
+    Bomb("chapter.epub", lambda: book(bytes(256 << 20), 1), LENGTH),
+    Bomb("wide.ipynb", lambda: b'{"cells": [' + b"{}," * (20 * MB) + b"{}]}", "2,000,000 values"),
+    Bomb("messages.parquet", lambda: chats(repeated(LONG[: 20 * MB], 1200), 1200), OVER),
+    Bomb("lists.parquet", lambda: chats(repeated("a", 60 * MB), 2), "lists of 60,000,000 values", large=True),
+    Bomb("short_lists.parquet", lambda: chats(repeated("a", 15 * MB), 3), LENGTH),
+    Bomb("messages.jsonl", lambda: b'{"messages": [' + b"[]," * (20 * MB) + b"0]}", "2,000,000 values"),
     Bomb("digits.jsonl", lambda: b'{"text": "a", "id": ' + b"9" * MB + b"}", "not readable JSON"),
 ]
 
@@ -195,15 +289,28 @@ def _make(bomb: Bomb, path: Path) -> None:
 
 def _read(path: Path) -> tuple[int, int, list[str]]:
     rows, bad, reasons = 0, 0, list[str]()
+    source = Source.model_validate({"name": "s", "uri": "x", "fields": _fields(path)})
     try:
         with path.open("rb") as stream:
-            for batch in readers.read(path, stream, *readers.detect(str(path)), {}):
-                rows, bad = rows + batch.rows.height, bad + len(batch.bad)
-                told = [fault.reason for fault in (*batch.bad[:1], *batch.bad[-1:])]
-                reasons = [*reasons[:1], *told] if told else reasons
+            for part in opening.parts(source, Ingest(), str(path), str(path), stream):
+                if isinstance(part, readers.BadRow):
+                    bad, reasons = bad + 1, [*reasons[:1], part.reason]
+                    continue
+                if isinstance(part, str):
+                    continue
+                for batch in opening.read(source, Ingest(), part.name, *part[1:4]):
+                    rows, bad = rows + batch.rows.height, bad + len(batch.bad)
+                    told = [fault.reason for fault in (*batch.bad[:1], *batch.bad[-1:])]
+                    reasons = [*reasons[:1], *told] if told else reasons
     except InputError as error:
         reasons.append(str(error))
     return rows, bad, reasons
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """Say what a file of chats holds."""
+    of_chats = path.name.startswith("messages.") or "lists." in path.name
+    return {"messages": "messages"} if of_chats and path.suffix != ".json" and ".tar" not in path.name else {}
 
 
 def _chosen(named: Iterable[str]) -> list[Bomb]:

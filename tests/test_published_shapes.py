@@ -1,6 +1,8 @@
 """Shapes, published: chats, kept columns, and the masking of every string that a version holds."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import polars as pl
@@ -52,6 +54,57 @@ def test_an_address_is_masked_in_every_string_that_is_published(tmp_path: Path) 
         assert row["text"].startswith(f"<EMAIL>: {PROSE}")
         (inside,) = json.loads(row["extra"])["meta"].values()
         assert inside[1]["y"] == "\n<EMAIL>"
+
+
+ALL_KEYS = """
+corpus: a
+holdout: {share: 0}
+dedup: {threshold: 0.8}
+sources:
+  - {name: books, uri: books.tar.gz, encoding: cp1252, max_words: 60, license: CC0-1.0}
+  - name: news
+    uri: news.csv
+    csv: {delimiter: ";", quote: "'", header: false}
+    fields: {text: column_2}
+    license: CC0-1.0
+  - {name: lines, uri: lines.txt, records: line, near_duplicates: false, license: CC0-1.0}
+  - {name: chats, uri: chats.json, fields: {messages: doc.turns, id: doc.key}, keep: [doc.tags, rank], license: CC0-1.0}
+  - {name: asked, uri: asked.jsonl, fields: {text: [question, answer]}, license: CC0-1.0}
+filters:
+  - {kind: length, min_words: 20, sources: [books, lines]}
+  - {kind: length, min_words: 4}
+"""
+
+
+def test_one_recipe_uses_all_that_can_be_said_of_a_source(tmp_path: Path) -> None:
+    words = "one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+    book = "\n\n".join(
+        f"Kapitel {n}: Straße. {' '.join(words[n * 2 :] + words[: n * 2])} " * 2 for n in range(4)
+    ).encode("cp1252")
+    with tarfile.open(tmp_path / "books.tar.gz", "w:gz") as archive:
+        for name, content in (("a/book.txt", book), ("a/short.txt", b"short")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    news = "".join(f"'Sport';'{n} Spiele; {' '.join(words[n:] + words[:n])}'\n" for n in range(3))
+    (tmp_path / "news.csv").write_text(news, encoding="utf-8")
+    (tmp_path / "lines.txt").write_text(
+        "".join(f"{PROSE * 2} {n}\n" for n in range(3)) + "few words\n", encoding="utf-8"
+    )
+    turns = [{"from": "human", "value": "What now, my friend?"}, {"from": "gpt", "value": "We wait for the rain."}]
+    chats = [{"doc": {"turns": turns, "key": "k", "tags": ["x"]}, "rank": 1}]
+    (tmp_path / "chats.json").write_text(json.dumps({"version": 2, "data": chats}), encoding="utf-8")
+    asked = {"question": "Why is the sky blue in the morning?", "answer": "Because of the light that it scatters."}
+    (tmp_path / "asked.jsonl").write_text(json.dumps(asked), encoding="utf-8")
+    frame = published(tmp_path, ALL_KEYS)
+    kept = dict(frame.group_by("source").agg(pl.len()).iter_rows())
+    assert kept == {"books": 2, "news": 3, "lines": 3, "chats": 1, "asked": 1}
+    chat = frame.row(by_predicate=pl.col("source") == "chats", named=True)
+    assert chat["text"] == "User: What now, my friend?\n\nAssistant: We wait for the rain."
+    assert (json.loads(chat["extra"]), chat["source_id"]) == ({"doc.tags": ["x"], "rank": 1}, "k")
+    books = frame.filter(pl.col("source") == "books")
+    assert set(books["source_id"]) == {"books.tar.gz/a/book.txt"}
+    assert books["text"].str.contains("Straße").all()
 
 
 JSON = st.recursive(

@@ -27,8 +27,10 @@ _SHORT = {".tgz": ".gz", ".tbz": ".bz2", ".tbz2": ".bz2", ".txz": ".xz", ".tzst"
 _IN_MEMORY_BYTES = 8 << 20
 _READ_BYTES = 1 << 20
 # A central directory takes ten times its bytes in memory.
-_MOST_DIRECTORY_BYTES = 48 << 20
+_MOST_DIRECTORY_BYTES = 16 << 20
 _BLOCK = 512
+# What a member counts at least: opening one costs as much.
+_MEMBER_BYTES = 64 << 10
 _MOST_NAME_BYTES = 1 << 20
 _PAX = re.compile(rb"(\d{1,7}) ([^=\n]{1,100})=")
 ZIP_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError)
@@ -65,7 +67,9 @@ def members(path: str, kind: tuple[str, str | None], stream: BinaryIO, bounds: B
     found = _of_zip(path, seekable(stream), bounds) if kind[0] == "zip" else _of_tar(stream, kind[1], bounds)
     name = "the rest of the archive"
     try:
-        yield from found
+        for member in found:
+            bounds.spend(_MEMBER_BYTES)
+            yield member
     except EndsEarlyError as error:
         yield Member(name, fault=str(error))
 

@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+from collections import deque
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -12,13 +13,16 @@ from cuvee.tasks.readers._bytes import RECORD_BYTES, Bounds, EndsEarlyError
 # More at a time copies less, and a value that goes on behind the window is parsed again.
 _WINDOW = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*+")
+# Between elements: a comma that is missing or too much hides nothing.
+BETWEEN = re.compile(r"[ \t\r\n,]*+")
 # A string that ends in the window, or goes on behind it (its last sign may be half an escape).
 _STRING_ENDS = r'(?:[^"\\]++|\\.)*+(?:(")|\\?\Z)'
 _TOKEN = re.compile(rf'"{_STRING_ENDS}|[\[\]{{}}]', re.DOTALL)
 _REST_OF_STRING = re.compile(_STRING_ENDS, re.DOTALL)
 _LITERAL = re.compile(r'[^,\[\]{}"]*+')
 _NEXT = re.compile(r",\s*\{")
-_SLICE = 1 << 14
+_NO_BRACKETS = re.compile(r"[^\[\]{}]++")
+_SLICE, _NESTED = 1 << 14, 8
 # An escape that is cut off ends this much before the window.
 _ESCAPE = 12
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -43,6 +47,7 @@ class Window:
         self.fault: str | None = None
         self._held, self._at, self._counted, self._line = "", 0, 0, 1
         self._ended, self._hidden = False, 0
+        self._ahead: deque[str] = deque()
         self._more()
         self._held = self._held.removeprefix("\ufeff")
 
@@ -54,10 +59,13 @@ class Window:
         self._counted = self._at
         return self._line
 
-    def peek(self) -> str:
-        """Return the next sign that is no white space, empty at the end of the file, and stand before it."""
+    def peek(self, over: re.Pattern[str] = _SPACE) -> str:
+        """Return the next sign that is no white space, empty at the end of the file, and stand before it.
+
+        over: matches what is passed over.
+        """
         while True:
-            self._at = _SPACE.match(self._held, self._at).end()  # type: ignore[union-attr]
+            self._at = over.match(self._held, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._held):
                 return self._held[self._at]
             if not self._more():
@@ -98,7 +106,7 @@ class Window:
                     self._pass_over(self.bounds.too_long())
                 if self._is_cut(error) and self._more():
                     continue
-                self._pass_over(self.fault if self._ended and self.fault else _reason(error))
+                self._pass_over(self.fault if self.fault and not self._ahead else _reason(error))
             if end == len(self._held) and self._more():  # a number may go on
                 continue
             return value, self._take(end)
@@ -128,6 +136,7 @@ class Window:
 
     def _take(self, end: int) -> bytes:
         text, self._at = self._held[self._at : end], end
+        self._shorten()
         try:
             content = text.encode()
         except UnicodeEncodeError:
@@ -135,7 +144,8 @@ class Window:
         if len(content) > self.bounds.row_bytes:
             raise BadValueError(self.bounds.too_long())
         try:
-            self.bounds.spend(max(RECORD_BYTES - len(content), 0))
+            values = _objects.VALUE_BYTES * content.count(b",")
+            self.bounds.spend(values + max(RECORD_BYTES - len(content), 0))
         except EndsEarlyError as error:
             raise BadValueError(str(error), whole=True) from None
         return content
@@ -170,9 +180,9 @@ class Window:
             self._at = rest.end()
         while self._at < len(self._held):
             ahead = self._held[self._at : self._at + _SLICE]
-            closing = ahead.count("]") + ahead.count("}")
-            if '"' not in ahead and depth > closing:
-                depth += ahead.count("[") + ahead.count("{") - closing
+            brackets = _unmatched(ahead) if '"' not in ahead else ""
+            if '"' not in ahead and depth > brackets.count("]"):
+                depth += brackets.count("[") - brackets.count("]")
                 self._at += len(ahead)
                 continue
             stop = self._at + _SLICE
@@ -199,25 +209,48 @@ class Window:
 
     def _more(self) -> bool:
         """Read on, as much again as is held; False at the end of the file."""
-        if self._ended:
-            return False
-        self._line += self._held.count("\n", self._counted, self._at)
         parts = [self._held[self._at :]]
-        self._at = self._counted = 0
         wanted, size = max(_WINDOW, len(parts[0])), 0
+        while size < wanted and (self._ahead or self._read()):
+            parts.append(self._ahead.popleft())
+            size += len(parts[-1])
+        if size:
+            self._hold("".join(parts))
+        return size > 0
+
+    def _read(self) -> bool:
+        """Decode the next piece of the file; False at its end."""
+        text = ""
         try:
-            while size < wanted:
+            while not text and not self._ended:
                 piece = next(self._pieces, None)
-                if piece is None:
-                    self._ended = True
-                    parts.append(self._decoder.decode(b"", final=True))
-                    break
-                parts.append(self._decoder.decode(piece))
-                size += len(parts[-1])
+                self._ended = piece is None
+                text = self._decoder.decode(piece or b"", final=self._ended)
         except EndsEarlyError as error:
             self._ended, self.fault = True, str(error)
-        self._held = "".join(parts)
-        return size > 0
+        self._ahead.extend(text[start : start + _WINDOW] for start in range(0, len(text), _WINDOW))
+        return bool(text)
+
+    def _hold(self, text: str) -> None:
+        """Hold the text from what is not read yet on."""
+        self._line += self._held.count("\n", self._counted, self._at)
+        self._held, self._at, self._counted = text, 0, 0
+
+    def _shorten(self) -> None:
+        """Put back what stands far ahead: each value looks at all that is held."""
+        if len(self._held) - self._at > 4 * _WINDOW:
+            near = self._at + _WINDOW
+            ahead = [self._held[start : start + _WINDOW] for start in range(near, len(self._held), _WINDOW)]
+            self._ahead.extendleft(reversed(ahead))
+            self._hold(self._held[self._at : near])
+
+
+def _unmatched(text: str) -> str:
+    """Return the brackets of text without quotes, as square ones, most pairs left out."""
+    brackets = _NO_BRACKETS.sub("", text).replace("{", "[").replace("}", "]")
+    for _ in range(_NESTED):
+        brackets = brackets.replace("[]", "")
+    return brackets
 
 
 def _reason(error: Exception) -> str:

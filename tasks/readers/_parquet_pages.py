@@ -28,11 +28,13 @@ class NoPagesError(Exception):
 class Pages:
     """The pages of one column in one row group.
 
-    largest: bytes that the largest decodes to; packed: bytes of it in the file; total: bytes that all decode to;
-    dictionary, deltas: whether one is a dictionary, and whether one holds texts by what differs from the text before:
+    values: of all pages, nulls too; largest: bytes that the largest page decodes to; packed: bytes of it in the file;
+    total: bytes that all decode to; dictionary, deltas: whether one is a dictionary, and whether one holds texts by
+    what differs from the text before:
     in these, a value of a few bits may decode to all of the page.
     """
 
+    values: int
     largest: int
     packed: int
     total: int
@@ -69,7 +71,7 @@ class Footer:
         if 0 < column.get(11, 0) < start:
             start = column[11]
         at, end = start, start + column[7]
-        largest, packed, total, dictionary, deltas = 0, 0, 0, False, False
+        values, largest, packed, total, dictionary, deltas = 0, 0, 0, 0, False, False
         while at < end:
             header, size = self._header(at)
             decoded, stored = header[2], header[3]
@@ -78,11 +80,12 @@ class Footer:
             if decoded > largest:
                 largest, packed = decoded, stored
             total += decoded
+            values += max(header.get(5, header.get(8, {})).get(1, 0), 0)
             place = _ENCODING.get(header[1])
             deltas = deltas or (place is not None and header.get(place[0], {}).get(place[1]) in _DELTAS)
             dictionary = dictionary or header[1] == _DICTIONARY_PAGE
             at += size + stored
-        return Pages(largest, packed, total, dictionary, deltas)
+        return Pages(values, largest, packed, total, dictionary, deltas)
 
     def _header(self, at: int) -> tuple[Struct, int]:
         size = _HEADER_BYTES

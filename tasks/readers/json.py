@@ -16,7 +16,7 @@ from cuvee.tasks.readers._batch import Batch
 from cuvee.tasks.readers._bytes import EndsEarlyError, lines
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._file import File, Layout
-from cuvee.tasks.readers._json_window import BadValueError, Window
+from cuvee.tasks.readers._json_window import BETWEEN, BadValueError, Window
 from cuvee.tasks.readers.jsonl import found as found_in_lines
 
 SUFFIXES = (".json",)
@@ -25,6 +25,7 @@ MEDIA_TYPES = ("application/json",)
 ONE_DOCUMENT = False
 
 _HEAD_BYTES = 1 << 20
+_MOST_KEYS = 500_000
 _SECOND_LINE = re.compile(rb"\s*\{")
 
 
@@ -96,10 +97,7 @@ def _values(window: Window, own: frozenset[str]) -> Iterator[_objects.Parsed]:
 
 def _elements(window: Window, rows: Iterator[int]) -> Iterator[_objects.Parsed]:
     """Give the elements of an array, behind its bracket."""
-    while (sign := window.peek()) != "]":
-        if sign == ",":
-            window.step()
-            continue
+    while (sign := window.peek(BETWEEN)) != "]":
         if not sign:
             raise BadValueError(window.fault or "the file ends within the array", whole=True)
         line = window.line
@@ -119,12 +117,9 @@ def _members(window: Window, rows: Iterator[int], own: frozenset[str]) -> Iterat
     line, record, arrays = window.line, dict[str, object](), 0
     held = bytearray()
     window.step()
-    while (sign := window.peek()) != "}":
+    while (sign := window.peek(BETWEEN)) != "}":
         if not sign:
             raise BadValueError(window.fault or "the file ends within the object", whole=True)
-        if sign == ",":
-            window.step()
-            continue
         key = _key(window)
         if window.peek() == "[" and key not in own and window.begins_objects():
             arrays += 1
@@ -141,6 +136,8 @@ def _members(window: Window, rows: Iterator[int], own: frozenset[str]) -> Iterat
                 held += content
                 if len(held) > window.bounds.row_bytes:
                     raise BadValueError(window.bounds.too_long(), whole=True)
+                if len(record) > _MOST_KEYS:
+                    raise BadValueError(f"the object holds over {_MOST_KEYS:,} keys", whole=True)
     window.step()
     if not arrays:
         yield next(rows), line, record, bytes(held)

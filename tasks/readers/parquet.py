@@ -39,6 +39,8 @@ _FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError)
 # A page is decoded as a whole, its dictionary twice. Sound pages are larger where 1,024 long rows make one (pyarrow),
 # and then not this much smaller in the file.
 _PAGE_BYTES, _PAGE_EXPANSION = 128 * MB, 20
+# Of lists in a row group, at most: a few bytes may stand for any number, and each takes 30 bytes.
+_MOST_VALUES = 20_000_000
 # Of rows in delta encodings, each may be as long as its page; they cannot be read as places in a dictionary.
 _DELTA_BYTES = 64 * MB
 # A footer may say that a group holds 10^12 rows; of those that are lost, so many are told one by one.
@@ -195,6 +197,10 @@ def _cuts(sizes: npt.NDArray[np.int64], bounds: Bounds) -> Iterator[tuple[int, i
 
 def _page_fault(pages: Mapping[str, Pages], bounds: Bounds) -> str | None:
     """Say why the pages of a row group are not decoded; None where they may be."""
+    of_lists = [found.values for path, found in pages.items() if ".list." in path or ".key_value." in path]
+    values = max(of_lists, default=0)
+    if values > _MOST_VALUES:
+        return f"holds lists of {values:,} values, over the {_MOST_VALUES:,} that are read; write smaller row groups"
     decoded, stored = sum(p.largest for p in pages.values()), sum(p.packed for p in pages.values())
     if decoded <= max(_PAGE_BYTES, 2 * bounds.row_bytes, _PAGE_EXPANSION * stored):
         return None
