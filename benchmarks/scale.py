@@ -50,10 +50,10 @@ from cuvee.tasks.publish import ledger
 RECIPE = """
 corpus: scale
 sources:
-  - {name: news, uri: 'none/*.jsonl', domain: news}
-  - {name: web, uri: 'none/*.jsonl', domain: web}
-  - {name: books, uri: 'none/*.jsonl', domain: books, dates: trusted}
-  - {name: bots, uri: 'none/*.jsonl', origin: synthetic}
+  - {name: news, uri: news.jsonl, domain: news}
+  - {name: web, uri: web.jsonl, domain: web}
+  - {name: books, uri: books.jsonl, domain: books, dates: trusted}
+  - {name: bots, uri: bots.jsonl, origin: synthetic}
 filters: [{kind: length, min_words: 50}, {kind: language, keep: [en], min_score: 0.5}]
 mixture: {human: {min: 0.6}}
 """
@@ -191,6 +191,10 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     """Make a pool, then decide, plan and account, and count what it took."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
+    for source in SOURCES:  # a run looks whether its sources are there before it begins
+        (folder / f"{source}.jsonl").write_text(
+            json.dumps({"text": "One text stands here, and nobody reads it."}) + "\n"
+        )
     run, store, _ = begin(str(recipe), (), str(folder / "store"), "scale")
     pool, files = made(run, store, rows)
     sampled, hands = Sampled(), Timed()
