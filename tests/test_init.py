@@ -177,6 +177,16 @@ def test_dates_licences_and_lengths_are_told(tmp_path: Path) -> None:
     assert (found["a"].max_words, found["long"].max_words) == (None, 2000)
 
 
+def test_archives_are_looked_into(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for n, text in enumerate(documents(5)):
+            archive.writestr(f"{n}.jsonl", json.dumps({"body": text}) + "\n")
+    assert init(tmp_path / "many.zip", "--out", tmp_path / "r.yaml") == 0
+    text = (tmp_path / "r.yaml").read_text()
+    assert "of 5 rows: en 100%" in text
+    assert sources_of(tmp_path / "r.yaml")["many"].fields.text == "body"
+
+
 def test_a_recipe_that_stands_is_left_alone_and_files_that_cannot_be_read_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

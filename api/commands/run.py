@@ -48,7 +48,7 @@ def init(files: tuple[str, ...], out: Path) -> None:
     """
     if out.exists():
         raise RecipeError(f"{out} exists; give another path with --out, or edit it")
-    corpus = re.sub("[^a-z0-9]+", "-", out.absolute().parent.name.lower()).strip("-")[:50] or "corpus"
+    corpus = re.sub("[^a-z0-9]+", "-", Path(os.path.abspath(out)).parent.name.lower()).strip("-")[:50] or "corpus"
     if files:
         from cuvee.tasks.starter.recipe import write
 

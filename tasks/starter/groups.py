@@ -12,6 +12,7 @@ from pathlib import Path
 from cuvee.schemas.errors import CuveeError, RecipeError
 from cuvee.tasks import readers
 from cuvee.tasks.ingest.opening import expand
+from cuvee.tasks.readers._paths import expand as expand_paths
 
 # Of the files of a folder with one suffix, evenly spread; the others are taken to be like most of these.
 MOST_LOOKED_AT = 40
@@ -45,7 +46,7 @@ def groups(paths: Sequence[str], passed: Callable[[str], None]) -> list[Group]:
 
     passed: is told each file that is left out, and why. Raises RecipeError where none is left.
     """
-    found, unknown = readers.expand(paths)
+    found, unknown = expand_paths(paths, _is_known)
     for file in unknown:
         passed(f"{file}: its format is not known")
     folders = [Path(path) for path in paths if os.path.isdir(path)]
@@ -110,6 +111,16 @@ def _is_in(file: Path, encoding: str) -> bool:
     try:
         codecs.getincrementaldecoder(encoding)().decode(content)
     except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_known(path: str) -> bool:
+    if readers.is_archive(path):
+        return True
+    try:
+        readers.detect(path)
+    except RecipeError:
         return False
     return True
 

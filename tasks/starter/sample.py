@@ -10,7 +10,7 @@ import polars as pl
 from cuvee.schemas.errors import InputError
 from cuvee.schemas.licenses import UNKNOWN, spdx
 from cuvee.schemas.recipe import DateFormat, Ingest, Source
-from cuvee.tasks import filters
+from cuvee.tasks import filters, readers
 from cuvee.tasks.ingest import opening
 from cuvee.tasks.ingest.normalise import days, shape
 from cuvee.tasks.pool import frame_of
@@ -89,16 +89,22 @@ def sample(source: Source, files: Sequence[Path]) -> Sample:
 
 
 def _first_rows(source: Source, file: Path, most: int) -> tuple[list[pl.DataFrame], int]:
+    """Read the first rows of a file, or of the members of an archive; return them, and how many cannot be read."""
     rows, bad = list[pl.DataFrame](), 0
-    format, compression = opening.format_of(source, str(file))
     try:
         with file.open("rb") as stream:
-            for batch in opening.read(source, Ingest(), str(file), stream, format, compression, BLOCK_BYTES):
-                rows.append(batch.rows.head(most))
-                most -= batch.rows.height
-                bad += len(batch.bad)
-                if most <= 0:
-                    break
+            for part in opening.parts(source, Ingest(), str(file), str(file), stream):
+                if not isinstance(part, opening.Part):
+                    bad += isinstance(part, readers.BadRow)
+                    continue
+                for batch in opening.read(
+                    source, Ingest(), part.name, part.stream, part.format, part.compression, BLOCK_BYTES
+                ):
+                    rows.append(batch.rows.head(most))
+                    most -= batch.rows.height
+                    bad += len(batch.bad)
+                    if most <= 0:
+                        return rows, bad
     except InputError:
         bad += 1
     return rows, bad
