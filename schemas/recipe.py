@@ -334,7 +334,10 @@ class Provenance(Frozen):
 
     model: str = Field("builtin", description="builtin, the folder of a trained model, or name@v0001 of the store")
     max_false_positive_rate: float = Field(0.005, gt=0.0, le=0.5)
-    suspects: Literal["relabel", "drop", "keep"] = "relabel"
+    suspects: Literal["auto", "relabel", "drop", "keep"] = Field(
+        "auto",
+        description="auto: relabel where the classifier was calibrated on the source's own text, else keep",
+    )
     unknown_as: Literal["exclude", "human", "synthetic"] = "exclude"
 
 

@@ -533,7 +533,10 @@ def test_a_finding_of_suspects_says_what_became_of_them_and_whether_to_trust_it(
 
     start = "source a: 60 of 1000 documents look machine-written though declared human, where the classifier's rate "
     sure = "the classifier was calibrated on its dated human text"
-    unsure = "the classifier is not calibrated for this source, and it may be a kind of text that it does not know"
+    unsure = (
+        "the classifier is not calibrated for this source, and it may be a kind of text that it does not know; 199 "
+        "documents of it with a trusted date before 2022-11-30 would calibrate it"
+    )
     share = prevalence.Estimate(share=0.051, low=0.02, high=0.0833)
     assert told("relabel", False, None) == (
         f"{start}explains 5; they count as synthetic (provenance.suspects); look at some (cuvee explain): {unsure}"
@@ -543,6 +546,12 @@ def test_a_finding_of_suspects_says_what_became_of_them_and_whether_to_trust_it(
         f"some (cuvee explain): {sure}"
     )
     assert "; they count as human (provenance.suspects)" in told("keep", True, None)
+    assert "; they count as synthetic (provenance.suspects)" in told("auto", True, None)
+    # Where the classifier's error is not known, no interval is claimed.
+    assert told("auto", False, share) == (
+        f"{start}explains 5; those that only the classifier found count as human, as declared (provenance.suspects); "
+        f"look at some (cuvee explain): {unsure}"
+    )
 
 
 # ---- the whole, under names that mislead

@@ -64,7 +64,7 @@ class Pool:
             "filters": draw.choice(FILTERS),
             "threshold": draw.choice([0.5, 0.8]),
             "near": draw.choice(["true", "false"]),
-            "suspects": draw.choice(["relabel", "drop", "keep"]),
+            "suspects": draw.choice(["auto", "relabel", "drop", "keep"]),
             "unknown_as": draw.choice(["exclude", "human", "synthetic"]),
         }
         self.recipe = recipe_file(folder, RECIPE.format(**options))

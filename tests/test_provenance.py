@@ -399,12 +399,26 @@ def test_evidence_leads_to_a_conclusion(evidence: dict[str, object], provenance:
 
 
 @pytest.mark.parametrize(
-    ("suspects", "provenance"), [("relabel", "synthetic"), ("drop", "synthetic"), ("keep", "human")]
+    ("suspects", "calibrated", "elsewhere"),
+    [
+        ("auto", "synthetic", "human"),
+        ("relabel", "synthetic", "synthetic"),
+        ("drop", "synthetic", "synthetic"),
+        ("keep", "human", "human"),
+    ],
 )
-def test_what_becomes_of_a_suspect_is_an_option(suspects: str, provenance: str) -> None:
+def test_what_becomes_of_a_suspect_is_an_option(suspects: str, calibrated: str, elsewhere: str) -> None:
     thresholds = THRESHOLDS.model_copy(update={"suspects": suspects})
-    concluded = _conclude(thresholds, origin="human", p_model=0.97)
-    assert (concluded["provenance"], concluded["suspect"]) == (provenance, True)
+    for own, provenance in ((True, calibrated), (False, elsewhere)):
+        concluded = _conclude(thresholds, origin="human", p_model=0.97, threshold=0.9, calibrated=own)
+        assert (concluded["provenance"], concluded["suspect"]) == (provenance, True)
+    # A phrase does not depend on the model's error.
+    phrased = _conclude(thresholds, origin="human", phrase="refusal", threshold=0.9, calibrated=False)
+    assert phrased["provenance"] == calibrated
+
+
+def test_an_undeclared_document_is_called_synthetic_where_the_model_is_not_calibrated_too() -> None:
+    assert _conclude(p_model=0.97, threshold=0.9, calibrated=False)["provenance"] == "synthetic"
 
 
 def test_a_declaration_never_moves_the_probability() -> None:

@@ -387,7 +387,12 @@ SUSPECT = words(90, seed=61) + " As an AI language model, I cannot say more abou
 
 @pytest.mark.parametrize(
     ("suspects", "provenance", "verdict"),
-    [("relabel", "synthetic", None), ("drop", "synthetic", "suspect"), ("keep", "human", None)],
+    [
+        ("auto", "synthetic", None),
+        ("relabel", "synthetic", None),
+        ("drop", "synthetic", "suspect"),
+        ("keep", "human", None),
+    ],
 )
 def test_suspects_are_relabelled_dropped_or_kept_as_the_recipe_says(
     house: House, suspects: str, provenance: str, verdict: str | None

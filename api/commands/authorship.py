@@ -166,7 +166,7 @@ def _load(model: str, store: str | None) -> "Model":
 def _thresholds(model: "ProvenanceModel", rate: float) -> "Thresholds":
     from cuvee.tasks.provenance.conclude import Thresholds
 
-    return Thresholds(synthetic=model.threshold(rate), human=model.human_threshold(), suspects="relabel")
+    return Thresholds(synthetic=model.threshold(rate), human=model.human_threshold())
 
 
 def _language(text: "pl.Series") -> "pl.Series":

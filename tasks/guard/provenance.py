@@ -1,6 +1,7 @@
 """Provenance: what the evidence says of each source, and sources with more suspects than the classifier explains."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import polars as pl
 
@@ -11,6 +12,7 @@ from cuvee.tasks.measure.signals import provenance_model
 from cuvee.tasks.provenance.prevalence import Estimate, SourceFigures, by_source, overall
 
 _TREATED = {"relabel": "they count as synthetic", "drop": "they are dropped", "keep": "they count as human"}
+_UNSURE = "those that only the classifier found count as human, as declared"
 
 
 class Classifier(Frozen):
@@ -43,20 +45,24 @@ def figures(candidate: Candidate) -> Provenance:
 def findings(candidate: Candidate, figures: Provenance) -> Sequence[Finding]:
     """Name the sources with more suspects than the classifier's rate explains, and more than one."""
     options, found = candidate.run.recipe.provenance, []
+    fewest = ceil(1 / options.max_false_positive_rate) - 1
     for source, seen in figures.sources.items():
         explained = seen.judged * options.max_false_positive_rate
         if seen.suspects <= max(1, explained):
             continue
         best = seen.prevalence.best
-        estimate = f"; about {best.share:.1%} of it may be ({best.low:.1%} to {best.high:.1%})" if best else ""
+        known = best if seen.calibrated else None
+        estimate = f"; about {known.share:.1%} of it may be ({known.low:.1%} to {known.high:.1%})" if known else ""
+        auto = _TREATED["relabel"] if seen.calibrated else _UNSURE
         trust = (
             "the classifier was calibrated on its dated human text"
             if seen.calibrated
             else "the classifier is not calibrated for this source, and it may be a kind of text that it does not know"
+            f"; {fewest} documents of it with a trusted date before 2022-11-30 would calibrate it"
         )
         message = (
             f"source {source}: {seen.suspects} of {seen.judged} documents look machine-written though declared human, "
-            f"where the classifier's rate explains {explained:.0f}{estimate}; {_TREATED[options.suspects]} "
+            f"where the classifier's rate explains {explained:.0f}{estimate}; {_TREATED.get(options.suspects, auto)} "
             f"(provenance.suspects); look at some (cuvee explain): {trust}"
         )
         counted = {"suspects": seen.suspects, "documents": seen.judged, "expected_wrong": seen.expected_wrong}

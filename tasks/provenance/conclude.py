@@ -24,7 +24,7 @@ from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 # Changes whenever a text can get another score from the same model, or another phrase.
 SCORE_VERSION = 3
-VERSION = 2
+VERSION = 3
 
 # The day ChatGPT was released. Before it, machine-written prose in the wild was rare.
 FIRST_DAY = dt.date(2022, 11, 30)
@@ -78,8 +78,10 @@ class Thresholds(Frozen):
 
     synthetic: float = Field(gt=0, le=1, description="p_synthetic from which a document is synthetic")
     human: float = Field(ge=-1, le=0.5, description="p_synthetic up to which one of unknown origin is human")
-    suspects: Literal["relabel", "drop", "keep"] = Field(
-        "relabel", description="declared human, found synthetic: count as synthetic, drop, or leave human"
+    suspects: Literal["auto", "relabel", "drop", "keep"] = Field(
+        "auto",
+        description="declared human, found synthetic: count as synthetic, drop, or leave human; auto: count as "
+        "synthetic what more than the model found, or the model where it was calibrated on the source",
     )
 
 
@@ -173,9 +175,10 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
 
     Own lineage and a synthetic declaration decide. Else a C2PA manifest, a phrase, or p_synthetic at or above
     the threshold finds a document synthetic, unless a trusted date before 2022-11-30 forbids it. A declared
-    human document so found is a suspect; one of unknown origin is synthetic, or unknown if the date forbids it. What
-    is left of unknown origin is human up to `thresholds.human`, and otherwise unknown. p_synthetic comes from text
-    and date alone; it is null under 80 words and where the model is silent. Rows of own lineage are no suspects.
+    human document so found is a suspect, and `thresholds.suspects` says what it counts as; one of unknown origin is
+    synthetic, or unknown if the date forbids it. What is left of unknown origin is human up to `thresholds.human`, and
+    otherwise unknown. p_synthetic comes from text and date alone; it is null under 80 words and where the model is
+    silent. Rows of own lineage are no suspects.
     """
     origin, own = pl.col("origin"), (pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
     old = (pl.col("trusted_date") & (pl.col("created") < FIRST_DAY)).fill_null(value=False)
@@ -187,11 +190,14 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     modelled = ~old & known & (pl.col("_p") >= threshold)
     found = ~old & (marked | phrased) | modelled
     suspect = (origin == "human") & ~own & found
+    # Of human mathematics solutions, a kind that no training text is of, the model called 42% synthetic.
+    unsure = ~(marked | phrased | calibrated)
+    stands = {"keep": pl.lit(value=True), "auto": unsure}.get(thresholds.suspects, pl.lit(value=False))
     provenance = (
         pl.when(own | (origin == "synthetic"))
         .then(pl.lit("synthetic"))
         .when(suspect)
-        .then(pl.lit("human" if thresholds.suspects == "keep" else "synthetic"))
+        .then(pl.when(stands).then(pl.lit("human")).otherwise(pl.lit("synthetic")))
         .when(origin == "human")
         .then(pl.lit("human"))
         .when(found)
