@@ -89,6 +89,8 @@ def as_text(value: object) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
+    if type(value) is int:
+        return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
@@ -108,9 +110,10 @@ def collect(
     held = 0
     for record in found:
         if isinstance(record, Found):
-            for column, value in zip(columns.values(), (record.row, *record.values), strict=True):
+            row, values, size_bytes = record
+            for column, value in zip(columns.values(), (row, *values), strict=True):
                 column.append(value)
-            held += record.size_bytes + ROW_OVERHEAD_BYTES
+            held += size_bytes + ROW_OVERHEAD_BYTES
         elif isinstance(record, BadRow):
             bad.append(record)
             held += ROW_OVERHEAD_BYTES

@@ -32,7 +32,15 @@ def picker(layout: Layout) -> Pick:
 
     def pick(record: Mapping[str, object]) -> list[str | None]:
         check_text(record, text)
-        return checked(record.get(name) for name in names)
+        values: list[str | None] = []
+        for value in map(record.get, names):
+            if value is None or (type(value) is str and value.isascii()):
+                values.append(value)
+            elif type(value) is int:
+                values.append(str(value))
+            else:
+                return checked(map(record.get, names))
+        return values
 
     return pick
 

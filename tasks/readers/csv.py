@@ -65,11 +65,17 @@ class _Lines:
         if self.size_bytes > self._bounds.row_bytes:  # its lines count, as those of any other fault in quotes
             raise csv.Error(self._bounds.too_long())
         try:
-            return self._decode(line) + "\n"
+            return line.decode("utf-8") + "\n"
+        except UnicodeDecodeError:
+            return self._faulty(line)
+
+    def _faulty(self, line: bytes) -> str:
+        """Note that the record is bad; its quotes must still be read to find where it ends."""
+        try:
+            self._decode(line)
         except InvalidRowError as error:
-            # The record is bad, but its quotes must still be read to find where it ends.
             self.fault = f"{error} of line {self.number}"
-            return line.decode("utf-8", "replace") + "\n"
+        return line.decode("utf-8", "replace") + "\n"
 
 
 def _records(source: _Lines, form: Dialect) -> Iterator[list[str]]:
