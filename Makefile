@@ -28,7 +28,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test bombs fuzz lock clean
+.PHONY: help demo setup setup-dev test bombs fuzz kills lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bombs: setup-dev ## set up, then read small files that ask for much, and print t
 
 fuzz: setup-dev ## tamper with a store in 2,000 ways, and see each command end in words (half an hour)
 	DO_NOT_TRACK=1 CUVEE_FUZZ=2000 .venv/bin/pytest tests/test_fuzz_store.py
+
+kills: setup-dev ## kill runs of 2,000 requests ten times, and three nights with a budget, at a server with faults
+	DO_NOT_TRACK=1 CUVEE_KILLS=2000 .venv/bin/pytest -s tests/test_kills.py
 
 lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that still fit (UPGRADE=1: newest)
 	$(call resolve,requirements.lock)

@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,24 @@ def seeds_of(count: int) -> tuple[pl.DataFrame, dict[str, str]]:
     stored = {hashlib.sha256(text.encode()).hexdigest()[:32]: text for text in map(text_of, range(count))}
     table = pl.DataFrame({"doc_id": list(stored), "words": [len(text.split()) for text in stored.values()]})
     return table.with_columns(pl.lit("x").alias(name) for name in ("domain", "license", "language", "source")), stored
+
+
+def written_seeds_of(count: int) -> tuple[pl.DataFrame, "Written"]:
+    written = Written()
+    words = []
+    for number in range(count):
+        text = text_of(number)
+        written[hashlib.sha256(text.encode()).hexdigest()[:32]] = number
+        words.append(len(text.split()))
+    table = pl.DataFrame({"doc_id": list(written), "words": words})
+    return table.with_columns(pl.lit("x").alias(name) for name in ("domain", "license", "language", "source")), written
+
+
+class Written(dict[str, int]):
+    """Texts by doc_id that are written when they are read, as those of a store are: they are no memory of a client."""
+
+    def __getitem__(self, doc_id: str) -> Any:
+        return text_of(super().__getitem__(doc_id))
 
 
 def entry_of(base_url: str, requests: int, concurrency: int = CONCURRENCY) -> Generate:
@@ -163,7 +181,7 @@ def ours(
     entry: Generate,
     plan: pl.DataFrame,
     seeds: pl.DataFrame,
-    stored: dict[str, str],
+    stored: Mapping[str, Any],
     path: Path,
     policy: Policy | None = POLICY,
 ) -> Any:
@@ -177,7 +195,7 @@ def ours(
 async def bare(entry: Generate, asked: list[list[dict[str, str]]]) -> int:
     """Ask as a script would: the SDK's client, a semaphore, and a list of answers."""
     slots = asyncio.Semaphore(entry.concurrency)
-    async with sdk.AsyncOpenAI(base_url=entry.base_url, api_key="unused", max_retries=0) as client:
+    async with sdk.AsyncOpenAI(base_url=entry.base_url, api_key="unused", max_retries=0, timeout=600.0) as client:
         create: Any = client.chat.completions.create
 
         async def one(messages: list[dict[str, str]]) -> str:
@@ -203,7 +221,7 @@ def rate(requests: int, rounds: int, answer_s: float, concurrency: int) -> None:
             for name in ("ours", "bare") if turn % 2 else ("bare", "ours"):
                 begun, used = time.perf_counter(), time.process_time()
                 if name == "ours":
-                    found = ours(entry, plan, seeds, stored, Path(folder, f"{turn}"))
+                    found = ours(entry, plan, seeds, stored, Path(folder, f"{turn}"), None)
                     assert len(found.rows) == requests
                 else:
                     assert asyncio.run(bare(entry, asked)) == requests
@@ -284,9 +302,9 @@ def faults(requests: int) -> None:
 
 def work(base_url: str, requests: int, journal: Path, out: Path) -> None:
     """Carry out one run and write its rows; the process that is killed, or whose memory is measured."""
-    seeds, stored = seeds_of(requests)
+    seeds, written = written_seeds_of(requests)
     entry = entry_of(base_url, requests)
-    drafts = ours(entry, openai.plan(entry, seeds, 10**9), seeds, stored, journal)
+    drafts = ours(entry, openai.plan(entry, seeds, 10**9), seeds, written, journal)
     drafts.rows.write_parquet(out)
 
 

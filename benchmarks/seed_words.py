@@ -1,6 +1,6 @@
 """Measure how much of the documents that may be seeds a generator can be shown.
 
-    CORPORA=/where/they/are python benchmarks/coverage.py [examples/library.yaml]
+    CORPORA=/where/they/are python benchmarks/seed_words.py [examples/library.yaml]
 
 The recipe's sources are read, measured and decided on in a temporary store; its first generator becomes one that asks
 an endpoint, and nothing is sent. Printed for each source, and for all: words of the documents that may be seeds
