@@ -160,9 +160,9 @@ def test_a_document_stands_among_the_reports_of_a_version(published: Published) 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("sources.0.format=jsonll", "sources.0.format: no reader is called 'jsonll'; did you mean 'jsonl'?"),
-        ("sources.0.format=autp", "sources.0.format: no reader is called 'autp'; did you mean 'auto'?"),
-        ("sources.0.format=pdf", "sources.0.format: no reader is called 'pdf'; known here: auto, csv, html, jsonl, "),
+        ("sources.0.format=jsonll", "line 2: sources.0.format: no reader is called 'jsonll'; did you mean 'jsonl'?"),
+        ("sources.0.format=autp", "line 2: sources.0.format: no reader is called 'autp'; did you mean 'auto'?"),
+        ("sources.0.format=zzz", "line 2: sources.0.format: no reader is called 'zzz'; known here: auto, csv, "),
         ("generate.0.generator=opnai", "generate.0.generator: no generator is called 'opnai'; did you mean 'openai'?"),
         ("generate.0.allow_baseline=false", "generate.0.generator: the ngram baseline writes nonsense"),
         ("generate.0.grade.judge_model=j", "generate.0.grade.judge_model: the ngram baseline has no endpoint to ask"),
@@ -171,6 +171,7 @@ def test_a_document_stands_among_the_reports_of_a_version(published: Published) 
 def test_a_name_that_no_file_has_is_refused_before_anything_runs(tmp_path: Path, override: str, told: str) -> None:
     writer = "generate: [{name: w, generator: ngram, allow_baseline: true, budget: {amount: 1}}]\n"
     recipe = recipe_file(tmp_path, "corpus: c\nsources: [{name: gov, uri: a.jsonl}]\n" + writer)
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(RecipeError) as refusal:
         check(recipe, [override], str(tmp_path / "store"), "check")
     assert str(refusal.value).startswith(f"recipe.yaml: {told}")

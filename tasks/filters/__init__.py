@@ -90,10 +90,13 @@ class Gathering(Protocol):
         """Return key (uint64) and documents (uint32), how many documents of `parts` hold it; each key once."""
 
     def choose(self, counts: pl.DataFrame, options: Any) -> pl.Series:
-        """Return the keys (uint64) that these counts, of a whole source, choose."""
+        """Return the keys (uint64) that these counts choose: of all documents of a source, of one range of keys."""
 
     def gather(self, signals: pl.DataFrame, parts: pl.DataFrame, chosen: pl.Series, options: Any) -> pl.Series:
-        """Return a value for each row of a shard, in its order, from its signals and parts and the chosen keys."""
+        """Return a value for each row of a shard, in its order, from its signals and parts and the chosen keys.
+
+        It is kept as float64: of a boolean, `verdict` reads 1 or 0.
+        """
 
     def gathered(self, options: Any) -> str:
         """Name the column that `gather` makes for these options."""

@@ -218,15 +218,16 @@ def draft_rows(
 ) -> pl.DataFrame:
     """Join a plan with its answers and its seeds to DRAFT_SCHEMA, in plan order; requests without answer have no row.
 
-    plan: as it was asked, and under which keys (column asked_key).
+    plan: as it was asked, and under which keys (column asked_key; without it, under its request keys).
     answers: in any order; request_key, text, and what else of ANSWER_SCHEMA an answer holds.
     Domain, license and language are those of the first seed, or of `free` and null where there is none.
     constants: `model` and `endpoint`.
     """
     labels = seeds.unique("doc_id", keep="any").select("doc_id", "domain", "license", "language")
     answers = pl.concat([ANSWER_SCHEMA.to_frame(), answers], how="diagonal")
+    asked = plan if "asked_key" in plan.columns else plan.with_columns(asked_key="request_key")
     return (
-        plan.with_columns(pl.col("seed_ids").list.first().alias("doc_id"))
+        asked.with_columns(pl.col("seed_ids").list.first().alias("doc_id"))
         .join(answers, on="request_key", how="inner")
         .join(labels, on="doc_id", how="left")
         .sort("position")

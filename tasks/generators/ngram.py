@@ -86,9 +86,7 @@ def run(
             if progress:
                 progress(done, len(plan))
     answered = pl.concat(answers) if answers else pl.DataFrame(schema=ANSWER_SCHEMA)
-    rows = draft_rows(
-        settings, seeds, plan.with_columns(asked_key="request_key"), answered, {"model": MODEL, "endpoint": None}
-    )
+    rows = draft_rows(settings, seeds, plan, answered, {"model": MODEL, "endpoint": None})
     return Drafts(rows, pl.DataFrame(schema=FAILURE_SCHEMA))
 
 
