@@ -249,7 +249,10 @@ def _unmatched(text: str) -> str:
     """Return the brackets of text without quotes, as square ones, most pairs left out."""
     brackets = _NO_BRACKETS.sub("", text).replace("{", "[").replace("}", "]")
     for _ in range(_NESTED):
-        brackets = brackets.replace("[]", "")
+        left = brackets.replace("[]", "")
+        if len(left) == len(brackets):
+            break
+        brackets = left
     return brackets
 
 

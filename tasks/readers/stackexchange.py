@@ -8,6 +8,7 @@ tells the address where it is a host.
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
@@ -27,6 +28,9 @@ _QUESTION, _ANSWER = "1", "2"
 _AROUND = re.compile(rb"</?posts\s*/?>")
 _DECLARATION = re.compile(rb"^<\?xml[^<>]*\?>")
 _PART = re.compile(rb"""\s+|</?posts\s*/?>|<row(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>""")
+_ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*+"|'[^']*+')""")
+# A post of the dump has about twenty.
+_MOST_ATTRIBUTES = 1000
 _SITE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|net)")
 
 
@@ -88,6 +92,8 @@ def _parts(line: bytes | None) -> Iterator[bytes | None]:
 def _post(row: bytes) -> dict[str, str]:
     if not row.startswith(b"<row"):
         raise InvalidRowError("the line holds no <row>")
+    if next(islice(_ATTRIBUTE.finditer(row), _MOST_ATTRIBUTES, None), None):
+        raise InvalidRowError(f"the row has over {_MOST_ATTRIBUTES} attributes")
     try:
         return dict(ElementTree.fromstring(row).attrib)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
