@@ -25,6 +25,7 @@ SHARD = pa.schema(
         ("chars", pa.int64()),
         ("bytes", pa.int64()),
         ("c2pa", pa.string()),
+        ("marking", pa.string()),  # what cuvee's mark of the source file says of its rows, null without one
         ("kind", pa.string()),
         ("depth", pa.int8()),  # drafts only
         ("domain", pa.string()),  # drafts only: the seed's

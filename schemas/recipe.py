@@ -403,6 +403,9 @@ class Publish(Frozen):
 
     tag: Name = "latest"
     shard_mb: int = Field(16, ge=1, le=1024, description="text a published file holds, MB, about")
+    marking: Literal["metadata", "none"] = Field(
+        "metadata", description="whether files say in their metadata that cuvee published them, and what they hold"
+    )
 
     @field_validator("tag")
     @classmethod

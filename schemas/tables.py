@@ -182,7 +182,7 @@ CHOSEN = pl.Schema({"filter": pl.Int32(), "source": pl.String(), "key": pl.UInt6
 HEARD = pl.Schema(
     {
         **dict.fromkeys(["step", "verdict", "detail"], pl.String()),  # as in VERDICTS
-        **dict.fromkeys(["c2pa", "phrase", "benchmark"], pl.String()),
+        **dict.fromkeys(["c2pa", "marking", "phrase", "benchmark"], pl.String()),
         "own_copy": pl.Boolean(),
         "p_model": pl.Float64(),  # null in a language that the model does not judge
         "depth": pl.Int8(),  # as a draft's row has it

@@ -5,7 +5,7 @@ import os
 import tempfile
 from base64 import b64decode
 from binascii import Error as BinasciiError
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -71,6 +71,11 @@ class TableWriter:
             rows = max(1, table.num_rows * ROW_GROUP_BYTES // max(table.nbytes, 1))
             self._writer.write_table(table, row_group_size=rows)
 
+    def say(self, metadata: Mapping[str, str]) -> None:
+        """Write key-value metadata into the file's footer."""
+        if metadata:
+            self._writer.add_key_value_metadata(metadata)
+
     def close(self) -> None:
         """Finish the file."""
         self._writer.close()
@@ -113,10 +118,13 @@ def table_file(
         path.unlink(missing_ok=True)
 
 
-def write_table(store: Store, folder: str, table: pa.Table, level: int = 1) -> FileRef:
-    """Write one table as a content-addressed Parquet file."""
+def write_table(
+    store: Store, folder: str, table: pa.Table, level: int = 1, metadata: Mapping[str, str] | None = None
+) -> FileRef:
+    """Write one table as a content-addressed Parquet file. metadata: more that its footer says, by key."""
     with table_file(store, folder, table.schema, level) as writer:
         writer.write(table)
+        writer.say(metadata or {})
     return writer.ref
 
 

@@ -343,13 +343,15 @@ EVIDENCE = {
     "own_draft": False,
     "own_copy": False,
     "c2pa": None,
+    "marking": None,
     "phrase": None,
     "created": None,
     "trusted_date": False,
     "words": 100,
     "p_model": None,
 }
-TYPES = {"c2pa": pl.String, "phrase": pl.String, "created": pl.Date, "words": pl.Int64, "p_model": pl.Float64}
+NOTES = dict.fromkeys(["marking", "c2pa", "phrase"], pl.String)
+TYPES = {**NOTES, "created": pl.Date, "words": pl.Int64, "p_model": pl.Float64}
 OLD = {"created": dt.date(2022, 11, 29), "trusted_date": True}
 
 
@@ -377,6 +379,13 @@ def _conclude(thresholds: Thresholds = THRESHOLDS, **evidence: object) -> dict[s
         ({"origin": "human", "p_model": 0.9}, "synthetic", True),
         ({"origin": "human", "c2pa": "synthetic"}, "synthetic", True),
         ({"origin": "human", "phrase": "refusal"}, "synthetic", True),
+        ({"origin": "human", "marking": "synthetic"}, "synthetic", True),
+        ({"origin": "human", "marking": "synthetic", "p_model": 0.01, **OLD}, "synthetic", True),
+        ({"origin": "human", "marking": "human", "p_model": 0.95}, "synthetic", True),
+        ({"marking": "synthetic", "p_model": 0.01}, "synthetic", False),
+        ({"marking": "human"}, "unknown", False),
+        ({"marking": "unknown", "p_model": 0.01}, "human", False),
+        ({"origin": "human", "own_copy": True, "marking": "synthetic"}, "synthetic", False),
         ({"origin": "human", "p_model": 0.95, "words": 79}, "human", False),
         ({"origin": "human", "own_copy": True, "p_model": 0.01}, "synthetic", False),
         ({"origin": "human", "p_model": 1.0, **OLD}, "human", False),
@@ -415,6 +424,9 @@ def test_what_becomes_of_a_suspect_is_an_option(suspects: str, calibrated: str, 
     # A phrase does not depend on the model's error.
     phrased = _conclude(thresholds, origin="human", phrase="refusal", threshold=0.9, calibrated=False)
     assert phrased["provenance"] == calibrated
+    # Nor does cuvee's own mark.
+    marked = _conclude(thresholds, origin="human", marking="synthetic", threshold=0.9, calibrated=False)
+    assert marked["provenance"] == calibrated
 
 
 def test_an_undeclared_document_is_called_synthetic_where_the_model_is_not_calibrated_too() -> None:
@@ -439,9 +451,10 @@ def test_a_trusted_date_lowers_the_odds_by_the_stated_prior_and_a_phrase_raises_
 
 
 def test_evidence_is_listed_with_the_weightiest_first() -> None:
-    concluded = _conclude(origin="human", own_copy=True, c2pa="present", phrase="refusal", p_model=0.0312, **OLD)
+    notes = {"marking": "synthetic", "c2pa": "present", "phrase": "refusal"}
+    concluded = _conclude(origin="human", own_copy=True, p_model=0.0312, **notes, **OLD)
     assert concluded["evidence"] == (
-        "lineage:own_copy,declared:human,c2pa:present,phrase:refusal:+6.9,date:-6.9,model:0.031"
+        "lineage:own_copy,declared:human,marking:synthetic,c2pa:present,phrase:refusal:+6.9,date:-6.9,model:0.031"
     )
     assert _conclude()["evidence"] == ""
 

@@ -56,6 +56,7 @@ def run(
     heard = rows.select(
         "own_copy",
         "c2pa",
+        "marking",
         "depth",
         "near_key",
         p_model=pl.when(speaks).then(pl.col("classify.p_model")),

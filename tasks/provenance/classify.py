@@ -138,6 +138,7 @@ def _classified(
         own_draft=pl.lit(value=False),
         own_copy=pl.lit(value=False),
         c2pa=pl.lit(None, pl.String),
+        marking=pl.lit(None, pl.String),
         created=pl.lit(None, pl.Date),
         trusted_date=pl.lit(value=False),
     )

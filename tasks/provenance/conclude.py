@@ -24,7 +24,7 @@ from cuvee.tasks.provenance.protocol import ProvenanceModel
 
 # Changes whenever a text can get another score from the same model, or another phrase.
 SCORE_VERSION = 3
-VERSION = 3
+VERSION = 4
 
 # The day ChatGPT was released. Before it, machine-written prose in the wild was rare.
 FIRST_DAY = dt.date(2022, 11, 30)
@@ -166,6 +166,7 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     frame: one row a document; columns
       origin: "human" | "synthetic" | "unknown", as declared;
       own_draft, own_copy: Boolean, a draft of ours, or (nearly) equal to an earlier one;
+      marking: "human" | "synthetic" | "unknown" | null, from cuvee's mark of the source file;
       c2pa: "synthetic" | "present" | null, from a C2PA text manifest;
       phrase: String or null, a slug of PATTERNS;
       created: Date or null; trusted_date: Boolean, whether the date is believed (a claimed one is no evidence);
@@ -173,8 +174,9 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     and, where sources were calibrated (see `of_sources`), threshold: Float64, the source's own in place of
     `thresholds.synthetic`; calibrated: Boolean, false adds "uncalibrated" to the evidence that the model found.
 
-    Own lineage and a synthetic declaration decide. Else a C2PA manifest, a phrase, or p_synthetic at or above
-    the threshold finds a document synthetic, unless a trusted date before 2022-11-30 forbids it. A declared
+    Own lineage and a synthetic declaration decide. Else cuvee's mark finds a document synthetic, whatever its date; or
+    a C2PA manifest, a phrase, or p_synthetic at or above the threshold, unless a trusted date before 2022-11-30 forbids
+    it. A mark that says human or unknown decides nothing: anybody can write one. A declared
     human document so found is a suspect, and `thresholds.suspects` says what it counts as; one of unknown origin is
     synthetic, or unknown if the date forbids it. What is left of unknown origin is human up to `thresholds.human`, and
     otherwise unknown. p_synthetic comes from text and date alone; it is null under 80 words and where the model is
@@ -182,16 +184,17 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
     """
     origin, own = pl.col("origin"), (pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
     old = (pl.col("trusted_date") & (pl.col("created") < FIRST_DAY)).fill_null(value=False)
-    marked = (pl.col("c2pa") == "synthetic").fill_null(value=False)
+    marked = (pl.col("marking") == "synthetic").fill_null(value=False)
+    signed = (pl.col("c2pa") == "synthetic").fill_null(value=False)
     phrased = pl.col("phrase").is_not_null()
     known = pl.col("_p").is_not_null()
     threshold = pl.col("threshold") if "threshold" in frame.columns else pl.lit(thresholds.synthetic)
     calibrated = pl.col("calibrated") if "calibrated" in frame.columns else pl.lit(value=True)
     modelled = ~old & known & (pl.col("_p") >= threshold)
-    found = ~old & (marked | phrased) | modelled
+    found = marked | ~old & (signed | phrased) | modelled
     suspect = (origin == "human") & ~own & found
     # Of human mathematics solutions, a kind that no training text is of, the model called 42% synthetic.
-    unsure = ~(marked | phrased | calibrated)
+    unsure = ~(marked | signed | phrased | calibrated)
     stands = {"keep": pl.lit(value=True), "auto": unsure}.get(thresholds.suspects, pl.lit(value=False))
     provenance = (
         pl.when(own | (origin == "synthetic"))
@@ -202,7 +205,7 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
         .then(pl.lit("human"))
         .when(found)
         .then(pl.lit("synthetic"))
-        .when(known & ~marked & ~phrased & (pl.col("_p") <= thresholds.human))
+        .when(known & ~signed & ~phrased & (pl.col("_p") <= thresholds.human))
         .then(pl.lit("human"))
         .otherwise(pl.lit("unknown"))
     )
@@ -231,14 +234,15 @@ def _probability(old: pl.Expr) -> pl.Expr:
 def _evidence(old: pl.Expr, uncalibrated: pl.Expr) -> pl.Expr:
     """Return the slugs that spoke, with their weights, in the order of the docstring of `conclude`.
 
-    Lineage, declaration and C2PA decide and have no weight; phrase and date shift the log-odds by the number behind
-    them; the model's number is its probability.
+    Lineage, declaration, mark and C2PA decide and have no weight; phrase and date shift the log-odds by the number
+    behind them; the model's number is its probability.
     """
     number = pl.col("_model").round(3).cast(pl.String)
     return pl.concat_str(
         pl.when("own_draft").then(pl.lit("lineage:own_draft")),
         pl.when("own_copy").then(pl.lit("lineage:own_copy")),
         pl.when(pl.col("origin") != "unknown").then(pl.concat_str(pl.lit("declared:"), "origin")),
+        pl.concat_str(pl.lit("marking:"), "marking"),
         pl.concat_str(pl.lit("c2pa:"), "c2pa"),
         pl.concat_str(pl.lit("phrase:"), "phrase", pl.lit(f":{PHRASE_LOG_ODDS:+.1f}")),
         pl.when(old).then(pl.lit(f"date:{DATE_LOG_ODDS:.1f}")),

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cuvee.schemas.amounts import count, counted_columns
 from cuvee.schemas.document import PUBLISHED, STRATUM
 from cuvee.schemas.manifest import DataFile, Stratum
+from cuvee.schemas.marking import KEY, mark_of, write_mark
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import CountReport, FileRecord, Run, step_key
 from cuvee.schemas.tables import CONCLUDED, DECLARED, DecidedRef, PlannedRef
@@ -23,7 +24,7 @@ from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.steps import load_decided, load_planned, look_up, progress
 
 STEP = "assemble"
-VERSION = 2
+VERSION = 3
 _FILE = [*STRATUM, "accepted", "split", "part"]
 _READ_AGAIN = ["text", "url", "title", "messages", "extra"]
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -70,14 +71,15 @@ def parts(recipe: Recipe, rows: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFr
 def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> DataFile:
     documents = documents.sort("priority", "doc_id")
     thin = _columns(documents)
-    key = step_key(STEP, VERSION, content=_digest(documents, thin), unit=run.recipe.mixture.unit, corpus=run.corpus)
+    metadata = _metadata(run, documents)
+    unit = run.recipe.mixture.unit
+    key = step_key(STEP, VERSION, content=_digest(documents, thin), metadata=metadata, unit=unit, corpus=run.corpus)
     record = read_record(store, FileRecord, STEP, key, corpus_folder(run.corpus))
     if record is None:
         again = frame_of(texts.take(documents["shard"].to_numpy(), documents["position"].to_numpy()))
         again = again.with_columns(pl.col("messages").str.json_decode(_MESSAGES))
         table = thin.hstack(again).select(PUBLISHED.names).to_arrow().cast(PUBLISHED)
-        ref = write_table(store, data_folder(run.corpus), table, level=3)
-        unit = run.recipe.mixture.unit
+        ref = write_table(store, data_folder(run.corpus), table, level=3, metadata=metadata)
         written = frame_of(read_table(store, ref, counted_columns(unit)))
         record = FileRecord(key=key, files=(ref,), report=CountReport(amounts=count(written, unit)))
         write_record(store, record)
@@ -89,6 +91,14 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
         accepted=first["accepted"],
         amounts=record.report.amounts,
     )
+
+
+def _metadata(run: Run, documents: pl.DataFrame) -> dict[str, str]:
+    """Return what a file says of itself, as the recipe wants it: its mark, or nothing."""
+    if run.recipe.publish.marking == "none":
+        return {}
+    generators = documents.select("generator", "model").unique().iter_rows()
+    return {KEY: write_mark(mark_of(run.corpus, documents["provenance"][0], documents.height, generators))}
 
 
 def _columns(documents: pl.DataFrame) -> pl.DataFrame:

@@ -13,8 +13,9 @@ FIELDS = ("text", "id", "url", "title", "created", "license", "generator", "mode
 # What a reader sees beside the fields. content_type: without parameters; opt_out: JSON of the raw signals (see
 # `_signals`); date_trusted: whether the reader vouches for `created`. Null where a format has no such thing.
 SEEN: dict[str, type[pl.DataType]] = {"content_type": pl.String, "opt_out": pl.String, "date_trusted": pl.Boolean}
-# messages: of a chat, JSON of `cuvee.schemas.document.MESSAGES`; extra: JSON object of what the recipe keeps.
-MORE = ("messages", "extra")
+# messages: of a chat, JSON of `cuvee.schemas.document.MESSAGES`; extra: JSON object of what the recipe keeps; marking:
+# human, synthetic or unknown, as the mark of a file that cuvee published says of its rows.
+MORE = ("messages", "extra", "marking")
 _TYPES: dict[str, type[pl.DataType]] = {"row": pl.Int64, **dict.fromkeys([*FIELDS, *MORE], pl.String), **SEEN}
 SCHEMA = pl.Schema(_TYPES)
 

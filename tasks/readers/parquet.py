@@ -23,6 +23,7 @@ from cuvee.tasks.readers._bytes import MB, RECORD_BYTES, Bounds, EndsEarlyError,
 from cuvee.tasks.readers._chats import chat
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._file import File, Layout, layout_of
+from cuvee.tasks.readers._marks import marking_of
 from cuvee.tasks.readers._parquet_pages import Footer, NoPagesError, Pages
 from cuvee.tasks.readers._picking import joined, kept
 
@@ -102,8 +103,8 @@ def _type_at(schema: pa.Schema, steps: tuple[str, ...]) -> pa.DataType:
 class _Picker:
     """Makes rows of tables, by what the layout names of them."""
 
-    def __init__(self, path: str, schema: pa.Schema, layout: Layout):
-        self.layout = layout
+    def __init__(self, path: str, schema: pa.Schema, layout: Layout, marking: str | None):
+        self.layout, self.marking = layout, marking
         self._steps = _columns(path, schema, layout)
 
     @property
@@ -126,6 +127,8 @@ class _Picker:
                 frame[column] = pl.Series([joined(each) for each in zip(*parts.values(), strict=True)], dtype=pl.String)
         if self.layout.keep:
             frame["extra"] = self._extra(table, reasons)
+        if self.marking is not None:
+            frame["marking"] = pl.Series([self.marking]).new_from_index(0, len(rows))
         for place in frame["text"].is_null().arg_true():
             reasons.setdefault(place, f'field "{", ".join(self.layout.needed)}" is null, not a string')
         made = clean(frame)
@@ -279,11 +282,14 @@ def read(file: File, layout: Layout) -> Iterator[Batch]:
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if min(sizes, default=0) < 0 or sum(sizes) != metadata.num_rows:
         raise InputError(f"{path} is damaged: its footer counts {metadata.num_rows} rows and {sum(sizes)}")
+    marking, told = marking_of(metadata)
     try:
-        picker = _Picker(path, schema, layout)
+        picker = _Picker(path, schema, layout, marking)
     except InputError as error:
         error.rows = max(1, min(sum(sizes), _MOST_LOST_ROWS))
         raise
+    if told:
+        yield Batch(SCHEMA.to_frame(), told=told)
     opened = functools.cache(functools.partial(_opened, stream))
     starts = accumulate(sizes, initial=0)
     for group, (start, size) in enumerate(zip(starts, sizes, strict=False)):

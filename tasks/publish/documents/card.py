@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cuvee.schemas.manifest import Manifest, Totals
+from cuvee.schemas.marking import KEY
 from cuvee.schemas.report import Accounts, Guarded, SourceReport, StepReport
 from cuvee.schemas.visible import markdown
 from cuvee.storage.copies import CARD
@@ -53,6 +54,10 @@ def _card(manifest: Manifest, accounts: Accounts, guarded: Guarded) -> str:
             ["source", "declared", "concluded", "suspects", "wrongly suspected", "machine-written", "calibrated on it"],
             _provenance(guarded),
         ),
+        "",
+        "## Marks",
+        "",
+        *_marks(manifest),
         "",
         "## Findings",
         "",
@@ -143,6 +148,30 @@ def _provenance(guarded: Guarded) -> list[list[object]]:
         for figures in guarded.figures.values()
         if isinstance(figures, Provenance)
         for name, found in figures.sources.items()
+    ]
+
+
+def _marks(manifest: Manifest) -> list[str]:
+    """Tell what the files say of themselves, and of the version what they cannot say."""
+    published = {file.stratum.source for file in manifest.files}
+    made = [
+        f"{entry['name']} ({entry['generator']}, model {markdown(entry['model'] or 'none')})"
+        for entry in manifest.recipe["generate"]
+        if entry["name"] in published
+    ]
+    amount, synthetic = manifest.totals.amount, manifest.totals.by_provenance.get("synthetic", 0)
+    share = f"{synthetic / amount:.4f} of the {manifest.mixture.unit}" if amount else "none counted"
+    if manifest.recipe["publish"]["marking"] == "metadata":
+        says = f"Each data file says in its Parquet metadata, under the key `{KEY}`, that cuvee published it, in which"
+        files = [says, "corpus, the provenance of its rows, the share of synthetic ones, and the generators they name."]
+    else:
+        files = ["The data files carry no mark (`publish.marking: none`)."]
+    return [
+        *files,
+        f"Synthetic share of the version: {share}. Generators of this corpus: {', '.join(made) or 'none'}. Synthetic",
+        "rows of sources name theirs in `generator` and `model`, where the source does.",
+        "The manifest names this card and every data file by SHA-256, so neither can hold the manifest's own: hash the",
+        "manifest itself, which lies beside this card as `manifest.json` where the version was pulled.",
     ]
 
 
