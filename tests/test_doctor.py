@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from plain import publish_plainly, recipe_file
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from texts import documents, write_jsonl
 
 from cuvee.commands import main
@@ -120,9 +121,9 @@ def test_endpoints_are_asked_for_their_models(
 
 
 def test_a_prefect_server_that_is_named_and_does_not_answer_is_wrong(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    code, checks = examined(capsys)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        code, checks = examined(capsys)
     assert (code, checks["prefect"][0]) == (1, "wrong")
     assert "unset PREFECT_API_URL" in checks["prefect"][1]

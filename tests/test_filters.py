@@ -382,7 +382,7 @@ def test_compute_joins_the_signals_of_its_kinds_in_their_order_and_rounds_floats
 
 
 def test_every_kind_is_found_and_no_two_share_a_column() -> None:
-    assert list(filters.kinds()) == ALL_KINDS
+    assert list(filters.kinds()) == sorted([*ALL_KINDS, "fasttext"])
     columns = [column for kind in filters.kinds().values() for column in kind.SIGNALS]
     assert len(columns) == len(set(columns))
 
@@ -667,6 +667,7 @@ def test_a_blocklist_file_is_read_from_the_recipes_folder_and_becomes_part_of_th
         "hosts": ("other.org", "example.com"),
         "addresses": ("/casino/",),
         "file": "",
+        "sources": (),
     }
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,9 +111,10 @@ def test_a_source_is_named_from_20_rows_on_when_it_lost_more_than_three_tenths()
 # ---- losses
 
 
-def lost(rows: Sequence[dict[str, Any]], published: Mapping[str, int], recipe: str = "") -> Sequence[Finding]:
-    tried = candidate(rows, recipe=recipe, published=published)
-    return losses.findings(tried, losses.figures(tried))
+def lost(module: ModuleType, rows: Sequence[dict[str, Any]], published: Mapping[str, int]) -> Sequence[Finding]:
+    tried = candidate(rows, published=published)
+    found: Sequence[Finding] = module.findings(tried, module.figures(tried))
+    return found
 
 
 def ended(*verdicts: str | None) -> list[dict[str, Any]]:
@@ -121,20 +122,27 @@ def ended(*verdicts: str | None) -> list[dict[str, Any]]:
 
 
 def test_a_source_that_publishes_nothing_is_named_with_where_its_rows_ended() -> None:
-    (finding,) = lost(ended("language", "language", "empty", None), {"b": 3})
+    (finding,) = lost(losses, ended("language", "language", "empty", None), {"b": 3})
     assert (finding.kind, finding.subject, finding.note) == ("nothing_published", "a", False)
     assert finding.message == (
         "source a publishes none of its 4 readable rows: 2 dropped by language, 1 dropped by empty, 1 pooled, since "
         "the mixture had no room; look at some: cuvee texts c --source a --reason language"
     )
-    (empty,) = lost([], {})
+    assert finding.figures == {"rows": 4, "published": 0}
+    (empty,) = lost(losses, [], {})
     assert empty.message == "source a publishes none of its 0 readable rows"
+    (pooled,) = lost(losses, ended(None), {})
+    assert pooled.message.endswith("the mixture had no room; look at some: cuvee texts c --source a")
+    (even,) = lost(losses, ended("language", "empty"), {})
+    assert "1 dropped by empty, 1 dropped by language" in even.message
 
 
 def test_a_source_is_named_above_six_tenths_lost_to_one_reason() -> None:
-    assert not lost(ended("language", "language", "language", None, None), {"a": 2})
-    assert not lost(ended("language", "language", "empty", "empty", None), {"a": 1})
-    (finding,) = lost(ended("language", "language", None), {"a": 1})
+    assert not lost(losses, ended("language", "language", "language", None, None), {"a": 2})
+    assert not lost(losses, ended("language", "language", "empty", "empty", None), {"a": 1})
+    assert lost(losses, ended(*["language"] * 13, *[None] * 7), {"a": 7})
+    (finding,) = lost(losses, ended("language", "language", None), {"a": 1})
+    assert finding.kind == "lost_to_one_reason"
     assert finding.message == (
         "source a loses 2 of its 3 readable rows (67%) to language; look at some: cuvee texts c --source a "
         "--reason language"
@@ -142,9 +150,9 @@ def test_a_source_is_named_above_six_tenths_lost_to_one_reason() -> None:
 
 
 def test_what_newer_editions_replace_and_what_duplicates_tells_is_no_loss() -> None:
-    assert not lost(ended(*["superseded"] * 9, *["vanished"] * 9, None), {"a": 1})
-    assert not lost(ended(*["duplicate_near"] * 19, None), {"a": 1})
-    assert lost(ended(*["duplicate_near"] * 18, None), {"a": 1})
+    assert not lost(losses, ended(*["superseded"] * 9, *["vanished"] * 9, None), {"a": 1})
+    assert not lost(losses, ended(*["duplicate_near"] * 19, None), {"a": 1})
+    assert lost(losses, ended(*["duplicate_near"] * 18, None), {"a": 1})
 
 
 # ---- generation

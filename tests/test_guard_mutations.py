@@ -32,6 +32,7 @@ EQUIVALENT = {
     "duplicates": {
         "figures: gone.mean().round(6).alias('share') → gone.mean().round(6).alias('not share')": _IN_ORDER,
     },
+    "losses": {"findings: (None, 0) → (None, -1)": "neither is above a share of the rows"},
 }
 
 

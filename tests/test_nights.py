@@ -169,6 +169,7 @@ def test_a_licence_that_is_no_expression_is_refused_before_anything_runs(tmp_pat
 
 def test_grouping_files_takes_time_linear_in_their_number(tmp_path: Path) -> None:
     files = [SourceFile(source="a", path=f"{n}", id=f"{n}", sha256=f"{n:064x}", bytes=10**6) for n in range(20_000)]
+    write_jsonl(tmp_path / "a/x.jsonl", documents(1))
     run, _, _ = begin(recipe_file(tmp_path, RECIPE), (), str(tmp_path / "store"), "grouping")
     groups = batches(run, files, frozenset())
     assert [len(group.files) for group in groups] == [64] * 312 + [32]

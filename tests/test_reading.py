@@ -354,7 +354,7 @@ def test_an_exact_copy_is_not_said_to_go_in_favour_of_itself(published: Path) ->
     *_, last = story.tell(
         story.ledger_of("words", str(published)), [row | {"keeper": "cd34", "reason": "duplicate_near"}]
     )
-    assert "in favour of cd34 (Jaccard 1.000)" in last
+    assert "in favour of cd34; Jaccard 1.000" in last
 
 
 def test_many_rows_are_told_in_part_and_counted(published: Path, ask: Ask) -> None:

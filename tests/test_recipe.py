@@ -177,7 +177,7 @@ def test_the_levels_of_the_recipe_are_all_found() -> None:
     assert {"", "sources.0", "sources.0.fields", "mixture.human", "mixture.groups.0", "generate.0.budget"} <= set(
         LEVELS
     )
-    assert len(LEVELS) == 24
+    assert len(LEVELS) == 25
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -246,7 +246,8 @@ class _Reading:
                 for kind, count in read.skipped.items():
                     skipped[kind] = skipped.get(kind, 0) + count
                 nulls = read.rows.null_count().to_dicts()[0]
-                self.filled.update(name for name in readers.SCHEMA.names() if nulls[name] < read.rows.height)
+                self.filled.update(name for name, missing in nulls.items() if missing < read.rows.height)
+                self.filled.discard("row")
                 found = days(read.rows["created"], self.source.date_format)
                 undated += self._tell_undated(part.name, read.rows.select("row", "created").filter(found["looks"]))
                 name = pl.Series("file", [sha256]).new_from_index(0, read.rows.height)
