@@ -28,7 +28,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test bombs fuzz kills lock clean
+.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -44,7 +44,10 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	cd .venv && bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p cuvee
-	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile
+	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: setup-dev ## set up, then run the tests that `make test` leaves out: S3 once more, kills, faults, bombs
+	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile -m slow
 
 bombs: setup-dev ## set up, then read small files that ask for much, and print the time and memory that each took
 	.venv/bin/python -m tests.bombs

@@ -35,6 +35,7 @@ print(json.dumps(measure(quick, Path(sys.argv[1]))))
     return {name: Taken(*values) for name, values in json.loads(done.stdout).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", [bomb for bomb in BOMBS if not bomb.large], ids=lambda bomb: bomb.name)
 def test_a_bomb_is_told_of_and_takes_neither_memory_nor_time(bomb, taken):
     found = taken[bomb.name]

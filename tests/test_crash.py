@@ -86,6 +86,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[FailingS
     return recipe, stores
 
 
+@pytest.mark.slow
 def test_a_fault_at_a_write_leaves_whole_versions_and_the_repetition_gives_the_same_bytes(
     nights: tuple[str, list[FailingStore]],
 ) -> None:

@@ -21,7 +21,7 @@ SCHEMA = pl.Schema({"id": pl.String(), "number": pl.Int64(), "seeds": pl.List(pl
 _numbers = count()
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", pytest.param("s3", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("CUVEE_SCRATCH", str(tmp_path / "scratch"))
     if request.param == "s3":

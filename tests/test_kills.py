@@ -122,6 +122,7 @@ def published(store: Path) -> list[tuple[str, int]]:
     return sorted((file.sha256, file.rows) for file in manifest.files)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_loses_nothing_and_publishes_the_same_bytes(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "texts.jsonl", documents(REQUESTS * 2 // 3))
     budget = f"requests: {REQUESTS}"
@@ -144,6 +145,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_publishes_the_sa
     print(f"{REQUESTS} requests, {KILLS} kills: {len(lost)} answers in flight were lost and paid for again")
 
 
+@pytest.mark.slow
 def test_dollars_are_exact_and_no_budget_is_passed_over_nights_with_kills(tmp_path: Path) -> None:
     till, lost = Till(), list[str]()
     each = REQUESTS // NIGHTS

@@ -43,6 +43,7 @@ def at_defaults(base_url: str) -> Entry:
     return Entry(generator="openai", base_url=base_url, model="tiny", concurrency=shipped.concurrency)
 
 
+@pytest.mark.slow
 def test_a_server_with_one_slot_and_four_seconds_an_answer_finishes_500_requests_at_the_defaults(
     tmp_path: Path,
 ) -> None:

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 Run = Callable[..., RunReport]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     (tmp_path / "place").write_text(str(tmp_path) if request.param == "local" else request.getfixturevalue("s3"))
     texts = documents(120)
