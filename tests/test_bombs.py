@@ -44,6 +44,7 @@ def test_a_bomb_is_told_of_and_takes_neither_memory_nor_time(bomb, taken):
     assert found.cpu_s < MOST_CPU_S
 
 
+@pytest.mark.slow
 def test_rows_of_sixty_megabytes_take_no_gigabyte_in_a_whole_run(tmp_path):
     bomb = next(bomb for bomb in BOMBS if bomb.name == "long_dictionary.parquet")
     path = tmp_path / bomb.name
