@@ -57,9 +57,7 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError.
     """
-    recipe = parse_recipe(_text(path, overrides), Path(path).name, os.environ, overrides)
-    secrets.remember(entry.api_key_env for entry in recipe.generate if entry.api_key_env)
-    return recipe
+    return _parsed(_text(path, overrides), path, overrides)
 
 
 def look(path: str, overrides: Sequence[str], known: Callable[[Recipe], frozenset[str]]) -> Recipe:
@@ -72,7 +70,7 @@ def look(path: str, overrides: Sequence[str], known: Callable[[Recipe], frozense
     line = lines_of(text)
     recipe, problems = None, list[str]()
     try:
-        recipe = load_recipe(path, overrides)
+        recipe = _parsed(text, path, overrides)
         sources, limits = dict(enumerate(recipe.sources)), recipe.ingest
     except RecipeError as error:
         problems += [_with_line(told, name, line) for told in str(error).splitlines()]
@@ -139,7 +137,7 @@ def _first_fault(source: Source, limits: Ingest, path: str, name: str) -> list[F
         with open(path, "rb") as stream:
             found = opening.parts(source, limits, path, name, stream)
             part = next((part for part in found if isinstance(part, opening.Part)), None)
-            read = part and opening.read(source, limits, part.name, *part[1:4], BLOCK_BYTES)
+            read = part and opening.read(source, limits, part, BLOCK_BYTES)
             for batch in read or ():
                 rows, bad = batch.rows.height, batch.bad
                 if bad and len(bad) > max(MOST_BAD, limits.max_bad_rows) * (rows + len(bad)):
@@ -187,6 +185,12 @@ def _with_line(told: str, name: str, line: Callable[[Sequence[int | str]], int |
     path = [int(part) if part.isdecimal() else part for part in begins[1].split(".")] if begins else []
     at = line(path) if path else None
     return f"{name}: line {at}{told[len(name) :]}" if at else told
+
+
+def _parsed(text: str, path: str, overrides: Sequence[str]) -> Recipe:
+    recipe = parse_recipe(text, Path(path).name, os.environ, overrides)
+    secrets.remember(entry.api_key_env for entry in recipe.generate if entry.api_key_env)
+    return recipe
 
 
 def _text(path: str, overrides: Sequence[str]) -> str:

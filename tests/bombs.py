@@ -301,7 +301,7 @@ def _read(path: Path) -> tuple[int, int, list[str]]:
                     continue
                 if isinstance(part, str):
                     continue
-                for batch in opening.read(source, Ingest(), part.name, *part[1:4]):
+                for batch in opening.read(source, Ingest(), part):
                     rows, bad = rows + batch.rows.height, bad + len(batch.bad)
                     told = [fault.reason for fault in (*batch.bad[:1], *batch.bad[-1:])]
                     reasons = [*reasons[:1], *told] if told else reasons

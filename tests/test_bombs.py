@@ -63,6 +63,20 @@ def test_a_row_whose_id_is_as_long_as_a_text_is_told_of():
     assert read[0].bad[0].reason.startswith("its id has 8,193 bytes, over the 8,192 of a name")
 
 
+def test_what_is_told_of_a_file_is_told_though_a_row_of_it_has_a_long_name():
+    rows = b"id;text\n%s;a\nb;c\n" % (b"i" * 8193)
+    read = readers.read("a.csv", io.BytesIO(rows), "csv", None, {})
+    assert [batch.told for batch in map(without_long, read)] == ["the delimiter is ';', as its first lines show"]
+
+
+def test_a_number_that_is_none_in_deep_brackets_that_are_kept_costs_its_row():
+    rows = b'{"text": "a", "k": [NaN, %s%s]}\n{"text": "b", "k": [NaN]}\n' % (b"[" * 900, b"]" * 900)
+    read = list(readers.read("a.jsonl", io.BytesIO(rows), "jsonl", None, {}, keep=["k"]))
+    assert [(batch.rows["extra"].to_list(), [fault.row for fault in batch.bad]) for batch in read] == [
+        (['{"k": [null]}'], [0])
+    ]
+
+
 def test_a_dictionary_of_which_rows_make_gigabytes_is_told_of_by_cuvee_dedup(tmp_path):
     bomb = next(bomb for bomb in BOMBS if bomb.name == "dictionary.parquet")
     path = tmp_path / bomb.name

@@ -94,7 +94,7 @@ def parts(content: bytes, path: str, **said: object) -> Iterator[tuple[str, list
     source = Source.model_validate({"name": "s", "uri": "x", **said})
     for part in opening.parts(source, Ingest(), path, path, io.BytesIO(content)):
         if isinstance(part, opening.Part):
-            read = opening.read(source, Ingest(), part.name, part.stream, part.format, part.compression)
+            read = opening.read(source, Ingest(), part)
             yield part.name, [text for batch in read for text in batch.rows["text"]]
         else:
             yield part if isinstance(part, str) else part.reason

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cuvee.schemas.errors import InputError
 from cuvee.schemas.recipe import Csv
 from cuvee.tasks import readers
 
@@ -88,3 +89,10 @@ def test_parquet_and_compressed_files_are_told(tmp_path: Path) -> None:
     assert dict(readers.guess(tmp_path / "x.jsonl.gz").fields) == {"text": "body"}
     (tmp_path / "x.html").write_text("<p>a</p>", encoding="utf-8")
     assert readers.guess(tmp_path / "x.html") == readers.Guess("html")
+
+
+def test_a_file_that_breaks_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "torn.jsonl.gz"
+    path.write_bytes(gzip.compress(lines({"text": LONG}).encode())[:-12])
+    with pytest.raises(InputError, match=r"torn.jsonl.gz cannot be read: file ends early"):
+        readers.guess(path)

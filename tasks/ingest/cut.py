@@ -7,11 +7,12 @@ Chats are not cut: half a chat is none.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from cuvee.tasks.readers import BadRow, Batch
+from cuvee.tasks.readers import Batch
 from cuvee.tasks.words.counts import count_words
 
 # Where a text may be cut, the best places first.
@@ -78,9 +79,6 @@ def cut(read: Batch, most: int | None, before: int) -> tuple[Batch, int]:
     first = np.repeat(numbers + more[:-1], counts)
     within = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
     cut_up = rows.with_columns(text=pl.Series(texts, dtype=pl.List(pl.String))).explode("text")
-    bad = [
-        BadRow(fault.row + int(more[np.searchsorted(numbers, fault.row)]), fault.line, fault.reason)
-        for fault in read.bad
-    ]
+    bad = [replace(fault, row=fault.row + int(more[np.searchsorted(numbers, fault.row)])) for fault in read.bad]
     made = cut_up.with_columns(row=pl.Series(first + within, dtype=pl.Int64))
-    return Batch(made, bad, read.skipped, read.told), int(more[-1])
+    return replace(read, rows=made, bad=bad), int(more[-1])

@@ -1,5 +1,7 @@
 """Names: a row's id, address, licence and the like stand in tables of many rows, so none may be as long as a text."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from cuvee.tasks.readers import BadRow, Batch
@@ -17,7 +19,7 @@ def without_long(batch: Batch) -> Batch:
         return batch
     bad = [_fault(row["row"], max(NAMES, key=row.__getitem__), row) for row in long.to_dicts()]
     rows = batch.rows.filter(~pl.col("row").is_in(long["row"].to_list()))
-    return Batch(rows, sorted([*batch.bad, *bad], key=lambda fault: fault.row), batch.skipped)
+    return replace(batch, rows=rows, bad=sorted([*batch.bad, *bad], key=lambda fault: fault.row))
 
 
 def _fault(row: int, name: str, lengths: dict[str, int]) -> BadRow:

@@ -20,7 +20,7 @@ from cuvee.schemas.recipe import DateFormat, Ingest
 from cuvee.tasks.ingest import c2pa
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.strings import inside_json, where_present
-from cuvee.tasks.readers import ISO_DATE
+from cuvee.tasks.readers import DAYS, ISO_DATE
 from cuvee.tasks.words.counts import count_words
 
 _TO_CLEAN = r"[\x00-\x08\x0b-\x1f\x7f]"
@@ -38,8 +38,6 @@ _PERHAPS_NOT_NFC = (
 _ISO = rf"^(?:{ISO_DATE})$"
 _PER_DAY = {"epoch_s": 86_400, "epoch_ms": 86_400_000}
 _NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?$"
-# The days of the years 1 to 9999, counted from 1970-01-01.
-_DAYS = (-719_162, 2_932_896)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # RFC 2822, section 3.3, with the zones of section 4.3 and a remark behind; years have four digits.
@@ -115,7 +113,7 @@ def days(values: pl.Series, form: DateFormat) -> pl.DataFrame:
 def _from_epoch(text: pl.Expr, per_day: int) -> pl.Expr:
     number = pl.when(text.str.contains(_NUMBER)).then(text.cast(pl.Float64, strict=False))
     day = (number / per_day).floor()
-    return pl.when(day.is_between(*_DAYS)).then(day).cast(pl.Int32).cast(pl.Date)
+    return pl.when(day.is_between(*DAYS)).then(day).cast(pl.Int32).cast(pl.Date)
 
 
 def _from_rfc_2822(text: pl.Expr) -> pl.Expr:

@@ -10,7 +10,7 @@ from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Ingest, Source
 from cuvee.tasks import readers
 
-_WILDCARDS = set("*?[")
+WILDCARDS = frozenset("*?[")
 
 
 def expand(pattern: str, folder: Path) -> dict[str, str]:
@@ -22,7 +22,7 @@ def expand(pattern: str, folder: Path) -> dict[str, str]:
     if (folder / written).is_dir():
         raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern.rstrip('/')}/*")
     # Only the pattern has wildcards; a folder's own name may hold brackets.
-    fixed = next((i for i, part in enumerate(written.parts) if _WILDCARDS & set(part)), len(written.parts) - 1)
+    fixed = next((i for i, part in enumerate(written.parts) if WILDCARDS & set(part)), len(written.parts) - 1)
     root = Path(os.path.normpath(folder.joinpath(*written.parts[:fixed])))
     name = os.path.join(*written.parts[fixed:])
     matches = [name] if (root / name).exists() else glob.glob(name, root_dir=root, recursive=True)
@@ -77,22 +77,14 @@ def parts(
                 yield Part(own, member.content, format, compression, member.name, member.sha256)
 
 
-def read(
-    source: Source,
-    limits: Ingest,
-    name: str,
-    stream: BinaryIO,
-    format: str,
-    compression: str | None,
-    batch_bytes: int = 8 << 20,
-) -> Iterator[readers.Batch]:
-    """Read a file of a source in batches of about `batch_bytes`; name: for messages, and its id. Raises as a reader."""
+def read(source: Source, limits: Ingest, part: Part, batch_bytes: int = 8 << 20) -> Iterator[readers.Batch]:
+    """Read what is read as one file in batches of about `batch_bytes`; raises as a reader does."""
     fields = source.fields.model_dump() | {"origin": source.origin_field}
     return readers.read(
-        name,
-        stream,
-        format,
-        compression,
+        part.name,
+        part.stream,
+        part.format,
+        part.compression,
         fields,
         batch_bytes,
         row_mb=limits.max_row_mb,

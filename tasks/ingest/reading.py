@@ -8,6 +8,7 @@ What the recipe declares of a source (origin, licence, domain, dates) is applied
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -235,9 +236,7 @@ class _Reading:
         self.seen |= {part.sha256} - {""}
         rows = bad = undated = 0
         skipped: dict[str, int] = {}
-        read_all = opening.read(
-            self.source, self.run.recipe.ingest, part.name, part.stream, part.format, part.compression
-        )
+        read_all = opening.read(self.source, self.run.recipe.ingest, part)
         try:
             for read in map(without_long, _first(self._cut(read_all), self.left)):
                 self.told += [f"{part.name}: {read.told}"] if read.told else []
@@ -245,9 +244,8 @@ class _Reading:
                 rows += read.rows.height
                 for kind, count in read.skipped.items():
                     skipped[kind] = skipped.get(kind, 0) + count
-                nulls = read.rows.null_count().to_dicts()[0]
+                nulls = read.rows.drop("row").null_count().to_dicts()[0]
                 self.filled.update(name for name, missing in nulls.items() if missing < read.rows.height)
-                self.filled.discard("row")
                 found = days(read.rows["created"], self.source.date_format)
                 undated += self._tell_undated(part.name, read.rows.select("row", "created").filter(found["looks"]))
                 name = pl.Series("file", [sha256]).new_from_index(0, read.rows.height)
@@ -310,7 +308,7 @@ def _first(batches: Iterator[readers.Batch], rows: int | None) -> Iterator[reade
             if len(numbers) > rows:
                 end = numbers[rows]
                 bad = [one for one in batch.bad if one.row < end]
-                yield readers.Batch(batch.rows.filter(pl.col("row") < end), bad, batch.skipped, batch.told)
+                yield replace(batch, rows=batch.rows.filter(pl.col("row") < end), bad=bad)
                 return
             yield batch
             rows -= len(numbers)

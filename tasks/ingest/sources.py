@@ -30,7 +30,6 @@ from cuvee.tasks.steps import progress
 # A file that was changed within this time before it was read may change once more and keep its dates: the coarsest
 # file system counts in two seconds.
 RACY_NS = 2 * 10**9
-_WILDCARDS = set("*?[")
 _MEMORY = TypeAdapter(dict[str, Content])
 
 # What is known of a source's files: path or address → content.
@@ -143,9 +142,9 @@ def _objects(source: str, pattern: str) -> list[Place]:
     """List the objects that a pattern matches, as local files are matched; the server is asked for its fixed start."""
     bucket, wanted = bucket_and_key(pattern)
     parts = wanted.split("/")
-    fixed = next((i for i, part in enumerate(parts) if _WILDCARDS & set(part)), len(parts) - 1)
+    fixed = next((i for i, part in enumerate(parts) if opening.WILDCARDS & set(part)), len(parts) - 1)
     root = "".join(f"{part}/" for part in parts[:fixed])
-    if not _WILDCARDS & set(wanted):
+    if not opening.WILDCARDS & set(wanted):
         exact = remote.find_object(bucket, wanted)
         if exact is None and next(remote.objects(bucket, f"{wanted}/"), None):
             raise RecipeError(f"{pattern!r} is a folder; name its files, for example {pattern}/*")

@@ -25,15 +25,16 @@ from cuvee.tasks.readers._archives import members as members_of
 from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch
 from cuvee.tasks.readers._bytes import COMPRESSIONS, Bounds, EndsEarlyError, pieces, size_of
 from cuvee.tasks.readers._columns import Columns, Records, conform, frame
-from cuvee.tasks.readers._dates import ISO_DATE
+from cuvee.tasks.readers._dates import DAYS, ISO_DATE
 from cuvee.tasks.readers._elsewhere import elsewhere
 from cuvee.tasks.readers._file import File, Layout, Names, layout_of
-from cuvee.tasks.readers._guess import Guess, encoding_of
+from cuvee.tasks.readers._guess import Guess
 from cuvee.tasks.readers._guess import guess as guess_of
 from cuvee.tasks.readers._paths import expand as expand_paths
 
 __all__ = [
     "AUTO",
+    "DAYS",
     "FIELDS",
     "ISO_DATE",
     "SCHEMA",
@@ -54,6 +55,7 @@ __all__ = [
     "frame",
     "guess",
     "is_archive",
+    "is_known",
     "is_one_document",
     "members",
     "names",
@@ -272,9 +274,11 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
         return _guess_of_member(path, most_rows)
     format, compression = detect(str(path))
     reader = _found()[0][format]
-    rows: list[Mapping[str, object]] = []
-    if format in ("json", "jsonl", "parquet"):
-        encoding = "auto" if format == "parquet" else encoding_of(path, compression)
+
+    def rows_in(encoding: str) -> list[Mapping[str, object]]:
+        rows: list[Mapping[str, object]] = []
+        if format not in ("json", "jsonl", "parquet"):
+            return rows
         with path.open("rb") as stream:
             bounds = Bounds(stored=size_of(stream), batch_bytes=1 << 20)
             file = File(str(path), stream, compression, bounds, encoding)
@@ -283,14 +287,16 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
                 rows += found[: most_rows - len(rows)]
                 if len(rows) >= most_rows:
                     break
-    return guess_of(path, format, compression, rows)
+        return rows
+
+    return guess_of(path, format, compression, rows_in)
 
 
 def _guess_of_member(path: Path, most_rows: int) -> Guess:
     """Tell it of the first member of an archive that can be read; its format is told by its name, as others' are."""
     with path.open("rb") as stream:
         for member in members(str(path), stream):
-            if member.content is not None and _is_known(member.name):
+            if member.content is not None and is_known(member.name):
                 with tempfile.NamedTemporaryFile(suffix="".join(_suffixes(member.name))) as copy:
                     shutil.copyfileobj(member.content, copy)
                     copy.flush()
@@ -302,13 +308,14 @@ def expand(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """Return the files that paths, folders and globs name, each once, sorted by the bytes of their paths, and those of
     the folders that no reader knows. Raises RecipeError for a path that names no file, or an unknown format itself.
     """
-    files, passed = expand_paths(paths, _is_known)
+    files, passed = expand_paths(paths, is_known)
     for file in files:
         detect(str(file))
     return files, passed
 
 
-def _is_known(path: str) -> bool:
+def is_known(path: str) -> bool:
+    """Tell by its name whether a reader reads a file."""
     try:
         detect(path)
     except RecipeError:

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 
 from cuvee.tasks.readers._batch import as_text
 from cuvee.tasks.readers._columns import plain_value
+from cuvee.tasks.readers._dates import DAYS
 
-# The days of the years 1 to 9999, counted from 1970-01-01.
-_DAYS = (-719_162, 2_932_896)
 # What a value within a list takes as an object, at least.
 _ELEMENT_BYTES = 100
 
@@ -126,11 +125,11 @@ def _as_iso(array: pa.Array) -> pl.Series:
     """
     if pa.types.is_date(array.type):
         numbers = cast(pl.Series, pl.from_arrow(array.cast(pa.date32()).cast(pa.int32())))
-        is_day = numbers.is_between(*_DAYS)
+        is_day = numbers.is_between(*DAYS)
         return _or_distance(numbers.set(~is_day, None).cast(pl.Date).dt.to_string("iso"), numbers, "days")
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit]
     seconds = cast(pl.Series, pl.from_arrow(array.cast(pa.int64()))) // per_second
-    first, last = (day * 86_400 for day in _DAYS)
+    first, last = (day * 86_400 for day in DAYS)
     times = (seconds.set(~seconds.is_between(first, last), None) * 1000).cast(pl.Datetime("ms"))
     return _or_distance(times.dt.strftime("%Y-%m-%dT%H:%M:%S" + ("Z" if array.type.tz else "")), seconds, "seconds")
 

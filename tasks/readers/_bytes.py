@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Never, TypeVar, cast
 
 import zstandard
 
@@ -34,6 +34,8 @@ _ZSTD_PIECE_BYTES = 512
 # The largest of zstd's own command line. Memory is taken as the window fills.
 MOST_WINDOW_BYTES = 1 << 31
 _ZSTD_HEADER_BYTES = 6  # as far as the window
+
+_T = TypeVar("_T")
 
 
 class EndsEarlyError(Exception):
@@ -242,6 +244,27 @@ def whole(pieces: Iterable[bytes], bounds: Bounds) -> bytes:
     except EndsEarlyError as error:
         raise InvalidRowError(str(error)) from error
     return b"".join(parts)
+
+
+def begun(items: Iterator[_T], is_enough: Callable[[list[_T]], bool]) -> tuple[list[_T], Iterator[_T]]:
+    """Take the first pieces or lines of a file, until they are enough or it ends, and give those behind them.
+
+    Where the file ends early among the first, EndsEarlyError is raised behind them.
+    """
+    head: list[_T] = []
+    try:
+        for item in items:
+            head.append(item)
+            if is_enough(head):
+                break
+    except EndsEarlyError as error:
+        return head, _broken(error)
+    return head, items
+
+
+def _broken(fault: EndsEarlyError) -> Iterator[Never]:
+    yield from ()
+    raise fault
 
 
 def decode(content: bytes, encoding: str = "auto") -> str:

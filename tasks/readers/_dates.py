@@ -3,6 +3,8 @@
 import re
 from datetime import date
 
+# The days of the years 1 to 9999, counted from 1970-01-01.
+DAYS = (-719_162, 2_932_896)
 # A calendar date of a four-digit year; a time of day may follow, as RFC 3339 writes it, and as ISO 8601 does without
 # seconds or zone, which do not change the day. Read alike by Python and by polars.
 ISO_DATE = (

@@ -34,8 +34,12 @@ def dialect(said: Csv, is_tsv: bool, lines: Sequence[str], wanted: Sequence[str]
     delimiter = said.delimiter
     if delimiter == "auto":
         delimiter = "\t" if is_tsv else _delimiter(said, lines, wanted)
-    quote = ("" if delimiter == "\t" else '"') if said.quote == "auto" else said.quote
-    return Dialect(delimiter, quote, found=said.delimiter == "auto" and delimiter != expected)
+    return Dialect(delimiter, _quote(said, delimiter), found=said.delimiter == "auto" and delimiter != expected)
+
+
+def usual_quote(delimiter: str) -> str:
+    """Return what quotes cells where nothing else is said; empty for none."""
+    return "" if delimiter == "\t" else '"'
 
 
 def cells(lines: Sequence[str], delimiter: str, quote: str) -> list[list[str]]:
@@ -63,7 +67,7 @@ def _delimiter(said: Csv, lines: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def _quote(said: Csv, delimiter: str) -> str:
-    return ("" if delimiter == "\t" else '"') if said.quote == "auto" else said.quote
+    return usual_quote(delimiter) if said.quote == "auto" else said.quote
 
 
 def _evenness(rows: Sequence[Sequence[str]]) -> float:

@@ -4,6 +4,8 @@ import codecs
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from cuvee.tasks.readers._bytes import begun
+
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # No character has this byte in UTF-8: it shows where an encoding does not know what is there.
 _UNKNOWN = "\udcff"
@@ -18,22 +20,18 @@ def as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """
     rest = iter(pieces)
     if encoding == "auto":
-        head, rest = _begun(rest)
-        encoding = "utf-16" if head.startswith(_MARKS) else "utf-8"
+        head, behind = begun(rest, _shows_a_mark)
+        rest = chain(head, behind)
+        encoding = "utf-16" if b"".join(head).startswith(_MARKS) else "utf-8"
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-    head, rest = _begun(rest if is_utf8 else _decoded(rest, encoding))
-    next(rest, None)
-    if behind := head.removeprefix(codecs.BOM_UTF8):
-        yield behind
+    head, rest = begun(rest if is_utf8 else _decoded(rest, encoding), _shows_a_mark)
+    if first := b"".join(head).removeprefix(codecs.BOM_UTF8):
+        yield first
     yield from rest
 
 
-def _begun(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Put pieces together until a mark could be seen, and give all of them again."""
-    head = b""
-    while len(head) < len(codecs.BOM_UTF8) and (piece := next(pieces, None)) is not None:
-        head += piece
-    return head, chain([head], pieces)
+def _shows_a_mark(head: list[bytes]) -> bool:
+    return sum(map(len, head)) >= len(codecs.BOM_UTF8)
 
 
 def _decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ Nothing of this takes part in a run: it makes a recipe for a person to read, who
 
 import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,7 +17,7 @@ from cuvee.schemas.recipe import Csv
 from cuvee.tasks.readers import _bytes
 from cuvee.tasks.readers._bytes import Bounds, EndsEarlyError
 from cuvee.tasks.readers._charset import detected
-from cuvee.tasks.readers._dialect import DELIMITERS, SAMPLE_LINES, cells
+from cuvee.tasks.readers._dialect import DELIMITERS, SAMPLE_LINES, cells, usual_quote
 from cuvee.tasks.readers._encoding import as_utf8
 from cuvee.tasks.readers._guess_fields import fields_of
 
@@ -46,18 +46,18 @@ class Guess:
     columns: tuple[str, ...] = ()
 
 
-def guess(path: Path, format: str, compression: str | None, rows: Sequence[Mapping[str, object]]) -> Guess:
+def guess(
+    path: Path, format: str, compression: str | None, rows_in: Callable[[str], Sequence[Mapping[str, object]]]
+) -> Guess:
     """Look at the beginning of a local file.
 
-    rows: its first objects or rows, where its format has columns and no dialect. Raises InputError for a file that
-    cannot be read.
+    rows_in: gives its first objects or rows in an encoding, none where its format has no columns or a dialect. Raises
+    InputError for a file that cannot be read.
     """
     if format not in _OF_TEXT:
-        return Guess(format, fields=fields_of(rows)[0], columns=fields_of(rows)[1])
-    try:
-        head = _head(path, compression)
-    except (EndsEarlyError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        fields, columns = fields_of(rows_in("auto"))
+        return Guess(format, fields=fields, columns=columns)
+    head = _head(path, compression)
     encoding = _encoding(head)
     text = b"".join(as_utf8([head[:_SAMPLE_BYTES]], encoding)).decode("utf-8", "replace")
     if format == "text":
@@ -66,24 +66,22 @@ def guess(path: Path, format: str, compression: str | None, rows: Sequence[Mappi
         said, rows = _table(text, is_tsv=path.name.lower().partition(".tsv")[1] != "")
         fields, columns = fields_of(rows)
         return Guess(format, encoding, said, fields=fields, columns=columns)
-    fields, columns = fields_of(rows)
+    fields, columns = fields_of(rows_in(encoding))
     return Guess(format, encoding, fields=fields, columns=columns)
-
-
-def encoding_of(path: Path, compression: str | None) -> str:
-    """Tell the encoding of a local text file: auto, or a codec's name. Raises EndsEarlyError and OSError."""
-    return _encoding(_head(path, compression))
 
 
 def _head(path: Path, compression: str | None) -> bytes:
     parts: list[bytes] = []
     size = 0
-    with path.open("rb") as stream:
-        for piece in _bytes.pieces(stream, compression, Bounds()):
-            parts.append(piece)
-            size += len(piece)
-            if size >= _MOST_BYTES:
-                break
+    try:
+        with path.open("rb") as stream:
+            for piece in _bytes.pieces(stream, compression, Bounds()):
+                parts.append(piece)
+                size += len(piece)
+                if size >= _MOST_BYTES:
+                    break
+    except (EndsEarlyError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     return b"".join(parts)
 
 
@@ -114,7 +112,8 @@ def _is_lines(text: str) -> bool:
 def _table(text: str, is_tsv: bool) -> tuple[Csv, list[dict[str, object]]]:
     """Return what a recipe would say of a table, and its first rows."""
     lines = list(islice(text.splitlines(keepends=True), 4 * SAMPLE_LINES))
-    best, scored = ("\t" if is_tsv else ",", "" if is_tsv else '"'), 0.0
+    expected = "\t" if is_tsv else ","
+    best, scored = (expected, usual_quote(expected)), 0.0
     for delimiter in DELIMITERS:
         for quote in ('"', "'", ""):
             rows = cells([line.rstrip("\r\n") for line in lines] if not quote else lines, delimiter, quote)
@@ -124,10 +123,9 @@ def _table(text: str, is_tsv: bool) -> tuple[Csv, list[dict[str, object]]]:
     delimiter, quote = best
     rows = cells([line.rstrip("\r\n") for line in lines] if not quote else lines, delimiter, quote)
     header = not rows or _is_header(rows)
-    usual = "" if delimiter == "\t" else '"'
     said = Csv(
         delimiter="auto" if is_tsv and delimiter == "\t" else delimiter,
-        quote="auto" if quote == usual else quote,
+        quote="auto" if quote == usual_quote(delimiter) else quote,
         header=header,
     )
     width = len(rows[0]) if rows else 0
@@ -147,7 +145,7 @@ def _score(rows: Sequence[Sequence[str]], lines: Sequence[str], delimiter: str, 
         side = re.escape(delimiter)
         found = re.findall(rf"(?:^|{side}){quote}|{quote}(?:{side}|\r?\n?$)", "".join(lines), re.MULTILINE)
         around = min(1.0, len(found) / (2 * len(lines)))
-    plain = 0.05 if quote == ("" if delimiter == "\t" else '"') else 0.0
+    plain = 0.05 if quote == usual_quote(delimiter) else 0.0
     return even * taken + around + plain
 
 

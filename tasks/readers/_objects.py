@@ -1,7 +1,6 @@
 """Objects of JSON: parsed within bounds, and put into batches, whatever file they come from."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -9,7 +8,7 @@ from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Found,
 from cuvee.tasks.readers._bytes import Bounds, decode
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._file import Layout
-from cuvee.tasks.readers._picking import JSON_TYPES, Object, Pick, check_text, checked, picker
+from cuvee.tasks.readers._picking import JSON_TYPES, STRING, Object, Pick, check_text, checked, picker
 
 # Row, line, the object or why there is none, and its bytes as JSON.
 Parsed: TypeAlias = tuple[int, int, Object | str, bytes]
@@ -19,7 +18,6 @@ _DEEP = 200
 WIDE_BYTES, MOST_VALUES = 4 << 20, 2_000_000
 # A value in Python beside its text.
 VALUE_BYTES = 16
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 
 
 def parse(line: bytes, encoding: str) -> Object | str:
@@ -47,7 +45,7 @@ def is_wide(text: str) -> bool:
     # Text has few of these signs.
     if len(text) <= WIDE_BYTES or sum(map(text.count, ",[{")) <= MOST_VALUES:
         return False
-    return sum(map(_STRING.sub("", text).count, ",[{")) > MOST_VALUES
+    return sum(map(STRING.sub("", text).count, ",[{")) > MOST_VALUES
 
 
 def too_wide() -> str:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from cuvee.tasks.readers._batch import InvalidRowError, as_text
 from cuvee.tasks.readers._chats import chat
+from cuvee.tasks.readers._columns import plain_value
 from cuvee.tasks.readers._file import Layout
 
 Object: TypeAlias = dict[str, object]
@@ -19,7 +20,7 @@ _KEYS_SHOWN = 10
 BLANK_LINE = "\n\n"
 _ABSENT = object()
 _MOST_DEPTH = 200
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
@@ -63,10 +64,17 @@ def check_text(record: Mapping[str, object], name: str) -> None:
     if not isinstance(text, str):
         text = at(record, name)
         if text is _ABSENT:
-            keys = ", ".join(sorted(record)[:_KEYS_SHOWN]) or "nothing"
-            raise InvalidRowError(f'no field "{name}"; the row has: {keys}')
+            raise InvalidRowError(f'no field "{name}"; the row has: {_keys(record)}')
         if not isinstance(text, str):
-            raise InvalidRowError(f'field "{name}" is {JSON_TYPES.get(type(text), type(text).__name__)}, not a string')
+            raise InvalidRowError(_no_string(name, text))
+
+
+def _keys(record: Mapping[str, object]) -> str:
+    return ", ".join(sorted(record)[:_KEYS_SHOWN]) or "nothing"
+
+
+def _no_string(name: str, value: object) -> str:
+    return f'field "{name}" is {JSON_TYPES.get(type(value), type(value).__name__)}, not a string'
 
 
 def checked(values: Iterable[object]) -> list[str | None]:
@@ -98,14 +106,19 @@ def kept(values: Mapping[str, object]) -> str | None:
     if not values:
         return None
     try:
-        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(values), ensure_ascii=False)
+        text = _written(values)
     except RecursionError as error:
         raise InvalidRowError(f"not readable JSON: {error}") from error
     if text.count("[") + text.count("{") > _MOST_DEPTH and _depth(text) > _MOST_DEPTH:
         raise InvalidRowError(f"what is kept of the row nests over {_MOST_DEPTH} deep")
     return text
+
+
+def _written(values: Mapping[str, object]) -> str:
+    try:
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(plain_value(dict(values)), ensure_ascii=False)
 
 
 def _picked(record: Mapping[str, object], layout: Layout) -> list[str | None]:
@@ -137,35 +150,23 @@ def _text(record: Mapping[str, object], paths: tuple[str, ...]) -> str:
     found = [(path, value) for path in paths if (value := at(record, path)) is not _ABSENT and value is not None]
     for path, value in found:
         if not isinstance(value, str):
-            raise InvalidRowError(
-                f'field "{path}" is {JSON_TYPES.get(type(value), type(value).__name__)}, not a string'
-            )
+            raise InvalidRowError(_no_string(path, value))
     if not found:
-        keys = ", ".join(sorted(record)[:_KEYS_SHOWN]) or "nothing"
-        raise InvalidRowError(f"no field of {', '.join(paths)} holds text; the row has: {keys}")
+        raise InvalidRowError(f"no field of {', '.join(paths)} holds text; the row has: {_keys(record)}")
     return joined(str(value) for _, value in found) or ""
 
 
 def _chat(record: Mapping[str, object], path: str) -> tuple[str, str]:
     found = at(record, path)
     if found is _ABSENT:
-        keys = ", ".join(sorted(record)[:_KEYS_SHOWN]) or "nothing"
-        raise InvalidRowError(f'no field "{path}"; the row has: {keys}')
+        raise InvalidRowError(f'no field "{path}"; the row has: {_keys(record)}')
     return chat(found, path)
 
 
 def _depth(text: str) -> int:
     """Tell how deep a value of JSON nests."""
     depth = most = 0
-    for sign in _BRACKET.findall(_STRING.sub("", text)):
+    for sign in _BRACKET.findall(STRING.sub("", text)):
         depth += 1 if sign in "[{" else -1
         most = max(most, depth)
     return most
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list) else value

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cuvee.schemas.errors import InputError
 from cuvee.tasks.readers._batch import ROW_OVERHEAD_BYTES, BadRow, Batch, Found, InvalidRowError, collect
-from cuvee.tasks.readers._bytes import EndsEarlyError
+from cuvee.tasks.readers._bytes import EndsEarlyError, begun
 from cuvee.tasks.readers._chats import chat
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._dialect import SAMPLE_BYTES, SAMPLE_LINES, Dialect, dialect
@@ -180,22 +180,13 @@ class _Table:
 
 def _sample(lines: Iterator[bytes | None]) -> tuple[list[bytes], Iterator[bytes | None]]:
     """Take the first lines to look at, and give all of them again."""
-    taken: list[bytes | None] = []
-    size, fault = 0, None
-    try:
-        for line in lines:
-            taken.append(line)
-            size += len(line or b"")
-            if line is None or size > SAMPLE_BYTES or len(taken) == SAMPLE_LINES:
-                break
-    except EndsEarlyError as error:
-        fault = error
-    return [line for line in taken if line is not None], chain(taken, _broken(fault) if fault else lines)
 
+    def is_enough(taken: list[bytes | None]) -> bool:
+        size = sum(len(line or b"") for line in taken)
+        return taken[-1] is None or size > SAMPLE_BYTES or len(taken) == SAMPLE_LINES
 
-def _broken(fault: EndsEarlyError) -> Iterator[bytes | None]:
-    yield from ()
-    raise fault
+    head, behind = begun(lines, is_enough)
+    return [line for line in head if line is not None], chain(head, behind)
 
 
 def read(file: File, layout: Layout) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 One file is one document, row 0; its id is the path given. Raw cells, which are for converters, are left out too.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -84,4 +83,4 @@ def _language(notebook: Mapping[str, object]) -> str:
 def _title(notebook: Mapping[str, object]) -> str | None:
     about = notebook.get("metadata")
     title = about.get("title") if isinstance(about, Mapping) else None
-    return json.loads(json.dumps(title)) if isinstance(title, str) and title.isprintable() else None
+    return title if isinstance(title, str) and title.isprintable() else None

@@ -13,7 +13,7 @@ from itertools import chain, count
 
 from cuvee.tasks.readers import _objects
 from cuvee.tasks.readers._batch import Batch
-from cuvee.tasks.readers._bytes import EndsEarlyError, lines
+from cuvee.tasks.readers._bytes import begun, lines
 from cuvee.tasks.readers._columns import Records
 from cuvee.tasks.readers._file import File, Layout
 from cuvee.tasks.readers._json_window import BETWEEN, BadValueError, Window
@@ -40,25 +40,14 @@ def records(file: File, text: str | None) -> Iterator[Records]:
 
 
 def _found(file: File, needed: tuple[str, ...]) -> Iterator[_objects.Parsed]:
-    pieces = file.pieces()
-    head: list[bytes] = []
-    fault = None
-    try:
-        while sum(map(len, head)) < _HEAD_BYTES and (piece := next(pieces, None)) is not None:
-            head.append(piece)
-    except EndsEarlyError as error:
-        fault = error
-    rest = chain([b"".join(head)], _broken(fault) if fault else pieces)
-    if _is_lines(b"".join(head)):
-        yield from found_in_lines(file, lines(rest, file.bounds))
+    head, behind = begun(file.pieces(), lambda taken: sum(map(len, taken)) >= _HEAD_BYTES)
+    first = b"".join(head)
+    pieces = chain([first], behind)
+    if _is_lines(first):
+        yield from found_in_lines(file, lines(pieces, file.bounds))
     else:
         own = {key for path in needed for key in (path, path.partition(".")[0])}
-        yield from _values(Window(rest, file.bounds), frozenset(own))
-
-
-def _broken(fault: Exception) -> Iterator[bytes]:
-    yield b""
-    raise fault
+        yield from _values(Window(pieces, file.bounds), frozenset(own))
 
 
 def _is_lines(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from itertools import chain
 
 from cuvee.tasks.readers import _front_matter
 from cuvee.tasks.readers._batch import BadRow, Batch, Found, InvalidRowError, collect, one_document
-from cuvee.tasks.readers._bytes import EndsEarlyError
+from cuvee.tasks.readers._bytes import EndsEarlyError, begun
 from cuvee.tasks.readers._file import File, Layout
 
 SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex")
@@ -37,10 +37,11 @@ def _one(file: File) -> Iterator[Batch]:
 
 def _many(file: File, by_line: bool) -> Iterator[Batch]:
     lines = file.lines()
-    head, fault = _head(lines) if file.is_named(*_MARKDOWN) else ([], None)
+    head: list[bytes | None] = []
+    if file.is_named(*_MARKDOWN):
+        head, lines = begun(lines, lambda taken: not _front_matter.may_go_on(taken))
     front, skipped = _front_matter.of_lines(head)
-    rest = _broken(fault) if fault else lines
-    found = _found(file, _records(chain(head[skipped:], rest), skipped, by_line, file.bounds.row_bytes), front)
+    found = _found(file, _records(chain(head[skipped:], lines), skipped, by_line, file.bounds.row_bytes), front)
     return collect(["text", *front], found, file.bounds.batch_bytes)
 
 
@@ -59,24 +60,6 @@ def _found(
             row += 1
     except EndsEarlyError as error:
         yield BadRow(row, number + 1, str(error))
-
-
-def _broken(fault: EndsEarlyError) -> Iterator[bytes | None]:
-    yield from ()
-    raise fault
-
-
-def _head(lines: Iterator[bytes | None]) -> tuple[list[bytes | None], EndsEarlyError | None]:
-    """Take the lines that front matter may have, and what broke off the file meanwhile."""
-    head: list[bytes | None] = []
-    try:
-        for line in lines:
-            head.append(line)
-            if not _front_matter.may_go_on(head):
-                break
-    except EndsEarlyError as error:
-        return head, error
-    return head, None
 
 
 def _records(

@@ -46,7 +46,7 @@ def groups(paths: Sequence[str], passed: Callable[[str], None]) -> list[Group]:
 
     passed: is told each file that is left out, and why. Raises RecipeError where none is left.
     """
-    found, unknown = expand_paths(paths, _is_known)
+    found, unknown = expand_paths(paths, lambda path: readers.is_archive(path) or readers.is_known(path))
     for file in unknown:
         passed(f"{file}: its format is not known")
     folders = [Path(path) for path in paths if os.path.isdir(path)]
@@ -111,16 +111,6 @@ def _is_in(file: Path, encoding: str) -> bool:
     try:
         codecs.getincrementaldecoder(encoding)().decode(content)
     except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _is_known(path: str) -> bool:
-    if readers.is_archive(path):
-        return True
-    try:
-        readers.detect(path)
-    except RecipeError:
         return False
     return True
 

@@ -97,9 +97,7 @@ def _first_rows(source: Source, file: Path, most: int) -> tuple[list[pl.DataFram
                 if not isinstance(part, opening.Part):
                     bad += isinstance(part, readers.BadRow)
                     continue
-                for batch in opening.read(
-                    source, Ingest(), part.name, part.stream, part.format, part.compression, BLOCK_BYTES
-                ):
+                for batch in opening.read(source, Ingest(), part, BLOCK_BYTES):
                     rows.append(batch.rows.head(most))
                     most -= batch.rows.height
                     bad += len(batch.bad)
