@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
 from pydantic import Field
 
-from cuvee.flows import deployed, endpoint, pipeline
+from cuvee.flows import deployed, endpoint, events, pipeline
 from cuvee.flows.artifacts import mixture_markdown, step_table
 from cuvee.flows.hands import PlainHands
 from cuvee.flows.names import run_name
@@ -53,7 +53,7 @@ def carry_out(
     hands = PlainHands() if is_plain() else TaskHands()
     secrets.guard_logs()
     with secrets.kept():
-        report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit)
+        report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit, events.configured())
     steps = [{"step": name, **figures.model_dump(by_alias=True)} for name, figures in report.steps.items()]
     step_table(report.corpus, steps)
     mixture_markdown(report.corpus, report.as_markdown())

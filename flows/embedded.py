@@ -31,6 +31,7 @@ from cuvee.schemas.errors import CuveeError
 
 START_TIMEOUT_S = 120  # a first start migrates a new database: 5 s of CPU, 25 s on a busy machine
 DRAIN_TIMEOUT_S = 30  # 600 events of 200 tasks of no length took 5 s on a busy machine
+OWN = "CUVEE_OWN_SERVER"  # set while the server is a command's own, where nobody listens to events
 # Names under which a server's address may stand in a settings file, in lower case.
 ADDRESS_WORDS = ("api_url", "[api]", "api.url", "tool.prefect")
 
@@ -229,7 +230,7 @@ def _connected(port: int, login: str) -> Iterator[None]:
     """Let Prefect, imported before or not, and the processes it starts, find the embedded server."""
     # httpx would ask a configured proxy for our own port.
     proxies = {name: f"{os.environ.get(name, '')},127.0.0.1".lstrip(",") for name in ("NO_PROXY", "no_proxy")}
-    address = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    address = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", OWN: "1"}
     with _environment(address | door.client_settings(login) | proxies):
         from prefect.context import refresh_global_settings_context
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

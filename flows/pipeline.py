@@ -16,6 +16,7 @@ from cuvee.schemas.errors import ConflictError, GateError
 from cuvee.schemas.manifest import version_name
 from cuvee.schemas.records import PairsRecord, PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport
+from cuvee.storage.outbox import Channel
 from cuvee.storage.store import Store
 from cuvee.tasks import guard
 from cuvee.tasks.begin import begin
@@ -25,7 +26,7 @@ from cuvee.tasks.ingest import bad_rows, fetch, reading, sources
 from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.publish import assemble, commit, foresee, ledger
+from cuvee.tasks.publish import assemble, commit, events, foresee, ledger
 from cuvee.tasks.steps import clear
 
 # Each attempt is lost to a version that somebody else published: after this many, a person should look.
@@ -43,18 +44,23 @@ def carry_out(
     run_id: str,
     hands: Hands,
     limit: int | None = None,
+    channels: Sequence[Channel] = (),
 ) -> RunReport:
     """Run a recipe; where another run publishes first, take its pool and decide again.
 
     recipe: path of the YAML file. overrides: `key.path=value` strings. store: overrides the recipe's. plan: work
     everything out, send no request to a generator and publish nothing. limit: rows to read of each source, for a trial.
+    channels: who is told of versions beside the recipe's publish.notify.
     What this run has read and measured is found as done, so only what follows from the joined pool is repeated.
     Raises ConflictError when MOST_ATTEMPTS runs in turn were faster, and what `begin` and the steps raise.
     """
     started = time.monotonic()
     lost: list[str] = []
+    owed: list[str] = []
     while True:
         run, place, state = begin(recipe, overrides, store, run_id, limit)
+        if not plan:
+            owed = events.run(run, place, channels)
         try:
             report = follow(run, place, state, plan, hands)
         except ConflictError as conflict:
@@ -68,8 +74,10 @@ def carry_out(
             clear(run, place)
             raise
         clear(run, place)
+        if report.published:
+            owed = events.run(run, place, channels)
         seconds = round(time.monotonic() - started, 1)
-        return report.model_copy(update={"seconds": seconds, "warnings": (*lost, *report.warnings)})
+        return report.model_copy(update={"seconds": seconds, "warnings": (*lost, *report.warnings, *owed)})
 
 
 def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Hands) -> RunReport:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from cuvee.schemas.address import is_web, shown
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.licenses import UNKNOWN, spdx
 
@@ -406,6 +407,7 @@ class Publish(Frozen):
     marking: Literal["metadata", "none"] = Field(
         "metadata", description="whether files say in their metadata that cuvee published them, and what they hold"
     )
+    notify: tuple[str, ...] = Field((), description="http(s) addresses and files that are told of each version")
 
     @field_validator("tag")
     @classmethod
@@ -414,6 +416,14 @@ class Publish(Frozen):
         if tag[0] == "v" and tag[1:].isdecimal():
             raise ValueError("this is the form of a version; give a tag another name, such as latest")
         return tag
+
+    @field_validator("notify")
+    @classmethod
+    def _reachable(cls, notify: tuple[str, ...]) -> tuple[str, ...]:
+        for address in notify:
+            if not address or ("://" in address and not is_web(address)):
+                raise ValueError(f"{shown(address)!r} is no receiver; give an http or https address, or a file's path")
+        return notify
 
 
 class Recipe(Frozen):
@@ -443,10 +453,9 @@ class Recipe(Frozen):
         return self
 
     def sha256(self) -> str:
-        """Hash what decides the result: all but the place of the store, and how files are fetched."""
-        return canonical_sha256(
-            self.model_dump(mode="json", exclude={"store": True, "sources": {"__all__": {"fetch"}}})
-        )
+        """Hash what decides the result: all but the place of the store, how files are fetched, and who is told."""
+        aside: dict[str, Any] = {"store": True, "sources": {"__all__": {"fetch"}}, "publish": {"notify"}}
+        return canonical_sha256(self.model_dump(mode="json", exclude=aside))
 
 
 def canonical_json(value: Any) -> str:

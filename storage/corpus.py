@@ -7,6 +7,7 @@ corpora/<corpus>/reports/v0007/…
 corpora/<corpus>/ledger/<aa>/<sha256>.parquet shared by runs and versions
 corpora/<corpus>/runs/<run id>/run.json       how one of the last 30 runs ended, and its ledger
 corpora/<corpus>/pool/<step>/<aa>/<sha256>.parquet
+corpora/<corpus>/events/<receiver>.json       how far a receiver was told what happened
 corpora/<corpus>/probes/<random>              made and removed when a run begins
 work/<step>/<key>.json
 """
@@ -142,7 +143,7 @@ def check_tagged(store: Store, corpus: str, name: str, entry: TagEntry) -> None:
     """Raise IntegrityError, with the remedy, where the version that a tag names has no manifest."""
     numbers = versions(store, corpus)
     if entry.version not in numbers:
-        key = _manifest_key(corpus, entry.version)
+        key = manifest_key(corpus, entry.version)
         instead = f", or give that version up: cuvee tag {corpus}@{version_name(numbers[-1])} {name}" if numbers else ""
         raise IntegrityError(
             f"{corpus}@{name} is {version_name(entry.version)}, whose manifest {store.location(key)} is missing; "
@@ -157,13 +158,14 @@ def _manifests(store: Store, corpus: str) -> dict[tuple[int, int], str]:
     return {found: key for found, key in named if found is not None}
 
 
-def _manifest_key(corpus: str, version: int) -> str:
+def manifest_key(corpus: str, version: int) -> str:
+    """Return the key of a version's first manifest."""
     return f"corpora/{corpus}/manifests/{version_name(version)}.json"
 
 
 def commit(store: Store, manifest: Manifest) -> None:
     """Publish: one create-only put; raises ConflictError when the number is taken."""
-    key = _manifest_key(manifest.corpus, manifest.version)
+    key = manifest_key(manifest.corpus, manifest.version)
     try:
         store.create(key, _pretty(manifest.model_dump(mode="json")))
     except ConflictError:
@@ -172,9 +174,22 @@ def commit(store: Store, manifest: Manifest) -> None:
 
 def tags(store: Store, corpus: str) -> list[str]:
     """List the names of a corpus's tags."""
+    return sorted(moves(store, corpus))
+
+
+def moves(store: Store, corpus: str) -> dict[str, list[int]]:
+    """Return the numbers of each tag's entries, ascending."""
     folder = f"corpora/{corpus}/tags/"
-    found = (_TAG_ENTRY.fullmatch(key.removeprefix(folder)) for key in store.keys(folder))
-    return sorted({entry[1] for entry in found if entry})
+    found: dict[str, list[int]] = {}
+    for key in store.keys(folder):
+        if entry := _TAG_ENTRY.fullmatch(key.removeprefix(folder)):
+            found.setdefault(entry[1], []).append(int(entry[2]))
+    return {tag: sorted(numbers) for tag, numbers in found.items()}
+
+
+def read_move(store: Store, corpus: str, name: str, number: int) -> TagEntry:
+    """Return one entry of a tag; raises IntegrityError where it is damaged or not there."""
+    return read_json(store, _tag_key(corpus, name, number), TagEntry)
 
 
 def read_tag(store: Store, corpus: str, name: str) -> TagEntry | None:
@@ -201,7 +216,11 @@ def move_tag(store: Store, corpus: str, name: str, entry: TagEntry, after: int |
     after: number of the entry that the decision to move rests on; None: whichever is the newest now.
     """
     number = 1 + (newest_tag(store, corpus, name)[0] if after is None else after)
-    store.create(f"corpora/{corpus}/tags/{name}/{number:06d}.json", _pretty(entry.model_dump(mode="json")))
+    store.create(_tag_key(corpus, name, number), _pretty(entry.model_dump(mode="json")))
+
+
+def _tag_key(corpus: str, name: str, number: int) -> str:
+    return f"corpora/{corpus}/tags/{name}/{number:06d}.json"
 
 
 def write_state(store: Store, corpus: str, state: PoolState) -> FileRef:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from cuvee.commands.announce import announce
 from cuvee.commands.shared import answer, json_option, say, store_option, table
 from cuvee.comparison import compare
 from cuvee.dataset import open_dataset
@@ -256,6 +257,7 @@ def _move(place: Store, manifest: Manifest, name: str, by: Literal["tag", "rollb
     created = datetime.now(UTC).isoformat(timespec="seconds")
     move_tag(place, manifest.corpus, name, TagEntry(version=manifest.version, by=by, created=created))
     say(f"{manifest.corpus}@{name} is {version_name(manifest.version)} now")
+    announce(place, manifest.corpus)
 
 
 def _tags_by_version(place: Store, corpus: str) -> dict[int, list[str]]:

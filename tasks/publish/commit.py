@@ -104,7 +104,7 @@ def _manifest(
         parent=run.parent or None,
         created=_now(),
         run_id=run.run_id,
-        recipe=run.recipe.model_dump(mode="json", exclude={"store"}),
+        recipe=run.recipe.model_dump(mode="json", exclude={"store": True, "publish": {"notify"}}),
         recipe_sha256=run.recipe.sha256(),
         steps={**versions, **signals.versions(run), "generate": rounds.VERSION, "assemble": assemble.VERSION},
         models={"provenance": signals.provenance_model(run).sha256},
