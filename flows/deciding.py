@@ -85,6 +85,7 @@ def _gather(
 
 def _again(run: Run, store: Store, hands: Hands, files: Sequence[Dealt]) -> list[Dealt]:
     """Deal in a second round what went to groups of partitions in the first."""
-    folder = folder_of(run)
-    second = hands.each("exchange", again, [(store, folder, files, first) for first in groups(files)])
-    return second or list(files)
+    firsts, folder = groups(files), folder_of(run)
+    if not firsts:
+        return list(files)
+    return hands.each("exchange", again, [(store, folder, files, first) for first in firsts])

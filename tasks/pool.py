@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.document import SHARD, THIN
+from cuvee.schemas.document import SHARD
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import (
     DraftRecord,
@@ -26,7 +26,6 @@ from cuvee.schemas.records import (
     ShardsRecord,
     StepRecord,
 )
-from cuvee.schemas.tables import ROWS
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, read_each, read_tables, take_rows
 
@@ -140,28 +139,11 @@ def pool_of(state: PoolState) -> Pool:
     return Pool(entries=tuple(entry for entry in state.entries if isinstance(entry.record, ShardsRecord)))
 
 
-def thin_rows(store: Store, pool: Pool) -> pl.DataFrame:
-    """Read the thin columns of every row of the pool: ROWS. About 200 bytes a row; no text is read."""
-    frames = [ROWS.to_frame()]
-    # Shards written before a column was added have it as null.
-    tables = read_tables(store, [shard.file for shard in pool.shards], THIN, needed=["doc_id"])
-    for number, (shard, table) in enumerate(zip(pool.shards, tables, strict=True)):
-        frame = frame_of(table).with_columns(
-            shard=pl.lit(number, pl.Int32),
-            position=pl.int_range(pl.len(), dtype=pl.Int64),
-            source=pl.lit(shard.source),
-            accepted=pl.lit(shard.accepted, pl.Int32),
-            generated=pl.lit(shard.generated),
-            reading=pl.lit(shard.reading),
-        )
-        frames.append(frame)
-    return declared(pl.concat(frames, how="diagonal"), ROWS)
-
-
 def signal_rows(store: Store, pool: Pool, kind: str, schema: pl.Schema) -> pl.DataFrame:
-    """Read what was measured of one kind of signal, a row for every row of the pool, in the order of `thin_rows`.
+    """Read what was measured of one kind of signal, a row for every row of the pool: shards in the pool's
+    order, rows in that of their shard.
 
-    schema: of its table, doc_id first. A kind that was not measured is all null.
+    schema: of its table, doc_id first. A kind that was not measured is all null. No text is read.
     """
     if kind not in pool.signals:
         rows = sum(shard.file.rows for shard in pool.shards)

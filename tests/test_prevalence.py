@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_table import of_sources
 
 from cuvee.commands import cli
 from cuvee.flows.train_provenance import train_provenance
 from cuvee.schemas.errors import IntegrityError, RecipeError
 from cuvee.storage.store import open_store
 from cuvee.tasks.provenance.classify import prevalence_of, read_audit
-from cuvee.tasks.provenance.conclude import LOWEST_THRESHOLD, of_sources
+from cuvee.tasks.provenance.conclude import LOWEST_THRESHOLD
 from cuvee.tasks.provenance.model import BINS, BUILTIN, Model, binned, is_ref, load
 from cuvee.tasks.provenance.prevalence import adjusted_count, by_source, difference, emq, overall, prevalence
 from cuvee.tasks.provenance.product import make

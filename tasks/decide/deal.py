@@ -5,7 +5,7 @@ these partitions, a few of its columns go elsewhere too: by declared id where a 
 row is a draft, and by near key where the pool has drafts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from cuvee.tasks.decide.current import Drafts, declare
 from cuvee.tasks.decide.partitions import Batch, by_declared_id, by_doc_id, by_key
 from cuvee.tasks.exchange import Dealer, Dealt, Numbers
 from cuvee.tasks.filters import language
-from cuvee.tasks.measure.signals import Kind, kinds
+from cuvee.tasks.measure.signals import kinds
 from cuvee.tasks.pool import declared, frame_of, read_declared
 from cuvee.tasks.steps import folder_of, load, look_up
 
@@ -54,7 +54,8 @@ class DealtRows(Frozen):
 def columns(run: Run) -> pl.Schema:
     """Return the columns of dealt rows: what is declared, and every signal, named <kind>.<signal>."""
     own = pl.Schema({name: kind for name, kind in ROWS.items() if name not in _READ})
-    return pl.Schema({**own, "license": pl.String(), **_ADDED, **_signals(run)})
+    signals = {f"{kind}.{name}": of for kind, schema in _signals(run).items() for name, of in schema.items()}
+    return pl.Schema({**own, "license": pl.String(), **_ADDED, **signals})
 
 
 def run(
@@ -72,12 +73,12 @@ def run(
     drafts: (generator's name, request key) of what this recipe's generators produce. aging: sources whose files are
     of several ages. has_drafts: whether the pool has drafts. links: the table LINKS.
     """
-    schema, folder = columns(run), folder_of(run)
+    schema, signals, folder = columns(run), _signals(run), folder_of(run)
     rows, by_id, by_near = (Dealer(store, folder, partitions) for _ in range(3))
-    linked = load(store, links)
-    for frame in _frames(run, store, batch, drafts):
-        near = linked["near_key"].to_numpy(), linked["text_key"].to_numpy()
-        frame = declared(frame.with_columns(near_key=_near_keys(frame["text_key"], *near)), schema)
+    table = load(store, links)
+    near, linked = table["near_key"].to_numpy(), table["text_key"].to_numpy()
+    for frame in _frames(run, store, batch, drafts, signals):
+        frame = declared(frame.with_columns(near_key=_near_keys(frame["text_key"], near, linked)), schema)
         rows.add(frame, by_doc_id(frame["doc_id"], partitions))
         if has_drafts:
             by_near.add(frame.select(BY_NEAR_KEY.names()), by_key(frame["near_key"], partitions))
@@ -101,8 +102,10 @@ def aging(batches: list[Batch]) -> frozenset[str]:
     return frozenset(source for source, found in ages.items() if len(found) > 1)
 
 
-def _frames(run: Run, store: Store, batch: Batch, drafts: Drafts) -> Iterator[pl.DataFrame]:
-    """Yield the rows of each shard, with what the recipe declares of them and their signals."""
+def _frames(
+    run: Run, store: Store, batch: Batch, drafts: Drafts, signals: Mapping[str, pl.Schema]
+) -> Iterator[pl.DataFrame]:
+    """Yield the rows of each shard, with what the recipe declares of them and their signals (as of `_signals`)."""
     # Shards written before a column was added have it as null.
     tables = read_tables(store, [shard.file for shard in batch.shards], THIN, needed=["doc_id"])
     planned = pl.DataFrame(drafts, schema={"source": pl.String, "source_id": pl.String}, orient="row")
@@ -120,7 +123,7 @@ def _frames(run: Run, store: Store, batch: Batch, drafts: Drafts) -> Iterator[pl
             reading=pl.lit(shard.reading),
         )
         rows = declared(pl.concat([ROWS.to_frame(), rows], how="diagonal"), ROWS)
-        rows = rows.hstack(_signals_of(run, store, batch, number, rows["doc_id"]))
+        rows = rows.hstack(_signals_of(store, batch, number, rows["doc_id"], signals))
         rows = declare(run, rows.with_columns(language=LANGUAGE, text_key=TEXT_KEY))
         current = pl.lit(run.readings.get(shard.source) == shard.reading)
         if shard.generated:
@@ -132,31 +135,30 @@ def _frames(run: Run, store: Store, batch: Batch, drafts: Drafts) -> Iterator[pl
         yield rows.with_columns(pl.col("present").fill_null(value=False), source_id=pl.coalesce("path_id", "source_id"))
 
 
-def _signals(run: Run) -> pl.Schema:
-    """Return the columns of all kinds of signal."""
-    found = _kinds(run).items()
-    return pl.Schema({f"{k}.{n}": d for k, kind in found for n, d in kind.schema.items() if n != "doc_id"})
+def _signals(run: Run) -> dict[str, pl.Schema]:
+    """Return the columns of each kind of signal that decisions look at, beside doc_id."""
+    looked_at = {name: kind.schema for name, kind in kinds(run).items() if name != "windows"}
+    return {name: pl.Schema({n: d for n, d in one.items() if n != "doc_id"}) for name, one in looked_at.items()}
 
 
-def _kinds(run: Run) -> dict[str, Kind]:
-    """Return the kinds of signal that decisions look at."""
-    return {name: kind for name, kind in kinds(run).items() if name != "windows"}
-
-
-def _signals_of(run: Run, store: Store, batch: Batch, number: int, doc_ids: pl.Series) -> pl.DataFrame:
+def _signals_of(
+    store: Store, batch: Batch, number: int, doc_ids: pl.Series, signals: Mapping[str, pl.Schema]
+) -> pl.DataFrame:
     """Return all signals of a shard's rows; a kind that was not measured is null.
 
     Raises AssertionError for signals of other rows.
     """
     found = []
-    for name, kind in _kinds(run).items():
-        if name in batch.signals:
-            signals = read_declared(store, [batch.signals[name][number][0]], kind.schema)
-            if not signals["doc_id"].equals(doc_ids):
-                raise AssertionError(f"the {name} table does not match its shards row by row")
+    for kind, schema in signals.items():
+        if kind in batch.signals:
+            file = batch.signals[kind][number][0]
+            rows = read_declared(store, [file], pl.Schema({"doc_id": pl.String(), **schema}))
+            if not rows["doc_id"].equals(doc_ids):
+                raise AssertionError(f"the {kind} table does not match its shards row by row")
+            rows = rows.drop("doc_id")
         else:
-            signals = pl.select(pl.repeat(None, len(doc_ids), dtype=d).alias(n) for n, d in kind.schema.items())
-        found.append(signals.drop("doc_id").select(pl.all().name.prefix(f"{name}.")))
+            rows = pl.select(pl.repeat(None, len(doc_ids), dtype=of).alias(name) for name, of in schema.items())
+        found.append(rows.select(pl.all().name.prefix(f"{kind}.")))
     return pl.concat(found, how="horizontal")
 
 

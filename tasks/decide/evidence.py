@@ -63,7 +63,7 @@ def run(run: Run, store: Store, judged: Judged, own: ThresholdsRef, partitions: 
         [load(store, judged.declared, _READ), load(store, judged.amounts), heard.drop("step", "verdict", "detail")],
         how="horizontal",
     )
-    rows = _conclude(run, rows, load(store, own))
+    rows = weigh(run, rows, load(store, own))
     ones = pl.repeat(1.0, rows.height, dtype=pl.Float64, eager=True)
     verdicts.object("dedup_exact", copies.exact(rows, verdicts.alive), keeper=rows["doc_id"], jaccard=ones)
     if run.recipe.provenance.suspects == "drop":
@@ -78,8 +78,8 @@ def run(run: Run, store: Store, judged: Judged, own: ThresholdsRef, partitions: 
     )
 
 
-def _conclude(run: Run, rows: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns of CONCLUDED."""
+def weigh(run: Run, rows: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns of CONCLUDED. rows: columns of DECLARED, AMOUNTS and HEARD; own: THRESHOLDS."""
     options, model = run.recipe.provenance, provenance_model(run)
     thresholds = Thresholds(
         synthetic=model.threshold(options.max_false_positive_rate),

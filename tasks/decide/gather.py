@@ -106,12 +106,12 @@ def representatives(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
 def count(run: Run, store: Store, batch: Batch, documents: Sequence[Dealt], ranges: int) -> Dealt:
     """Count the parts of a batch's documents, and deal the counts by key: COUNTS. documents: ADDRESSES."""
     places = collect(store, documents, batch.number, ADDRESSES)
-    dealer = Dealer(store, folder_of(run), ranges)
+    dealer, filtering = Dealer(store, folder_of(run), ranges), asked(run)
     for number, shard in enumerate(batch.shards):
         own = places.filter(shard=batch.first + number)["position"]
-        for one in asked(run) if len(own) else ():
+        for one in filtering if len(own) else ():
             parts = frame_of(read_table(store, batch.signals[one.step][number][1]))
-            counts = one.kind.count(parts.filter(_among(own, shard.file.rows, parts)), one.options)
+            counts = one.kind.count(parts.filter(among(own, shard.file.rows, parts)), one.options)
             told = counts.with_columns(filter=pl.lit(one.number), source=pl.lit(shard.source))
             dealer.add(declared(told, COUNTS), by_key(told["key"], ranges))
     return dealer.finish()
@@ -134,12 +134,12 @@ def choose(run: Run, store: Store, counts: Sequence[Dealt], part: int) -> Chosen
 def value(run: Run, store: Store, batch: Batch, chosen: Sequence[ChosenRef], partitions: int) -> Dealt:
     """Work out what the filters see of each row of a batch, and deal it by doc_id: the columns of `values`."""
     keys = read_declared(store, chosen, CHOSEN)
-    schema = values(run)
+    schema, filtering = values(run), asked(run)
     dealer = Dealer(store, folder_of(run), partitions)
     for number, shard in enumerate(batch.shards):
         doc_ids = frame_of(read_table(store, shard.file, ["doc_id"]))["doc_id"]
         found = []
-        for one in asked(run):
+        for one in filtering:
             signals, parts = (frame_of(read_table(store, file)) for file in batch.signals[one.step][number])
             own = keys.filter(filter=one.number, source=shard.source)["key"]
             column = one.kind.gather(signals, parts, own, one.options).cast(pl.Float64)
@@ -164,7 +164,7 @@ def with_values(run: Run, store: Store, rows: pl.DataFrame, files: Sequence[Deal
     return look_up(rows, ADDRESSES.names(), collect(store, files, partition, values(run)))
 
 
-def _among(positions: pl.Series, height: int, parts: pl.DataFrame) -> pl.Series:
+def among(positions: pl.Series, height: int, parts: pl.DataFrame) -> pl.Series:
     """Tell which parts are of the documents at these positions of a shard of `height` rows."""
     counts = np.zeros(height, np.bool_)
     counts[positions.to_numpy()] = True

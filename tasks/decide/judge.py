@@ -6,6 +6,7 @@ the order of doc_id, shard and position.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -80,10 +81,16 @@ def _filter(run: Run, rows: pl.DataFrame, verdicts: Verdicts) -> None:
         named = {name: name.removeprefix(prefix) for name in signals}
         # What is declared of a row, as its language, stands before what was found in its text.
         frame = rows.rename({name: plain for name, plain in named.items() if plain not in rows.columns})
-        if isinstance(entry, opt_out.Options):
-            frame = frame.hstack(rights.sites(run, frame, entry))
-        verdict = filters.judge(frame, [entry])
-        detail = filters.tell(frame, entry, verdict)
-        if isinstance(entry, opt_out.Options):
-            detail = frame["opt_out_told"].fill_null(detail)
-        verdicts.object("filter", verdict, detail=detail)
+        let_object(run, frame, entry, verdicts)
+
+
+def let_object(run: Run, frame: pl.DataFrame, entry: Any, verdicts: Verdicts) -> None:
+    """Let one filter object. frame: the rows, with the signals of the filter's kind; entry: its options."""
+    is_of_rights = isinstance(entry, opt_out.Options)
+    if is_of_rights:
+        frame = frame.hstack(rights.sites(run, frame, entry))
+    verdict = filters.judge(frame, [entry])
+    detail = filters.tell(frame, entry, verdict)
+    if is_of_rights:
+        detail = frame["opt_out_told"].fill_null(detail)
+    verdicts.object("filter", verdict, detail=detail)

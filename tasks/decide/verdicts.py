@@ -51,7 +51,7 @@ def run(
     over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
     reason = overlaps.select(pl.when(over).then(pl.lit("benchmark"))).to_series()
     verdicts.object("decontaminate", reason, detail=told.tell(overlaps, told.of_overlaps(run.recipe)))
-    verdicts.object("mixture", _excluded(run, rows), detail=told.tell(rows, told.of_depth(run.recipe)))
+    verdicts.object("mixture", excluded(run, rows), detail=told.tell(rows, told.of_depth(run.recipe)))
     return DecidedPart(
         declared=judged.declared,
         concluded=concluded.concluded,
@@ -60,7 +60,7 @@ def run(
     )
 
 
-def _excluded(run: Run, rows: pl.DataFrame) -> pl.Series:
+def excluded(run: Run, rows: pl.DataFrame) -> pl.Series:
     """Object to what the mixture may not hold: documents of unknown provenance, and those too far from human text."""
     unknown = (pl.col("provenance") == "unknown") & pl.lit(run.recipe.provenance.unknown_as == "exclude")
     deep = pl.col("depth") > run.recipe.mixture.depth.max

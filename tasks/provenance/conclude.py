@@ -110,18 +110,11 @@ def dated_human() -> pl.Expr:
     return old.fill_null(value=False) & ~(pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
 
 
-def of_sources(rows: pl.DataFrame, default: float, max_false_positive_rate: float) -> pl.DataFrame:
-    """Return the threshold of each source: what `of_known` gives of all its rows.
-
-    rows: columns source, doc_id, words, p_model, and those of `dated_human`.
-    """
-    return of_known(known_human(rows), rows.select("source").unique(), default, max_false_positive_rate)
-
-
 def known_human(rows: pl.DataFrame) -> pl.DataFrame:
     """Count each source's texts known to be human that the model judged: source, p_model, texts.
 
-    These counts add up over rows, where no two parts of them hold a text of one doc_id. rows: as `of_sources` says.
+    These counts add up over rows, where no two parts of them hold a text of one doc_id. rows: columns source, doc_id,
+    words, p_model, and those of `dated_human`.
     """
     judged = rows.filter(dated_human(), pl.col("words") >= MIN_WORDS).unique(["source", "doc_id"])
     judged = judged.with_columns(pl.col("p_model").cast(pl.Float64).fill_nan(None)).drop_nulls("p_model")
@@ -171,7 +164,7 @@ def conclude(frame: pl.DataFrame, thresholds: Thresholds) -> pl.DataFrame:
       phrase: String or null, a slug of PATTERNS;
       created: Date or null; trusted_date: Boolean, whether the date is believed (a claimed one is no evidence);
       words: Int64; p_model: Float64 in [0, 1], null or NaN where the model gives no evidence;
-    and, where sources were calibrated (see `of_sources`), threshold: Float64, the source's own in place of
+    and, where sources were calibrated (see `of_known`), threshold: Float64, the source's own in place of
     `thresholds.synthetic`; calibrated: Boolean, false adds "uncalibrated" to the evidence that the model found.
 
     Own lineage and a synthetic declaration decide. Else cuvee's mark finds a document synthetic, whatever its date; or
