@@ -21,7 +21,7 @@ from cuvee.flows.hands import PlainHands
 from cuvee.tasks.begin import begin
 from cuvee.tasks.decide import verdicts
 from cuvee.tasks.dedup import pairs
-from cuvee.tasks.generate.seeds import Seeds, choose_seeds, with_windows
+from cuvee.tasks.generate.seeds import Seeds, choose_seeds, windows_of, with_windows
 from cuvee.tasks.generators import openai
 from cuvee.tasks.pool import pool_of
 from cuvee.tasks.words.counts import count_words
@@ -52,7 +52,7 @@ def measure(recipe: str, folder: Path) -> Iterator[Coverage]:
     rows = verdicts.decide(run, store, pool, files, (), state.dates).rows
     entry = run.recipe.generate[0]
     chosen = choose_seeds(run.recipe, entry, rows.filter(pl.col("verdict").is_null()))
-    seeds = with_windows(store, pool, chosen)
+    seeds = with_windows(chosen, windows_of(store, pool))
     with Seeds(store, pool, seeds) as texts:
         for (source,), own in seeds.group_by("source", maintain_order=True):
             plan = openai.plan(entry, own, 2**62)

@@ -325,8 +325,7 @@ def _refuse_what_is_not_built(recipe: Recipe, name: str) -> None:
             raise RecipeError(f"{name}: {where}: {secret} would be stored with every version; leave it out")
     for position, entry in enumerate(recipe.generate):
         where = f"{name}: generate.{position}"
-        given = (entry.base_url,) if isinstance(entry.base_url, str) else entry.base_url or ()
-        for key, urls in (("base_url", given), ("grade.base_url", (entry.grade.base_url or "",))):
+        for key, urls in (("base_url", entry.base_urls), ("grade.base_url", (entry.grade.base_url or "",))):
             secret = next(filter(None, map(address.secret_in, urls)), None)
             if not secret:
                 continue

@@ -301,6 +301,11 @@ class Generate(Frozen):
     )
     allow_baseline: bool = Field(False, description="a baseline is refused unless true")
 
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The servers of its endpoint, as given; none where it asks no endpoint."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Generate":
         if self.budget.cost_usd is not None and None in self.prices.model_dump().values():

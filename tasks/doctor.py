@@ -154,8 +154,7 @@ def _object(uri: str) -> str:
 
 def _endpoints(entry: Generate) -> Iterator[Check]:
     """Ask each server of a generator, and of its judge, for the list of its models."""
-    urls = (entry.base_url,) if isinstance(entry.base_url, str) else entry.base_url or ()
-    for url in urls:
+    for url in entry.base_urls:
         yield _asked(f"endpoint {entry.name}", url, entry.api_key_env, entry.model, entry.headers)
     judge = entry.grade
     if judge.base_url:

@@ -61,6 +61,34 @@ class Described(NamedTuple):
         return decide(run, store, pool, files, drafts, state.dates, PlainHands(), partitions)
 
 
+def drafting_recipe(
+    url: str,
+    *lines: str,
+    uri: str = "texts.jsonl",
+    kinds: str = "[encyclopedic, distilled]",
+    human: float = 0.5,
+    more: str = "",
+) -> str:
+    """Write a recipe whose only generator asks the endpoint at `url`; lines: further keys of it, more: of the recipe.
+
+    uri: the texts, human: their least share.
+    """
+    entry = "".join(f"    {line}\n" for line in lines)
+    return f"""
+corpus: words
+sources: [{{name: texts, uri: "{uri}", license: CC-BY-SA-4.0, domain: manual, language: en}}]
+holdout: {{share: 0}}
+mixture: {{human: {{min: {human}}}}}
+{more}
+generate:
+  - name: rephrased
+    generator: openai
+    base_url: {url}
+    model: tiny
+    kinds: {kinds}
+{entry}"""
+
+
 def recipe_file(folder: Path, text: str) -> str:
     path = folder / "recipe.yaml"
     path.write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from plain import Candidate, candidate, recipe_file
+from plain import Candidate, candidate, drafting_recipe, recipe_file
 from stub_endpoint import Reply, Stub, between, stub
 from texts import documents, write_jsonl
 
@@ -17,15 +17,6 @@ from cuvee.tasks.generators._context import MOST_CUTS, says_too_long
 from cuvee.tasks.generators._journal import paid
 
 TEXTS = ["\n\n".join(documents(20)[place : place + 4]) for place in range(0, 20, 4)]
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: texts.jsonl, license: CC0-1.0, language: en}}]
-holdout: {{share: 0}}
-generate:
-  - {{name: rephrased, generator: openai, base_url: '{url}', model: tiny, kinds: [distilled], budget: {{amount: 9999}},
-     seeds: {{max_per_seed: 1}}, gates: {{length_ratio: [0.1, 10], groundedness: 0}}}}
-mixture: {{human: {{min: 0.1}}}}
-"""
 
 
 def refusal(status: int, message: str) -> Reply:
@@ -51,7 +42,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def made(folder: Path, endpoint: Stub, *overrides: str) -> Candidate:
-    return candidate(recipe_file(folder, RECIPE.format(url=endpoint.base_url)), str(folder / "store"), *overrides)
+    gates = "gates: {length_ratio: [0.1, 10], groundedness: 0}"
+    lines = ("budget: {amount: 9999}", "seeds: {max_per_seed: 1}", gates)
+    recipe = recipe_file(folder, drafting_recipe(endpoint.base_url, *lines, kinds="[distilled]", human=0.1))
+    return candidate(recipe, str(folder / "store"), *overrides)
 
 
 def rounds_of(found: Candidate) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from plain import Candidate, candidate, ingested, recipe_file
+from plain import Candidate, candidate, drafting_recipe, ingested, recipe_file
 from stub_endpoint import Reply, Stub, completion, stub
 from texts import documents, write_jsonl
 
@@ -22,20 +22,10 @@ from cuvee.tasks.generate import budget, drafting, report, rounds
 from cuvee.tasks.generate.rounds import NOT_SENT
 
 TEXTS = documents(60)
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual, language: en}}]
-holdout: {{share: 0}}
-generate:
-  - name: rephrased
-    generator: openai
-    base_url: {url}
-    model: tiny
-    concurrency: 8
-    kinds: [encyclopedic, distilled]
-    budget: {{amount: 2000}}
-mixture: {{human: {{min: 0.5}}}}
-"""
+
+
+def recipe_of(url: str) -> str:
+    return drafting_recipe(url, "concurrency: 8", "budget: {amount: 2000}")
 
 
 @pytest.fixture
@@ -45,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def made(folder: Path, endpoint: Stub, *overrides: str) -> Candidate:
-    recipe = recipe_file(folder, RECIPE.format(url=endpoint.base_url))
+    recipe = recipe_file(folder, recipe_of(endpoint.base_url))
     return candidate(recipe, str(folder / "store"), *overrides)
 
 
@@ -97,7 +87,7 @@ def test_an_unchanged_second_night_plans_the_same_and_sends_nothing(folder: Path
 
 def test_a_plan_sends_nothing_and_shows_what_would_be_sent(folder: Path) -> None:
     with stub() as endpoint:
-        recipe = recipe_file(folder, RECIPE.format(url=endpoint.base_url))
+        recipe = recipe_file(folder, recipe_of(endpoint.base_url))
         begun = ingested(recipe, str(folder / "store"), "generate.0.grade.judge_model=judge")
         (entry,) = rounds.run(begun.run, begun.store, begun.pool, begun.decided(), False)
         assert endpoint.requests == []
@@ -242,7 +232,7 @@ def test_the_free_kind_needs_topics_has_no_seed_and_warns(folder: Path) -> None:
 KILLED_RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from plain import candidate
+from plain import candidate, drafting_recipe
 candidate(sys.argv[2], sys.argv[3], "generate.0.grade.judge_model=judge")
 """
 
@@ -258,7 +248,7 @@ def marks(request: dict[str, Any], nth: int) -> Reply | str | None:
 
 def test_a_run_killed_anywhere_ends_with_the_same_bytes_and_pays_for_nothing_twice(folder: Path) -> None:
     with stub(marks) as endpoint:
-        recipe = recipe_file(folder, RECIPE.format(url=endpoint.base_url))
+        recipe = recipe_file(folder, recipe_of(endpoint.base_url))
         whole = candidate(recipe, str(folder / "whole"), "generate.0.grade.judge_model=judge")
         total = len(endpoint.requests)
     port = int(endpoint.base_url.rsplit(":", 1)[1].split("/")[0])
@@ -354,11 +344,9 @@ def test_synthetic_documents_are_seeds_only_where_the_depth_of_their_drafts_is_a
     write_jsonl(folder / "machine.jsonl", documents(40, seed=9), license="CC0-1.0")
     machine = "sources.1={name: machine, uri: machine.jsonl, origin: synthetic, domain: manual, language: en}"
     options = ["generate.0.budget.amount=10000000", "generate.0.seeds.max_per_seed=1"]
-    recipe = RECIPE.replace(
-        "language: en}}]", "language: en}}, {{name: machine, uri: machine.jsonl, origin: synthetic}}]"
-    )
+    added = "language: en}, {name: machine, uri: machine.jsonl, origin: synthetic}]"
     with stub() as endpoint:
-        path = recipe_file(folder, recipe.format(url=endpoint.base_url))
+        path = recipe_file(folder, recipe_of(endpoint.base_url).replace("language: en}]", added))
         human = candidate(path, str(folder / "store"), machine, *options)
         assert set(drafts_of(human)["depth"]) == {1}
         assert set(drafts_of(human)["license"]) == {"CC-BY-SA-4.0"}
@@ -377,7 +365,7 @@ def test_texts_declared_synthetic_pass_the_gates_that_need_no_seed_and_keep_who_
     # The same words of a person are nobody's refusal.
     write_jsonl(folder / "people.jsonl", [f"{refusals[0]} So she said.", *documents(3, seed=78)])
     machine = "sources.1={name: machine, uri: machine.jsonl, origin: synthetic, license: CC0-1.0}"
-    recipe = RECIPE.format(url="http://127.0.0.1:9/v1")
+    recipe = recipe_of("http://127.0.0.1:9/v1")
     recipe = recipe.replace(
         "language: en}]", "language: en}, {name: machine, uri: machine.jsonl}, {name: people, uri: people.jsonl}]"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from plain import Candidate, candidate, publish_plainly, recipe_file
+from plain import Candidate, candidate, drafting_recipe, publish_plainly, recipe_file
 from stub_endpoint import Reply, completion, rephrase, stub
 from texts import documents, write_jsonl
 
@@ -16,20 +16,6 @@ from cuvee.schemas.report import Finding
 from cuvee.tasks import guard
 from cuvee.tasks.generate import drafting, habits
 
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual, language: en}}]
-holdout: {{share: 0}}
-generate:
-  - name: rephrased
-    generator: openai
-    base_url: {url}
-    model: tiny
-    kinds: [encyclopedic, distilled]
-    budget: {{amount: 2500}}
-    {more}
-mixture: {{human: {{min: 0.5}}, shortage: {shortage}}}
-"""
 JUDGED = "grade: {judge_model: judge, min_score: null}"
 
 
@@ -39,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(folder: Path, url: str, more: str = "", shortage: str = "shrink") -> Candidate:
-    text = RECIPE.format(url=url, more=more, shortage=shortage)
+def made(folder: Path, url: str, *more: str) -> Candidate:
+    text = drafting_recipe(url, "budget: {amount: 2500}", *more)
     return candidate(recipe_file(folder, text), str(folder / "store"))
 
 
@@ -78,7 +64,7 @@ def test_cut_off_answers_a_changed_model_one_opening_an_unreadable_judge_and_the
 
     prices = "prices: {prompt_per_million: 1, completion_per_million: 1}"
     with stub(answer) as endpoint:
-        told = found(made(folder, endpoint.base_url, f"{JUDGED}\n    {prices}"))
+        told = found(made(folder, endpoint.base_url, JUDGED, prices))
     assert set(told) == {
         "generation_cut_off",
         "generation_model_changed",
@@ -148,7 +134,7 @@ def test_shares_of_a_few_answers_say_nothing_and_the_borders_are_passed_and_not_
 
 def test_a_gate_that_stops_the_run_says_what_became_of_the_drafts(folder: Path) -> None:
     with stub(lambda request, nth: "Lo siento, pero no puedo ayudarte con eso.") as endpoint:
-        text = RECIPE.format(url=endpoint.base_url, more="", shortage="fail")
-        text = text.replace("min: 0.5", "min: 0.5, max: 0.6")
+        text = drafting_recipe(endpoint.base_url, "budget: {amount: 2500}")
+        text = text.replace("min: 0.5}", "min: 0.5, max: 0.6}, shortage: fail")
         with pytest.raises(GateError, match=r"nothing of \d+ drafts survived \(refusal \d+"):
             publish_plainly(recipe_file(folder, text), str(folder / "store"))

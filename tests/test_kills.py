@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain import candidate, publish_plainly, recipe_file
+from plain import candidate, drafting_recipe, publish_plainly, recipe_file
 from stub_endpoint import Reply, completion, rephrase, stub
 from texts import documents, write_jsonl
 
@@ -26,28 +26,19 @@ REQUESTS = int(os.environ.get("CUVEE_KILLS", "60"))
 KILLS, KILLS_A_NIGHT = (10, 3) if "CUVEE_KILLS" in os.environ else (2, 1)
 CONCURRENCY = 8
 NIGHTS = 3
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: "*.jsonl", license: CC-BY-SA-4.0, domain: manual, language: en}}]
-holdout: {{share: 0}}
-dedup: {{threshold: 1.0}}
-generate:
-  - name: rephrased
-    generator: openai
-    base_url: {url}
-    model: tiny
-    concurrency: {concurrency}
-    kinds: [encyclopedic, distilled]
-    prices: {{prompt_per_million: 10, completion_per_million: 20}}
-    budget: {{amount: 1000000, {budget}}}
-mixture: {{human: {{min: 0.05}}}}
-"""
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from plain import publish_plainly
+from plain import drafting_recipe, publish_plainly
 publish_plainly(sys.argv[2], sys.argv[3])
 """
+
+
+def recipe_of(folder: Path, url: str, budget: str) -> str:
+    prices = "prices: {prompt_per_million: 10, completion_per_million: 20}"
+    lines = (f"concurrency: {CONCURRENCY}", prices, f"budget: {{amount: 1000000, {budget}}}")
+    text = drafting_recipe(url, *lines, uri="*.jsonl", human=0.05, more="dedup: {threshold: 1.0}")
+    return recipe_file(folder, text)
 
 
 class Till:
@@ -127,7 +118,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_publishes_the_sa
     write_jsonl(tmp_path / "texts.jsonl", documents(REQUESTS * 2 // 3))
     budget = f"requests: {REQUESTS}"
     with stub(Till()) as endpoint:
-        recipe = recipe_file(tmp_path, RECIPE.format(url=endpoint.base_url, concurrency=CONCURRENCY, budget=budget))
+        recipe = recipe_of(tmp_path, endpoint.base_url, budget)
         publish_plainly(recipe, str(tmp_path / "whole"))
         asked = len(endpoint.sent)
     till = Till()
@@ -155,8 +146,7 @@ def test_dollars_are_exact_and_no_budget_is_passed_over_nights_with_kills(tmp_pa
             # What a night may spend is about half of what its seeds would take.
             limit = 0.012 * each * (night + 1)
             budget = f"cost_usd: {limit:.3f}"
-            text = RECIPE.format(url=endpoint.base_url, concurrency=CONCURRENCY, budget=budget)
-            recipe = recipe_file(tmp_path, text)
+            recipe = recipe_of(tmp_path, endpoint.base_url, budget)
             lost += killed(recipe, tmp_path / "store", till, KILLS_A_NIGHT, each // 4)
             told = entry_of(recipe, tmp_path / "store")["cost_usd"]  # of a run that may ask for what is left
             spent = sum(till.dollars.values()) - sum(till.dollars[name] for name in lost)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from plain import Candidate, candidate, publish_plainly, recipe_file
+from plain import Candidate, candidate, drafting_recipe, publish_plainly, recipe_file
 from stub_endpoint import Reply, Stub, between, completion, rephrase, stub
 from texts import documents, write_jsonl
 
@@ -19,31 +19,17 @@ from cuvee.tasks.generate import budget, drafting, report
 from cuvee.tasks.generators._journal import paid
 from cuvee.tasks.priority import held_out
 
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: "*.jsonl", license: CC-BY-SA-4.0, domain: manual, language: en}}]
-holdout: {{share: 0}}
-generate:
-  - name: rephrased
-    generator: openai
-    base_url: {url}
-    model: tiny
-    concurrency: 4
-    kinds: [encyclopedic, distilled]
-    prices: {{prompt_per_million: 10, completion_per_million: 20}}
-    budget: {{amount: {amount}, {budget}}}
-mixture: {{human: {{min: 0.2}}}}
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_jsonl(tmp_path / "a.jsonl", documents(40))
+    write_jsonl(tmp_path / "texts.jsonl", documents(40))
     return tmp_path
 
 
 def recipe(folder: Path, endpoint: Stub, budget: str = "", amount: int = 1500) -> str:
-    return recipe_file(folder, RECIPE.format(url=endpoint.base_url, budget=budget, amount=amount))
+    prices, spent = "prices: {prompt_per_million: 10, completion_per_million: 20}", f"amount: {amount}, {budget}"
+    lines = ("concurrency: 4", prices, f"budget: {{{spent}}}")
+    return recipe_file(folder, drafting_recipe(endpoint.base_url, *lines, human=0.2))
 
 
 class Till:
@@ -162,7 +148,7 @@ def planned_and_paid(folder: Path, texts: list[str], tokens_of: Any) -> tuple[fl
 
     for path in folder.glob("*.jsonl"):
         path.unlink()
-    write_jsonl(folder / "a.jsonl", texts)
+    write_jsonl(folder / "texts.jsonl", texts)
     off = ("copied=1", "groundedness=0", "length_ratio=[0, 10]", "language=false", "repetition=1")
     with stub(answer) as endpoint:
         found = candidate(

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from plain import candidate, recipe_file
+from plain import candidate, drafting_recipe, recipe_file
 from stub_endpoint import stub
 from texts import documents, write_jsonl
 
@@ -17,20 +17,7 @@ from cuvee.tasks.generators._journal import Outcome
 from cuvee.tasks.generators._tally import Tally, Telling
 from cuvee.tasks.steps import progress
 
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual, language: en}}]
-holdout: {{share: 0}}
-generate:
-  - name: g
-    generator: openai
-    base_url: {url}
-    model: tiny
-    concurrency: 2
-    prices: {{prompt_per_million: 10, completion_per_million: 20}}
-    budget: {{amount: 400}}
-mixture: {{human: {{min: 0.5}}}}
-"""
+PRICES = "prices: {prompt_per_million: 10, completion_per_million: 20}"
 
 
 @pytest.fixture
@@ -39,31 +26,36 @@ def path(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def recipe_of(path: Path, url: str) -> str:
+    lines = ("concurrency: 2", PRICES, "budget: {amount: 400}")
+    return recipe_file(path, drafting_recipe(url, *lines, kinds="[encyclopedic]"))
+
+
 def test_lines_tell_requests_pace_dollars_and_time_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shown, "EVERY_S", 0.0)
     out = io.StringIO()
     with stub(wait_s=0.05) as endpoint, shown.display(quiet=False, stream=out):
-        candidate(recipe_file(path, RECIPE.format(url=endpoint.base_url)), str(path / "store"))
+        candidate(recipe_of(path, endpoint.base_url), str(path / "store"))
         count = len(endpoint.requests)
-    lines = [line for line in out.getvalue().splitlines() if line.startswith("generate g: ")]
-    assert lines[0] == f"generate g: {count} to do"
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("generate rephrased: ")]
+    assert lines[0] == f"generate rephrased: {count} to do"
     assert f" of {count} (2 requests, " in lines[2]
     assert " tokens/s, 0.0160 USD, " in lines[2]
     assert lines[2].endswith(" s left)")
-    assert lines[-1].startswith(f"generate g: {count} done in ")
+    assert lines[-1].startswith(f"generate rephrased: {count} done in ")
     assert f"({count} requests, " in lines[-1]
     assert lines[-1].endswith(f"{count * (700 * 10 + 50 * 20) / 1e6:.4f} USD)")
 
 
 def test_the_report_tells_what_this_run_asked_and_nothing_where_it_asked_nothing(path: Path) -> None:
     with stub() as endpoint:
-        recipe = recipe_file(path, RECIPE.format(url=endpoint.base_url))
+        recipe = recipe_of(path, endpoint.base_url)
         trees = []
         for _ in range(2):
             found = candidate(recipe, str(path / "store"))
             begun = found.begun
             tree, text = report.build(begun.run, begun.store, begun.pool, found.decided, found.drafts)
-            trees.append((tree["g"]["this_run"], text))
+            trees.append((tree["rephrased"]["this_run"], text))
             found.publish()
         count = len(endpoint.requests)
     (asked, text), (nothing, later) = trees
@@ -102,5 +94,5 @@ def test_rounds_of_a_run_are_added_and_the_unknown_stays_unknown() -> None:
 
 def test_a_note_travels_with_the_record(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="cuvee.progress"):
-        partial(progress, "generate g")(1, 2, "80 tokens/s")
+        partial(progress, "generate rephrased")(1, 2, "80 tokens/s")
     assert caplog.records[0].note == "80 tokens/s"  # type: ignore[attr-defined]

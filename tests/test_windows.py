@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from plain import Candidate, candidate, recipe_file
+from plain import Candidate, candidate, drafting_recipe, recipe_file
 from stub_endpoint import between, rephrase, stub
 from texts import documents, write_jsonl
 
@@ -20,21 +20,6 @@ from cuvee.tasks.measure import windows
 from cuvee.tasks.words.counts import count_words
 
 LONG = "\n\n".join(documents(60))
-RECIPE = """
-corpus: words
-sources: [{{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual, language: en}}]
-holdout: {{share: 0}}
-generate:
-  - name: rephrased
-    generator: openai
-    base_url: {url}
-    model: tiny
-    kinds: [encyclopedic, distilled]
-    seeds: {{max_per_seed: 1}}
-    budget: {{amount: 1000000}}
-    gates: {{length_ratio: [0.1, 10]}}
-mixture: {{human: {{min: 0.1}}}}
-"""
 
 
 def divided(*texts: str) -> list[list[dict[str, int]] | None]:
@@ -108,7 +93,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def made(folder: Path, url: str, *overrides: str) -> Candidate:
-    return candidate(recipe_file(folder, RECIPE.format(url=url)), str(folder / "store"), *overrides)
+    lines = ("seeds: {max_per_seed: 1}", "budget: {amount: 1000000}", "gates: {length_ratio: [0.1, 10]}")
+    recipe = recipe_file(folder, drafting_recipe(url, *lines, human=0.1))
+    return candidate(recipe, str(folder / "store"), *overrides)
 
 
 def rounds_of(found: Candidate) -> pl.DataFrame:

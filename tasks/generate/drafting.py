@@ -19,10 +19,10 @@ from cuvee.storage.corpus import pool_folder, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import generators
-from cuvee.tasks.generate import budget, grade, judge
+from cuvee.tasks.generate import grade, judge
 from cuvee.tasks.generate.seeds import Seeds
 from cuvee.tasks.generators._ask import desk, folder_of
-from cuvee.tasks.generators._journal import Journal, journal_of, paid
+from cuvee.tasks.generators._journal import Journal, journal_of
 from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.generators._tally import Tally, Telling
 from cuvee.tasks.ingest import normalise
@@ -64,15 +64,22 @@ def payer(run: Run, entry: Generate) -> str:
 
 
 def draft(
-    run: Run, store: Store, pool: Pool, entry: Generate, table: pl.DataFrame, plan: pl.DataFrame, key: str, tally: Tally
+    run: Run,
+    store: Store,
+    pool: Pool,
+    entry: Generate,
+    table: pl.DataFrame,
+    plan: pl.DataFrame,
+    key: str,
+    tally: Tally,
+    purse: Purse | None,
 ) -> tuple[DraftRecord, dict[str, str]]:
     """Carry out a plan; return the record of its shards and rounds, and the requests that failed, with reasons.
 
     table: the seeds, as `generate.choose_seeds` gives them. A record with failures that may pass is not kept as done.
-    tally: counts what is asked, also where this raises.
+    tally: counts what is asked, also where this raises; purse: what asking may cost, null for no bound.
     """
     paid_by = payer(run, entry)
-    purse = budget.purse(entry, paid(store, paid_by))
     with Seeds(store, pool, table) as seeds, journal_of(store, folder_of(entry), paid_by, tally.count) as journal:
         told = Telling(partial(progress, f"generate {entry.name}"), tally)
         drafts = generators.find(entry.generator).run(entry, table, plan, seeds.fetch, journal, told, purse)

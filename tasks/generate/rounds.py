@@ -23,8 +23,9 @@ from cuvee.storage.tables import read_table
 from cuvee.tasks import generators
 from cuvee.tasks.generate import budget, drafting
 from cuvee.tasks.generate.outlook import outlook
-from cuvee.tasks.generate.seeds import choose_seeds, with_windows
+from cuvee.tasks.generate.seeds import choose_seeds, windows_of, with_windows
 from cuvee.tasks.generators._journal import paid
+from cuvee.tasks.generators._purse import Purse
 from cuvee.tasks.generators._tally import Tally
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.steps import load_decided
@@ -93,11 +94,12 @@ def run(
     rows = everything.filter(pl.col("verdict").is_null())
     names = [entry.name for entry in run.recipe.generate]
     sources = rows.filter(~pl.col("source").is_in(names))
+    windows = windows_of(store, pool)
     found: list[Generated] = []
     faults: dict[str, CuveeError] = {}
     for position, entry in enumerate(run.recipe.generate):
         entry = _located(entry, run.folder)
-        seeds = with_windows(store, pool, choose_seeds(run.recipe, entry, sources))
+        seeds = with_windows(choose_seeds(run.recipe, entry, sources), windows)
         if earlier:
             before = earlier[position]
         else:
@@ -146,8 +148,9 @@ def _round(
     held = _held(run, store, pool, entry)
     todo = new.filter(~pl.col("request_key").is_in(list(held)))
     tally = Tally(partial(budget.cost_of, entry))
+    purse = budget.purse(entry, bought)
     try:
-        record, failed = _outcome(run, store, pool, entry, seeds, todo, send, tally)
+        record, failed = _outcome(run, store, pool, entry, seeds, todo, send, tally, purse)
     except (RecipeError, RetryableError) as error:
         record, failed = None, dict.fromkeys(todo["request_key"], UNANSWERED)
         faults[entry.name] = error
@@ -177,6 +180,7 @@ def _outcome(
     todo: pl.DataFrame,
     send: bool,
     tally: Tally,
+    purse: Purse | None,
 ) -> tuple[DraftRecord | None, dict[str, str]]:
     """Find what became of requests that have no draft in the pool, or carry them out."""
     missing = todo["request_key"].to_list()
@@ -189,7 +193,7 @@ def _outcome(
         return record, record.report.failed
     if not send:
         return None, dict.fromkeys(missing, NOT_SENT)
-    return drafting.draft(run, store, pool, entry, seeds, todo, key, tally)
+    return drafting.draft(run, store, pool, entry, seeds, todo, key, tally, purse)
 
 
 def _held(run: Run, store: Store, pool: Pool, entry: Generate) -> set[str]:

@@ -31,11 +31,17 @@ def choose_seeds(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> pl.Data
     return seeds.select("doc_id", "words", "chars", *labels)
 
 
-def with_windows(store: Store, pool: Pool, seeds: pl.DataFrame) -> pl.DataFrame:
-    """Add the column windows of WINDOWS: the parts in which a seed is shown, null for one that is shown whole."""
-    measured = signal_rows(store, pool, "windows", WINDOWS).drop_nulls("windows")
-    shown = measured.unique("doc_id", keep="any").filter(pl.col("doc_id").is_in(seeds["doc_id"].implode()))
-    return seeds.join(shown, on="doc_id", how="left", maintain_order="left")
+def windows_of(store: Store, pool: Pool) -> pl.DataFrame:
+    """Return the parts in which documents are shown, WINDOWS, once a document; one that is shown whole has no row."""
+    return signal_rows(store, pool, "windows", WINDOWS).drop_nulls("windows").unique("doc_id", keep="any")
+
+
+def with_windows(seeds: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+    """Add the column windows: the parts in which a seed is shown, null for one that is shown whole.
+
+    windows: as `windows_of` gives them.
+    """
+    return seeds.join(windows, on="doc_id", how="left", maintain_order="left")
 
 
 class Seeds:

@@ -115,8 +115,7 @@ def desk(settings: Generate, journal: Journal, policy: Policy | None = None, pur
 
 def place_of(settings: Generate) -> Place:
     """Read where to send, with the key of the environment; raises RecipeError for a base_url that is no http(s) URL."""
-    given = (settings.base_url,) if isinstance(settings.base_url, str) else settings.base_url or ("",)
-    base_urls = tuple(dict.fromkeys(url.rstrip("/") for url in given))
+    base_urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.base_urls or ("",)))
     for url in base_urls:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise RecipeError(f"generate.{settings.name}.base_url: {url!r} is no URL; give http(s)://HOST/v1")

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from cuvee.schemas.amounts import count, counted_columns
-from cuvee.schemas.document import PUBLISHED, STRATUM
+from cuvee.schemas.document import MESSAGES, PUBLISHED, STRATUM
 from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.marking import KEY, mark_of, write_mark
 from cuvee.schemas.recipe import Recipe
@@ -27,7 +27,7 @@ STEP = "assemble"
 VERSION = 3
 _FILE = [*STRATUM, "accepted", "split", "part"]
 _READ_AGAIN = ["text", "url", "title", "messages", "extra"]
-_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+_MESSAGES = pl.Series(pa.array([], MESSAGES)).dtype
 # What fixes how many files a night has, and what is published of a row beside its text and its place in the sample.
 _SIZES = ("doc_id", "source", "domain", "language", "accepted", "bytes", "row_accepted", "file", "row")
 _PUBLISHED = (*(n for n in PUBLISHED.names if n in DECLARED or n in CONCLUDED), "accepted", "file", "row", "words")
