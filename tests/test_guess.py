@@ -13,6 +13,7 @@ from cuvee.schemas.recipe import Csv
 from cuvee.tasks import readers
 
 LONG = "Der Ausschuss traf sich im alten Rathaus und sprach lange über den Plan für die neue Brücke über den Fluss. "
+QUOTE = '"'
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": LONG}]
 
 
@@ -44,6 +45,11 @@ CASES = {
     ),
     "tabs.tsv": (f"id\ttext\n1\t{LONG}\n", {"format": "csv", "csv": Csv()}, {}),
     "articles.txt": (f"{LONG * 3}\n{LONG * 4}\n\n{LONG * 3}\n" * 4, {"format": "text", "records": "file"}, {}),
+    "chat.csv": (
+        f'id,turns\n1,"{json.dumps(CHAT).replace(QUOTE, 2 * QUOTE)}"\n',
+        {"format": "csv"},
+        {"messages": "turns"},
+    ),
     "lines.txt": (f"{LONG * 3}\n{LONG * 4}\n{LONG * 3}\n" * 4, {"format": "text", "records": "line"}, {}),
     "book.txt": (f"Kapitel 1\n\n{LONG}\n{LONG}\n\n{LONG}\n", {"format": "text", "records": "file"}, {}),
 }
@@ -75,6 +81,20 @@ def test_the_shape_of_a_file_is_told_and_reads_it(name: str, encoding: str, tmp_
             rows, bad = rows + batch.rows.height, bad + len(batch.bad)
             assert LONG.strip() in batch.rows["text"][0] or name == "book.txt"
     assert (rows > 0, bad) == (True, 0)
+
+
+def test_lines_of_signs_that_say_more_are_documents_sooner(tmp_path: Path) -> None:
+    said = "城市去年修建的住房比以往任何时候都多，"
+    for times, records in ((2, "file"), (6, "line")):
+        (tmp_path / "a.txt").write_text((said * times + "\n") * 3)
+        assert readers.guess(tmp_path / "a.txt").records == records
+
+
+def test_text_in_bytes_within_structs_is_text(tmp_path: Path) -> None:
+    doc = pa.struct([("body", pa.binary()), ("when", pa.string()), ("picture", pa.binary())])
+    rows = [{"body": LONG.encode(), "when": "2020-01-01", "picture": b"\xff" * 500}]
+    pq.write_table(pa.table({"doc": pa.array(rows, doc), "turns": [[]]}), tmp_path / "a.parquet")
+    assert dict(readers.guess(tmp_path / "a.parquet").fields) == {"text": "doc.body"}
 
 
 def test_parquet_and_compressed_files_are_told(tmp_path: Path) -> None:

@@ -177,14 +177,30 @@ def test_dates_licences_and_lengths_are_told(tmp_path: Path) -> None:
     assert (found["a"].max_words, found["long"].max_words) == (None, 2000)
 
 
-def test_archives_are_looked_into(tmp_path: Path) -> None:
+def test_archives_are_looked_into_past_what_lies_beside_their_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        archive.writestr("__MACOSX/._0.jsonl", "{}")
+        archive.writestr("README.md", "What this is.")
         for n, text in enumerate(documents(5)):
             archive.writestr(f"{n}.jsonl", json.dumps({"body": text}) + "\n")
     assert init(tmp_path / "many.zip", "--out", tmp_path / "r.yaml") == 0
     text = (tmp_path / "r.yaml").read_text()
-    assert "of 5 rows: en 100%" in text
+    assert "of 6 rows: en 100%" in text
     assert sources_of(tmp_path / "r.yaml")["many"].fields.text == "body"
+
+
+def test_rows_that_cannot_be_read_are_allowed_for_and_files_of_little_else_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{n}\t{' '.join(text.split())}\n" for n, text in enumerate(documents(30))]
+    (tmp_path / "a.tsv").write_text("".join([*rows, "a\tb\tc\n"]))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n{\n{\n" for text in documents(5)))
+    assert init(tmp_path / "a.tsv", tmp_path / "b.jsonl", "--out", tmp_path / "r.yaml") == 0
+    assert parse_recipe((tmp_path / "r.yaml").read_text()).ingest.max_bad_rows == 0.07
+    assert "b.jsonl: 67% of a sample cannot be read" in capsys.readouterr().err
+    assert list(sources_of(tmp_path / "r.yaml")) == ["a"]
+    report = publish_plainly(str(tmp_path / "r.yaml"), str(tmp_path / "store"))
+    assert (report.sources["a"].rows, report.sources["a"].unreadable) == (31, 1)
 
 
 def test_a_recipe_that_stands_is_left_alone_and_files_that_cannot_be_read_are_named(

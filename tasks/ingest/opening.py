@@ -64,7 +64,7 @@ def parts(
         own = f"{name}/{member.name}"
         if member.fault or member.content is None:
             yield readers.BadRow(row, None, f"{own} {member.fault}")
-        elif any(part.startswith((".", "__MACOSX")) for part in member.name.split("/")):
+        elif readers.is_hidden(member.name):
             yield "hidden file"
         elif told := readers.elsewhere(member.name):
             yield readers.BadRow(row, None, f"{own}: {told}")

@@ -48,6 +48,7 @@ __all__ = [
     "check",
     "compression_of",
     "conform",
+    "copies",
     "decoded",
     "detect",
     "elsewhere",
@@ -55,6 +56,7 @@ __all__ = [
     "frame",
     "guess",
     "is_archive",
+    "is_hidden",
     "is_known",
     "is_one_document",
     "members",
@@ -148,6 +150,11 @@ def compression_of(path: str) -> str | None:
 def is_archive(path: str) -> bool:
     """Tell by its name whether a file is an archive, whose members are files of their own."""
     return kind_of(_suffixes(path)) is not None
+
+
+def is_hidden(member: str) -> bool:
+    """Tell by its name whether a member of an archive is what systems put there beside the files."""
+    return any(part.startswith((".", "__MACOSX")) for part in member.split("/"))
 
 
 def is_one_document(format: str, records: str = "file") -> bool:
@@ -271,7 +278,10 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
     Raises RecipeError for an unknown format, and InputError for a file that cannot be read at all.
     """
     if is_archive(str(path)):
-        return _guess_of_member(path, most_rows)
+        with tempfile.TemporaryDirectory() as folder:
+            for copy in copies(path, Path(folder)):
+                return dataclasses.replace(guess(copy, most_rows), format=AUTO)
+        raise InputError(f"{path} has no member of a known format")
     format, compression = detect(str(path))
     reader = _found()[0][format]
 
@@ -292,16 +302,18 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
     return guess_of(path, format, compression, rows_in)
 
 
-def _guess_of_member(path: Path, most_rows: int) -> Guess:
-    """Tell it of the first member of an archive that can be read; its format is told by its name, as others' are."""
-    with path.open("rb") as stream:
-        for member in members(str(path), stream):
-            if member.content is not None and is_known(member.name):
-                with tempfile.NamedTemporaryFile(suffix="".join(_suffixes(member.name))) as copy:
-                    shutil.copyfileobj(member.content, copy)
-                    copy.flush()
-                    return dataclasses.replace(guess(Path(copy.name), most_rows), format=AUTO)
-    raise InputError(f"{path} has no member of a known format")
+def copies(archive: Path, folder: Path) -> Iterator[Path]:
+    """Copy the members of a local archive that a reader knows, one after the other, into a folder: named by numbers,
+    with their suffixes. Raises InputError for an archive that cannot be read.
+    """
+    with archive.open("rb") as stream:
+        for number, member in enumerate(members(str(archive), stream)):
+            if member.content is None or is_hidden(member.name) or not is_known(member.name):
+                continue
+            copy = folder / f"{number}{''.join(_suffixes(member.name)[-2:])}"
+            with copy.open("wb") as file:
+                shutil.copyfileobj(member.content, file)
+            yield copy
 
 
 def expand(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:

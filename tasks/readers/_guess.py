@@ -25,7 +25,9 @@ from cuvee.tasks.readers._guess_fields import fields_of
 _MOST_BYTES = 16 << 20
 _SAMPLE_BYTES = 1 << 20
 _OF_TEXT = ("csv", "json", "jsonl", "text")
-# A line is a document where lines are as long as this on average, and hardly any is blank.
+# A line is a document where lines are as long as this on average, and hardly any is blank. Han and Kana say in a sign
+# what takes three letters.
+_NO_SPACES = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _LONG_LINE, _MOST_BLANK = 200, 0.1
 _LONG_NAME = 50
 _NO_NAME = re.compile(r"[-+]?[\d.,:/ -]+|.*[.!?。！？]", re.DOTALL)
@@ -106,7 +108,7 @@ def _is_lines(text: str) -> bool:
     filled = [line for line in lines if line.strip()]
     if len(filled) < 2 or len(lines) - len(filled) > _MOST_BLANK * len(lines):
         return False
-    return sum(map(len, filled)) / len(filled) >= _LONG_LINE
+    return sum(len(line) + 2 * len(_NO_SPACES.findall(line)) for line in filled) / len(filled) >= _LONG_LINE
 
 
 def _table(text: str, is_tsv: bool) -> tuple[Csv, list[dict[str, object]]]:

@@ -1,6 +1,8 @@
 """Guess of fields: which columns of the first rows hold text, chats, ids, titles and the like."""
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 # Names in the order in which they are believed; several together are one text.
 _TEXTS: tuple[tuple[str, ...], ...] = (
@@ -18,6 +20,7 @@ _OTHERS = {
 }
 _CHATS = ({"role", "content"}, {"from", "value"})
 _MOST_DEPTH = 4
+_MOST_JSON = 1 << 20
 
 
 def fields_of(rows: Sequence[Mapping[str, object]]) -> tuple[dict[str, str | tuple[str, ...]], tuple[str, ...]]:
@@ -28,7 +31,7 @@ def fields_of(rows: Sequence[Mapping[str, object]]) -> tuple[dict[str, str | tup
     columns = tuple(values)
     by_end = {path.rpartition(".")[2].lower(): path for path in reversed(columns)}
     fields: dict[str, str | tuple[str, ...]] = {}
-    chats = [path for path, found in values.items() if found and all(map(_is_chat, found))]
+    chats = [path for path, found in values.items() if _are_chats(found)]
     if chats:
         fields["messages"] = chats[0]
     else:
@@ -46,6 +49,9 @@ def _walk(row: Mapping[str, object], before: str, values: dict[str, list[object]
         path = f"{before}{name}"
         if isinstance(value, Mapping) and depth < _MOST_DEPTH:
             _walk(value, f"{path}.", values, depth + 1)
+        elif isinstance(value, bytes):
+            with suppress(UnicodeDecodeError):
+                values.setdefault(path, []).append(value.decode())
         elif value is not None:
             values.setdefault(path, []).append(value)
 
@@ -65,9 +71,19 @@ def _strings(values: Sequence[object]) -> list[str]:
     return found if len(found) == len(values) else []
 
 
-def _is_chat(value: object) -> bool:
+def _are_chats(values: Sequence[object]) -> bool:
+    """Tell whether values are lists of messages, or JSON of such; some may be empty."""
+    lists = list(map(_as_list, values))
+    turns = [turn for each in lists if each is not None for turn in each]
     return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(turn, Mapping) and any(names <= turn.keys() for names in _CHATS) for turn in value)
+        bool(turns)
+        and None not in lists
+        and all(isinstance(turn, Mapping) and any(names <= turn.keys() for names in _CHATS) for turn in turns)
     )
+
+
+def _as_list(value: object) -> list[object] | None:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value[:_MOST_JSON])
+    return value if isinstance(value, list) else None

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from cuvee.schemas.errors import CuveeError, RecipeError
+from cuvee.schemas.errors import CuveeError, InputError, RecipeError
 from cuvee.tasks import readers
 from cuvee.tasks.ingest.opening import expand
 from cuvee.tasks.readers._paths import expand as expand_paths
@@ -63,6 +64,19 @@ def groups(paths: Sequence[str], passed: Callable[[str], None]) -> list[Group]:
     return _named(sorted(made, key=lambda group: os.fsencode(group.files[0])))
 
 
+def _guess(file: Path) -> readers.Guess:
+    """Tell how a file is read; an archive as most bytes of its first members are, each by the format of its name."""
+    if not readers.is_archive(str(file)):
+        return readers.guess(file)
+    with TemporaryDirectory() as folder:
+        copies = list(islice(readers.copies(file, Path(folder)), MOST_LOOKED_AT))
+        alike = _alike(copies, lambda told: None)
+        if not alike:
+            raise InputError(f"{file} has no member that can be read")
+        guess, _ = max(alike, key=lambda each: sum(copy.stat().st_size for copy in each[1]))
+        return replace(guess, format=readers.AUTO)
+
+
 def _alike(files: Sequence[Path], passed: Callable[[str], None]) -> Iterable[tuple[readers.Guess, list[Path]]]:
     """Part files by how they are read; one that lacks columns beside the text is like the others."""
     looked = files[:: -(-len(files) // MOST_LOOKED_AT)]
@@ -70,7 +84,7 @@ def _alike(files: Sequence[Path], passed: Callable[[str], None]) -> Iterable[tup
     guesses: dict[object, readers.Guess] = {}
     for file in looked:
         try:
-            guess = readers.guess(file)
+            guess = _guess(file)
         except CuveeError as error:
             passed(str(error))
             continue

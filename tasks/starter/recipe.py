@@ -1,15 +1,19 @@
 """Recipe: write down a recipe for files, with what was seen of them as comments."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuvee.schemas.recipe import Csv, Source
+from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.recipe import Csv, Ingest, Source
 from cuvee.tasks.starter.groups import Group, groups
 from cuvee.tasks.starter.sample import LONG_WORDS, MOST_DROPPED, Sample, dropped, kept_languages, sample
 
+# Files of which more cannot be read are not understood.
+MOST_BAD = 0.5
 # Books are cut at paragraphs into pieces that a reader of a corpus shuffles.
 MAX_WORDS = 2000
 # Answers to these were written by an assistant as often as by a person: nobody knows from the file.
@@ -43,9 +47,18 @@ def write(paths: Sequence[str], out: Path, corpus: str, passed: Callable[[str], 
 
     passed: is told each file that is left out, and why. Raises RecipeError where no file can be read.
     """
-    entries = [_entry(group, out.absolute().parent) for group in groups(paths, passed)]
+    entries = []
+    for entry in (_entry(group, out.absolute().parent) for group in groups(paths, passed)):
+        if entry.sample.bad_share > MOST_BAD:
+            files = ", ".join(map(str, entry.group.files[:3]))
+            passed(f"{files}: {entry.sample.bad_share:.0%} of a sample cannot be read")
+        else:
+            entries.append(entry)
+    if not entries:
+        raise RecipeError(f"{', '.join(paths)}: none of these files can be read")
     text = _HEAD.format(path=out, corpus=corpus)
     text += "\n".join(_source(entry) for entry in entries)
+    text += _limits([entry.sample for entry in entries])
     text += _filters([entry.sample for entry in entries])
     if any(entry.keys["origin"] == "unknown" for entry in entries):
         text += "\n# Rows of which nobody knows who wrote them are published, and count as synthetic.\n"
@@ -102,6 +115,16 @@ def _license(seen: Sample) -> str:
         maps = ", ".join(f"{_yaml(text)}: unknown" for text in seen.unknown_licenses)
         return f"license_map: {{{maps}}}   # rows say {named}; name the SPDX expression of each"
     return f"# each row names its licence: {named}"
+
+
+def _limits(samples: Sequence[Sample]) -> str:
+    """Let a run read on past as many bad rows as the samples make likely: twice their share, and no more than half."""
+    worst = max(samples, key=lambda one: one.bad_share)
+    likely = min(math.ceil(200 * worst.bad_share) / 100, MOST_BAD)
+    if likely <= Ingest().max_bad_rows:
+        return ""
+    told = f"# Of a sample of {worst.name} {worst.bad_share:.1%} cannot be read; a run that meets more than this stops."
+    return f"\n{told}\ningest: {{max_bad_rows: {likely}}}\n"
 
 
 def _filters(samples: Sequence[Sample]) -> str:

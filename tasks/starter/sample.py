@@ -50,6 +50,11 @@ class Sample:
         return {str(name): count / self.rows.height for name, count in counts.iter_rows()}
 
     @property
+    def bad_share(self) -> float:
+        """Share of the rows that cannot be read."""
+        return self.unreadable / max(1, self.rows.height + self.unreadable)
+
+    @property
     def most_words(self) -> int:
         """Words of the longest row."""
         return 0 if self.rows.is_empty() else int(str(self.rows["words"].max()))
