@@ -67,6 +67,10 @@ class Entry(Frozen):
     system: str = "message"
     budget: Budget = Budget()
 
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
+
 
 # Patience for tests: every wait is short, every other rule is the shipped one.
 QUICK = Policy(timeout_s=2.0, first_wait_s=0.01, longest_wait_s=0.05)
