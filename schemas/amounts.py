@@ -7,11 +7,11 @@ import polars as pl
 from cuvee.schemas.manifest import DataFile, Totals
 
 # A unit → the column that holds it, of documents that are decided on and of published ones; documents are counted.
-UNITS = {"words": "words", "bytes": "bytes", "documents": None}
+UNITS = {"words": "words", "tokens": "tokens", "bytes": "bytes", "documents": None}
 
 
 def unit_amount(unit: str) -> pl.Expr:
-    """Return the amount of one copy of a document, int64; columns words and bytes."""
+    """Return the amount of one copy of a document, int64; columns words, bytes and tokens."""
     column = UNITS[unit]
     return pl.lit(1, pl.Int64) if column is None else pl.col(column)
 

@@ -389,6 +389,12 @@ class Mixture(Frozen):
     max_epochs: int = Field(1, ge=1, le=100)
     seed: int = Field(7, ge=0, lt=2**64)
 
+    @model_validator(mode="after")
+    def _tokens_need_a_tokenizer(self) -> "Mixture":
+        if self.unit == "tokens" and not self.tokenizer:
+            raise ValueError("tokenizer: tokens are counted by a tokenizer; give the path of a tokenizer.json")
+        return self
+
 
 class Guard(Frozen):
     """Comparison of the candidate with its human reference and with an earlier version."""

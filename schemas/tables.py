@@ -85,7 +85,14 @@ VERDICTS = pl.Schema(
 )
 
 # Part four: how much one copy of it is.
-AMOUNTS = pl.Schema({"words": pl.Int64(), "chars": pl.Int64(), "bytes": pl.Int64()})
+AMOUNTS = pl.Schema(
+    {
+        "words": pl.Int64(),
+        "chars": pl.Int64(),
+        "bytes": pl.Int64(),
+        "tokens": pl.Int64(),  # null where the recipe counts none
+    }
+)
 
 # The mixture's choice: one row a survivor, in sampling order.
 PLANNED = pl.Schema(
@@ -131,6 +138,7 @@ UNREADABLE = pl.Schema(
 )
 
 # What is measured of every row of a shard beside the signals of filters, in the shard's order.
+TOKENS = pl.Schema({"doc_id": pl.String(), "tokens": pl.Int64()})
 SCORES = pl.Schema({"doc_id": pl.String(), "p_model": pl.Float64(), "phrase": pl.String()})
 TEXT_KEYS = pl.Schema({"doc_id": pl.String(), "text_key": pl.UInt64()})
 OVERLAPS = pl.Schema({"doc_id": pl.String(), "overlap": pl.Float32(), "benchmark": pl.String()})

@@ -17,7 +17,7 @@ from cuvee.tasks.generate import grade, rounds
 from cuvee.tasks.ingest import captures
 from cuvee.tasks.ingest.reading import reading_key
 from cuvee.tasks.look import look, place_of, pooled
-from cuvee.tasks.measure import signals
+from cuvee.tasks.measure import signals, tokens
 from cuvee.tasks.steps import restore, sweep
 
 # As of every name in a recipe.
@@ -136,3 +136,8 @@ def _check_files(run: Run, name: str) -> None:
     for path in signals.benchmark_paths(run):
         if not path.is_file():
             raise RecipeError(f"{name}: decontaminate.benchmarks: {path} is not a file; correct the path")
+    tokenizer = tokens.tokenizer_path(run)
+    if tokenizer:
+        if not tokenizer.is_file():
+            raise RecipeError(f"{name}: mixture.tokenizer: {tokenizer} is not a file; correct the path")
+        tokens.load(tokenizer)

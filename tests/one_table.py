@@ -10,7 +10,7 @@ import polars as pl
 
 from cuvee.schemas.document import THIN
 from cuvee.schemas.records import Run, SourceFile, StepRecord
-from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, OVERLAPS, ROWS, SCORES, TEXT_KEYS
+from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, OVERLAPS, ROWS, SCORES, TEXT_KEYS, TOKENS
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, read_tables
 from cuvee.tasks import filters
@@ -56,6 +56,7 @@ def decide(
     reason = overlaps.select(pl.when(over).then(pl.lit("benchmark"))).to_series()
     verdicts.object("decontaminate", reason, detail=told.tell(overlaps, told.of_overlaps(run.recipe)))
     verdicts.object("mixture", excluded(run, rows), detail=told.tell(rows, told.of_depth(run.recipe)))
+    rows = rows.with_columns(_signals(store, pool, "tokens", TOKENS, rows))
     parts = [declared(rows, DECLARED), declared(rows, CONCLUDED), verdicts.table, declared(rows, AMOUNTS)]
     return pl.concat(parts, how="horizontal").sort("doc_id", "shard", "position")
 

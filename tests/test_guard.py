@@ -44,12 +44,24 @@ from cuvee.storage.memory import MemoryStore
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks import guard
-from cuvee.tasks.guard import ceiling, compared, copies_of_human, diversity, duplicates, generation, losses, provenance
+from cuvee.tasks.guard import (
+    ceiling,
+    compared,
+    copies_of_human,
+    diversity,
+    duplicates,
+    generation,
+    losses,
+    provenance,
+    units,
+)
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.provenance import prevalence
 
 ROWS = pl.Schema({**DECLARED, **CONCLUDED, **VERDICTS})
-TRAINED = pl.Schema({**PLANNED, **{name: ROWS[name] for name in ("source", "doc_id", "origin", "provenance")}})
+TRAINED = pl.Schema(
+    {**PLANNED, **{name: ROWS[name] for name in ("source", "doc_id", "origin", "provenance", "language")}}
+)
 
 
 def candidate(
@@ -74,6 +86,34 @@ def candidate(
     )
     frames = [pl.DataFrame(list(rows), ROWS), pl.DataFrame(list(trained), {**TRAINED, "words": pl.Int64})]
     return guard.Candidate(run, store or MemoryStore(), pool or Pool(entries=()), *frames, published or {})
+
+
+# ---- units
+
+
+def test_words_of_scripts_with_and_without_spaces_are_no_common_measure() -> None:
+    def found(spaced: int, spaceless: int, unit: str = "words") -> Sequence[Finding]:
+        trained = [{"language": "en", "words": spaced - 1}, {"language": None, "words": 1}]
+        without = ["gan", "ja", "km", "lo", "my", "th", "wuu", "yue", "zh"]
+        trained += [{"language": language, "words": spaceless - 8 if language == "zh" else 1} for language in without]
+        tried = candidate((), trained, recipe=f"mixture: {{unit: {unit}}}")
+        assert units.figures(tried) == units.Units(spaced=spaced, spaceless=spaceless)
+        return units.findings(tried, units.figures(tried))
+
+    assert not found(9901, 100)
+    assert not found(100, 9901)
+    assert not found(50, 50, "bytes")
+    assert not units.findings(candidate(), units.Units(spaced=0, spaceless=0))
+    assert found(1000, 9000)
+    (finding,) = found(9900, 100)
+    assert finding == Finding(
+        kind="unit",
+        subject="mixture",
+        message="the mixture is in words and holds languages with spaces between words (9,900 words) and without (100, "
+        "where each letter is one): these are not alike, and a share of words is not one of what a model reads; set "
+        "mixture.unit to tokens, and mixture.tokenizer",
+        figures={"spaced": 9900, "spaceless": 100},
+    )
 
 
 # ---- duplicates

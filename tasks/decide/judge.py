@@ -67,10 +67,15 @@ def run(
     human = known_human(dated.hstack(heard.select("p_model", "own_copy")).filter(verdicts.alive))
     return Judged(
         declared=DeclaredRef(save(run, store, rows, DECLARED)),
-        amounts=AmountsRef(save(run, store, rows, AMOUNTS)),
+        amounts=AmountsRef(save(run, store, _with_tokens(rows), AMOUNTS)),
         heard=HeardRef(save(run, store, heard, HEARD)),
         known_human=KnownHumanRef(save(run, store, human, KNOWN_HUMAN)),
     )
+
+
+def _with_tokens(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add how many tokens a row has, null where the recipe counts none."""
+    return rows.with_columns(tokens="tokens.tokens" if "tokens.tokens" in rows.columns else pl.lit(None, pl.Int64))
 
 
 def _filter(run: Run, rows: pl.DataFrame, verdicts: Verdicts) -> None:

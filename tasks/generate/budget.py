@@ -50,9 +50,9 @@ def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
 
 
 def wanted_words(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> int:
-    """Return the wanted amount in words, at the survivors' mean words a document or bytes a word."""
+    """Return the wanted amount in words, at the survivors' mean words a document, or bytes or tokens a word."""
     amount, words = wanted_amount(recipe, entry, rows), max(int(rows["words"].sum()), 1)
-    unit = {"words": words, "bytes": int(rows["bytes"].sum()), "documents": rows.height}[recipe.mixture.unit]
+    unit = int(rows.with_columns(amount=unit_amount(recipe.mixture.unit))["amount"].sum())
     return math.ceil(amount * words / max(unit, 1))
 
 

@@ -37,7 +37,7 @@ UNANSWERED = "endpoint"
 # What a plan depends on: how much survives, and of what seeds may be.
 _READ = (
     *("shard", "position", "doc_id", "source", "domain", "language", "license", "provenance", "depth"),
-    *("words", "chars", "bytes", "verdict"),
+    *("words", "chars", "bytes", "tokens", "verdict"),
 )
 MOST_ROUNDS = 3
 # More than any corpus has.

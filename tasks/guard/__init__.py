@@ -23,13 +23,13 @@ from cuvee.tasks.steps import load_decided, load_planned
 
 # What a metric may look at of the rows, and beside it of those that are trained on.
 _ROWS = (*DECLARED, *CONCLUDED, *VERDICTS)
-_TRAINED = ("source", "doc_id", "origin", "provenance", "words")
+_TRAINED = ("source", "doc_id", "origin", "provenance", "language", "words")
 
 
 class Candidate(NamedTuple):
     """What metrics look at. rows: every current row, with the columns of DECLARED, CONCLUDED and VERDICTS; trained: the
-    train split in sampling order, with PLANNED, source, doc_id, origin, provenance and words; published: documents of
-    each source in both splits.
+    train split in sampling order, with PLANNED, source, doc_id, origin, provenance, language and words; published:
+    documents of each source in both splits.
     """
 
     run: Run

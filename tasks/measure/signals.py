@@ -9,6 +9,7 @@ classify       SCORES
 sign           TEXT_KEYS; beside it doc_id, b00, b01, … (uint32): MinHash band keys
 decontaminate  OVERLAPS
 windows        WINDOWS, where the recipe has generators
+tokens         TOKENS, where the mixture counts tokens; keyed by its tokenizer
 
 The first file of a record is what decisions read. What only one step reads stands beside it, in a second file.
 """
@@ -23,13 +24,13 @@ import polars as pl
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.records import Run, StepRecord, step_key
-from cuvee.schemas.tables import OVERLAPS, SCORES, TEXT_KEYS, WINDOWS
+from cuvee.schemas.tables import OVERLAPS, SCORES, TEXT_KEYS, TOKENS, WINDOWS
 from cuvee.storage.corpus import corpus_folder, pool_folder, read_records, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import iterate_table, write_table
 from cuvee.tasks import filters
 from cuvee.tasks.filters import synthetic
-from cuvee.tasks.measure import decontaminate, windows
+from cuvee.tasks.measure import decontaminate, tokens, windows
 from cuvee.tasks.pool import Shard, frame_of
 from cuvee.tasks.provenance import conclude
 from cuvee.tasks.provenance.model import is_ref, load
@@ -71,6 +72,9 @@ def kinds(run: Run) -> dict[str, Kind]:
         cut = [windows.WORDS, windows.CHARACTERS]
         reads = ("words", "chars")
         found["windows"] = Kind(windows.VERSION, cut, WINDOWS, reads, lambda: lambda rows: [windows.divide(rows)])
+    path = tokens.tokenizer_path(run)
+    if path:
+        found["tokens"] = Kind(tokens.VERSION, tokens.tokenizer_hash(path), TOKENS, (), lambda: _tokens(path))
     return found
 
 
@@ -222,6 +226,11 @@ def _band_keys(run: Run) -> Measure:
 def _overlaps(run: Run) -> Measure:
     index = decontaminate.build(decontaminate.read_benchmarks(benchmark_paths(run)), run.recipe.decontaminate.ngram)
     return lambda rows: [decontaminate.scan(rows["text"].to_arrow(), index).rename({"item": "benchmark"})]
+
+
+def _tokens(path: Path) -> Measure:
+    tokenizer = tokens.load(path)
+    return lambda rows: [tokens.count_tokens(rows["text"], tokenizer).to_frame()]
 
 
 def _content_hash(path: Path) -> str:

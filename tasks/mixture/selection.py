@@ -26,7 +26,7 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 # What decides.
-_READ = ("shard", "position", "doc_id", "provenance", "words", "bytes", "verdict")
+_READ = ("shard", "position", "doc_id", "provenance", "words", "bytes", "tokens", "verdict")
 
 
 class Amounts(NamedTuple):
@@ -59,8 +59,8 @@ def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
 def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     """Choose among the survivors.
 
-    rows: one row a surviving document; columns doc_id, provenance, words, bytes, and others, which are given back with
-    split ("train" | "validation" | null: pooled), amount (int64, in the recipe's unit), priority (uint64) and epochs.
+    rows: one row a surviving document; columns doc_id, provenance, words, bytes, tokens, and others, which are given
+    back with split ("train" | "validation" | null: pooled), amount (int64, in the recipe's unit), priority, epochs.
     The human share holds in the train split alone, and with the validation split counted. Under a total, validation
     takes at most its share of it, and what is held out beyond that is pooled.
     Raises GateError when nothing could be trained on, when mixture.human.min_amount is not reached, and, with

@@ -30,7 +30,14 @@ _READ_AGAIN = ["text", "url", "title", "messages", "extra"]
 _MESSAGES = pl.Series(pa.array([], MESSAGES)).dtype
 # What fixes how many files a night has, and what is published of a row beside its text and its place in the sample.
 _SIZES = ("doc_id", "source", "domain", "language", "accepted", "bytes", "row_accepted", "file", "row")
-_PUBLISHED = (*(n for n in PUBLISHED.names if n in DECLARED or n in CONCLUDED), "accepted", "file", "row", "words")
+_PUBLISHED = (
+    *(n for n in PUBLISHED.names if n in DECLARED or n in CONCLUDED),
+    "accepted",
+    "file",
+    "row",
+    "words",
+    "tokens",
+)
 
 
 def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: PlannedRef) -> list[DataFile]:
@@ -105,7 +112,7 @@ def _columns(documents: pl.DataFrame) -> pl.DataFrame:
     """Return all published columns but those that are read again from the shards."""
     return documents.with_columns(
         source_id=pl.coalesce("source_id", pl.concat_str("file", pl.lit(":"), "row")),
-        tokens="words",
+        tokens=pl.coalesce("tokens", "words"),
         seed_ids=pl.col("seed_ids").fill_null([]),
     ).select(name for name in PUBLISHED.names if name not in _READ_AGAIN)
 

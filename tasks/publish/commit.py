@@ -16,7 +16,7 @@ from cuvee.tasks.dedup import PAIRS_VERSION
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest.reading import READING_VERSION
-from cuvee.tasks.measure import signals
+from cuvee.tasks.measure import signals, tokens
 from cuvee.tasks.mixture.proof import prove
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.publish import assemble, documents
@@ -107,7 +107,7 @@ def _manifest(
         recipe=run.recipe.model_dump(mode="json", exclude={"store": True, "publish": {"notify"}}),
         recipe_sha256=run.recipe.sha256(),
         steps={**versions, **signals.versions(run), "generate": rounds.VERSION, "assemble": assemble.VERSION},
-        models={"provenance": signals.provenance_model(run).sha256},
+        models={"provenance": signals.provenance_model(run).sha256, **_tokenizer(run)},
         pool=write_state(store, run.corpus, pool.state(run, dates)),
         files=tuple(files),
         totals=everything,
@@ -116,6 +116,12 @@ def _manifest(
         reports=(),
         ledger=accounts.ledger,
     )
+
+
+def _tokenizer(run: Run) -> dict[str, str]:
+    """Return what counted the tokens, where they are the unit."""
+    path = tokens.tokenizer_path(run)
+    return {"tokenizer": tokens.tokenizer_hash(path)} if path else {}
 
 
 def _documents(told: Told) -> tuple[FileRef, ...]:
