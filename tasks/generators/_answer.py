@@ -6,12 +6,14 @@ needed is read, since compatible servers leave out, rename or add fields.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cuvee.tasks.generators._reasoning import without_reasoning
+
 # Rises when the same body, or the same text under `_wrapping` and `_whole`, would give another draft.
-VERSION = 2
+VERSION = 3
 
 # Reasons that are no text of an answer that was paid for.
 UNREADABLE, EMPTY, REFUSAL, UNFINISHED = "unreadable_answer", "empty_answer", "refusal", "unfinished_reasoning"
@@ -20,49 +22,20 @@ TRUNCATED = "truncated"
 CONTEXT_LENGTH = "context_length"
 CONTENT_FILTER, TOOL_CALLS = "content_filter", "tool_calls"
 _TOOLS = ("tool_calls", "function_call")
-
-_NAMES = (
-    r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|(?:self_?)?reflection|analysis|scratch_?pad|plan(?:ning)?|"
-    r"brainstorm(?:ing)?|deliberation|chain_of_thought|cot|(?:inner|internal)_?(?:monologue|thoughts?|reasoning)|"
-    r"(?:thought|thinking|reasoning)_?(?:process|steps?))"
+_FILTERED = re.compile(
+    r"content_?filter|safety|sensitive|guardrail|recitation|blocklist|prohibited|policy|spii|censored", re.IGNORECASE
 )
-_BLOCK = r"(?:thinking|think|thought|reasoning)"
-_OPENING = re.compile(
-    rf"(?:<|&lt;)\s*{_NAMES}(?:\s+[\w-]+\s*=[^<>&]*)?\s*(?:>|&gt;)|<\|\s*{_NAMES}\s*\|>|\[THINK\]|◁think▷|<\|channel>\s*thought|"
-    rf"<\|(?:begin_of|begin|start_of|start)_{_BLOCK}\|>|(?:<\|start\|>assistant)?"
-    r"<\|channel\|>(?:analysis|commentary)[^<]*<\|message\|>",
-    re.IGNORECASE,
+# Fields of a message, and parts of its content, that hold no text of the answer.
+_APART = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_WHERE = ("text", "content", "value", "parts")
+_THOUGHT = re.compile(r"think|thought|reason|summary")
+_NO_TEXT = re.compile(rf"{_THOUGHT.pattern}|refusal|image|audio|file|tool|call")
+# A call written as text, in the forms of Qwen, Mistral, DeepSeek, Llama and Phi.
+_CALL = re.compile(
+    r"<tool_calls?>|\[TOOL_CALLS\]|<｜tool▁calls▁begin｜>|<\|tool_calls?(?:_begin|_section_begin)?\|>|<\|python_tag\|>|"
+    r"<function_calls?>|<function=\w"
 )
-_CLOSING = re.compile(
-    rf"(?:<|&lt;)\s*/\s*{_NAMES}\s*(?:>|&gt;)|<\|\s*/\s*{_NAMES}\s*\|>|\[/THINK\]|◁/think▷|<channel\|>|"
-    rf"<\|(?:end_of|end)_{_BLOCK}\|>|<\|end\|>(?=\s*<\|(?:start|channel)\|>)|(?<=\S)(?=<\|channel\|>\s*final)",
-    re.IGNORECASE,
-)
-_FENCED = re.compile(
-    rf"(?im)^[ \t]*`{{3,}}[ \t]*{_BLOCK}s?[ \t]*\n(?P<inside>(?:.*\n)*?)[ \t]*(?P<end>`{{3,}})[ \t]*$"
-    rf"|^[ \t]*`{{3,}}[ \t]*{_BLOCK}s?[ \t]*\n"
-)
-# Reasoning without tags: folded in HTML, in channels whose tokens a server left out, under a heading of its own before
-# one of the answer, in one paragraph in italics.
-_UNTAGGED = re.compile(
-    r"\A\s*<details[^>]*>\s*<summary>[^<]*(?:think|thought|reason)[^<]*</summary>.*?</details>"
-    r"|\A(?-i:analysis(?=[A-Z])).*?assistantfinal"
-    r"|\A\W*(?:here(?:['’]s| is) )?(?:my )?(?:thinking|thoughts?|thought process|reasoning|chain of thought)"
-    r"[ \t]*[:：*_#]+[ \t]*\n.*?\n\W*(?:here(?:['’]s| is) )?(?:my |the )?(?:final )?(?:answer|response|article|"
-    r"output|draft|text)[ \t]*[:：*_#]+[ \t]*\n"
-    r"|\A\s*[*_(]+(?:thinking|thoughts?|internal)\b[:：](?![*_])[^\n]*[*_)]+[ \t]*\n",
-    re.IGNORECASE | re.DOTALL,
-)
-# The beginning of such reasoning: without an answer after it it is not finished.
-_UNTAGGED_BEGIN = re.compile(
-    r"\s*<details[^>]*>\s*<summary>[^<]*(?:think|thought|reason)|(?-i:analysis(?=[A-Z]))"
-    r"|\W*(?:here(?:['’]s| is) )?(?:my )?(?:thinking|thoughts?|thought process|reasoning|chain of thought)"
-    r"[*_ ]*[:：][*_ ]*\n"
-    r"|\s*[*_(]+(?:thinking|thoughts?|internal)\b[:：]",
-    re.IGNORECASE,
-)
-# Zero-width characters, which `strip` keeps.
-_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
+_STREAMED = re.compile(r"\s*(?:(?:event|id|retry)?:[^\n]*\n\s*)*data:")
 _SENTENCE_END = re.compile(r"""[.!?:]["'”’)\]]*$""")
 
 
@@ -83,11 +56,11 @@ class Reading:
 def read(body: str) -> Reading:
     """Read a body; whatever is no completion has the reason UNREADABLE. Lone surrogates become "?"."""
     try:
-        answer = json.loads(body)
+        answer = json.loads(body.lstrip("\ufeff")) if not _STREAMED.match(body) else _joined_stream(body)
     except (ValueError, RecursionError) as error:
         return Reading(reason=UNREADABLE, detail=f"{type(error).__name__}: {body[:80]!r}")
     choice = _first(answer)
-    message = choice.get("message")
+    message = choice.get("message", choice.get("delta"))
     usage = answer.get("usage") if isinstance(answer, dict) else None
     tokens: dict[str, Any] = {
         "prompt_tokens": count(usage, "prompt_tokens", "input_tokens"),
@@ -107,12 +80,12 @@ def read(body: str) -> Reading:
         "finish_reason": finish,
         **tokens,
     }
-    refusal = message.get("refusal")
-    if isinstance(refusal, str) and refusal.strip():
-        return Reading(reason=REFUSAL, detail=_plain(refusal)[:300], **known)
-    if finish == CONTENT_FILTER:
+    refusal = message.get("refusal") or _refused(message.get("content"))
+    if (isinstance(refusal, str) and refusal.strip()) or finish == REFUSAL:
+        return Reading(reason=REFUSAL, detail=_plain(str(refusal or content))[:300], **known)
+    if finish and _FILTERED.search(finish):
         return Reading(reason=CONTENT_FILTER, **known)
-    apart = any(message.get(name) for name in ("reasoning_content", "reasoning")) or _thinks(message.get("content"))
+    apart = any(message.get(name) for name in _APART) or any(map(_is_thought, _parts(message.get("content"))))
     found = read_text(_plain(content), known, apart=apart)
     if found.text is None and (finish in _TOOLS or any(message.get(name) for name in _TOOLS)):
         return Reading(reason=TOOL_CALLS, **known)
@@ -123,35 +96,14 @@ def read_text(content: str, known: Mapping[str, Any], apart: bool = False) -> Re
     """Read the content of a message. known: what else of a Reading is known; apart: reasoning stood beside it."""
     counts = {name: known[name] for name in ("model_returned", "finish_reason", "prompt_tokens", "completion_tokens")}
     text, cut = without_reasoning(content)
+    call = _CALL.search(text or "")
+    text = text[: call.start()].rstrip() if text and call else text
     if text:
         return Reading(text=text, stripped=("reasoning",) if apart or cut else (), **counts)
+    if call:
+        return Reading(reason=TOOL_CALLS, **counts)
     unfinished = text is None or (apart and counts["finish_reason"] == "length")
     return Reading(reason=UNFINISHED if unfinished else EMPTY, **counts)
-
-
-def without_reasoning(text: str) -> tuple[str | None, bool]:
-    """Cut blocks of reasoning from a text, and all before a closing tag without an opening one; tell whether any was.
-
-    The text is null where a block is never closed: what a model thought is no draft.
-    """
-    text = _FENCED.sub(lambda block: f"<think>{'</think>' if block['end'] else ''}", text.strip(_INVISIBLE))
-    untagged = _UNTAGGED.match(text)
-    text = text[untagged.end() :] if untagged else text
-    if not untagged and _UNTAGGED_BEGIN.match(text):
-        return None, True
-    kept, place, opened, found = "", 0, False, bool(untagged)
-    tags = sorted([*_OPENING.finditer(text), *_CLOSING.finditer(text)], key=lambda tag: tag.start())
-    for tag in tags:
-        found = True
-        if tag.re is _OPENING:
-            kept += "" if opened else text[place : tag.start()]
-            opened = True
-        elif opened:
-            opened = False
-        else:
-            kept = ""
-        place = tag.end()
-    return (None if opened else (kept + text[place:]).strip().strip(_INVISIBLE).strip()), found
 
 
 def count(usage: object, *names: str) -> int | None:
@@ -181,10 +133,10 @@ def _joined(content: object) -> str:
         return ""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list) or not all(isinstance(part, str | dict) for part in content):
+    if not isinstance(content, list) and not (isinstance(content, dict) and any(name in content for name in _WHERE)):
         raise TypeError(f"content is a {type(content).__name__} that holds no parts of a text")
     joined = ""
-    for part in content:
+    for part in _parts(content):
         text = _of_part(part)
         if text and _SENTENCE_END.search(joined) and (text[0].isupper() or text[0] in "#*-|<"):
             joined += "\n\n"
@@ -192,19 +144,52 @@ def _joined(content: object) -> str:
     return joined
 
 
-def _thinks(content: object) -> bool:
-    parts = content if isinstance(content, list) else []
-    return any(isinstance(part, dict) and part.get("type") in ("thinking", "reasoning") for part in parts)
+def _parts(content: object) -> Iterator[str | dict[str, Any]]:
+    """Yield the parts of a content, also of lists within lists."""
+    if isinstance(content, dict) and isinstance(content.get("parts"), list):
+        yield from _parts(content["parts"])
+    elif isinstance(content, list):
+        for part in content:
+            yield from [part] if isinstance(part, str) else _parts(part)
+    elif isinstance(content, dict):
+        yield content
+
+
+def _is_thought(part: str | dict[str, Any]) -> bool:
+    return not isinstance(part, str) and (part.get("thought") is True or bool(_THOUGHT.search(str(part.get("type")))))
+
+
+def _refused(content: object) -> str | None:
+    found = (part.get("refusal") for part in _parts(content) if isinstance(part, dict))
+    return next((said for said in found if isinstance(said, str)), None)
 
 
 def _of_part(part: str | dict[str, Any]) -> str:
     if isinstance(part, str):
         return part
-    if str(part.get("type", "text")) not in ("text", "output_text"):
+    if part.get("thought") is True or _NO_TEXT.search(str(part.get("type"))):
         return ""
-    text = part.get("text", part.get("content"))
+    text = next((part[name] for name in _WHERE if name != "parts" and part.get(name)), "")
     text = text.get("value") if isinstance(text, dict) else text
     return text if isinstance(text, str) else ""
+
+
+def _joined_stream(body: str) -> dict[str, Any]:
+    """Put together what a server streamed although nobody asked for that. Raises ValueError for what is no JSON."""
+    lines = [line.removeprefix("data:").strip() for line in body.splitlines() if line.startswith("data:")]
+    chunks = [json.loads(line) for line in lines if line != "[DONE]"]
+    message: dict[str, Any] = {"content": ""}
+    whole: dict[str, Any] = {}
+    finish = None
+    for chunk in chunks:
+        choice = _first(chunk)
+        delta = choice.get("delta", choice.get("message"))
+        for name, value in delta.items() if isinstance(delta, dict) else ():
+            before = message.get(name)
+            message[name] = before + value if isinstance(before, str) and isinstance(value, str) else value or before
+        finish = choice.get("finish_reason") or finish
+        whole |= {name: value for name, value in chunk.items() if value} if isinstance(chunk, dict) else {}
+    return whole | {"choices": [{"message": message, "finish_reason": finish}]} if chunks else {}
 
 
 def _plain(text: str) -> str:

@@ -16,13 +16,16 @@ _FORM = (
     r"réponses?|página|artículo|resumen|lista|tabla|versión|texto|diálogo|respuestas?|artigo|resumo|tabela|"
     r"статья|статью|текст|список|таблица|диалог|ответ\w*|文章|文本|内容|列表|表格|对话|回答|摘要|版本|教程|問題|"
     r"问题|記事|글|기사|"
-    r"rewriting|thoughts?)"
+    r"rewriting|thoughts?|attempts?)"
 )
 _ACKNOWLEDGED = (
     r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|alright|understood|no problem|got it|"
     r"(?:i['’]d be |i['’]m |i would be )?(?:happy|glad) to help|gladly|natürlich|gerne?|klar|selbstverständlich|"
     r"sicher|bien sûr|certainement|avec plaisir|d['’]accord|claro(?: que sí)?|por supuesto|con gusto|certo|"
     r"certamente|com certeza|as (?:you )?requested|as per your request|"
+    r"natuurlijk|vanzelfsprekend|oczywiście|jasne|звичайно|elbette|tabii(?: ki)?|självklart|selvfølgelig|"
+    r"jistě|samozřejmě|tentu(?: saja)?|chắc chắn(?: rồi)?|desigur|természetesen|totta kai|great question|"
+    r"بالتأكيد|بالطبع|ज़रूर|बिल्कुल|네|예|"
     r"конечно|разумеется|хорошо|当然(?:可以)?|好的|没问题|はい|もちろん(?:です)?|承知(?:しました)?|물론입니다)"
 )
 _HERE = (
@@ -31,7 +34,9 @@ _HERE = (
     r"i have (?:written|rewritten|prepared)|below (?:you(?:['’]ll| will|['’]d)? find)|"
     r"hier (?:ist|sind|kommt|finden)|nachfolgend|im folgenden|voici|ci-dessous|aquí (?:tienes?|está|va|le|te)|"
     r"a continuación|ecco|aqui (?:está|vai)|a seguir|вот|ниже|以下(?:是|为|が)|这是|下面是|以下は|こちら(?:は|"
-    r"が)|다음은)"
+    r"が)|다음은|아래는|إليك|فيما يلي|यहाँ|यहां|नीचे|"
+    r"(?:hier (?:is|volgt|der|die|das)|oto|ось|işte|aşağıda|här (?:är|kommer|följer)|her (?:er|kommer|følger)|"
+    r"tässä (?:on|tulee)|zde je|tady je|iată|íme|berikut|dưới đây là|sau đây là|segue)(?!\w))"
 )
 # Of these, what presents a text even without a colon; "This is the list of ..." may be its first sentence.
 _PRESENTS = (
@@ -47,6 +52,7 @@ _FIRST_LINE = re.compile(
     rf"|^\W*{_ACKNOWLEDGED}[\s!！.。:：,，]*$"
     rf"|^\W*{_ACKNOWLEDGED}[\s!！.。:：,，]+(?:i['’]|i will|i can|happy|glad|let me)[^\n]{{0,80}}$"
     rf"|^\W*{_PRESENTS}[^\n:：]{{0,80}}{_FORM}[^\n:：]{{0,60}}[.。!]?\W*$"
+    r"|^[^\n]{0,40}以下の(?:通り|とおり)です[:：。]\W*$|^以下(?:は|が)[^\n]{0,40}(?:記事|文章|テキスト)です[:：。]\W*$"
     rf"|^\W*(?:based on|according to) the (?:provided|given|above) [^\n]*[:：]\W*$"
 )
 _LABEL = re.compile(
@@ -63,6 +69,7 @@ _INLINE = re.compile(
 _OFFERS = (
     r"(?:please )?let me know(?: (?:if|whether|what|how|which|when)\b|\W*$)|(?:i )?hope (?:this|that|it|the|you)\b"
     r"[^\n]{0,40}\b(?:help|useful|meets?|need|expect|enjoy|what you)\w*|(?:please )?feel free to\b|"
+    r"do you want (?:a|an|any|more|another)\b|"
     r"would you like (?:me|any|a|an|another|to|more|further)\b|(?:do you )?want me to\b|is there anything else\b|"
     r"(?:should|shall) i (?:add|make|include|change|also|continue|shorten|expand|write|go)\b|"
     r"do you need (?:anything|any|more|me)\b|(?:i['’]m |i am )?happy to (?:help|revise|adjust|make|expand|provide)\b|"
@@ -74,7 +81,8 @@ _OFFERS = (
     r"only|contains only|has been|was (?:generated|created))\b[^\n]*\b(?:original|source|document|provided|"
     r"facts?|request\w*|"
     r"prompt|instructions?|ai|model)\b|"
-    r"if you (?:need|want|have|would like|['’]d like)\b[^\n]{0,120}\b(?:let me know|feel free|ask|i can|i['’]d be)\b|"
+    r"if you(?:['’]d like| (?:need|want|have|would like))\b[^\n]{0,120}\b"
+    r"(?:let me know|feel free|ask|i can|i['’]d be)\b|"
     r"(?:this|the) (?:article|text|summary|list|table|rewrite|version|conversation|tutorial) (?:is|was) "
     r"(?:based|written|derived) (?:on|from|solely|only|entirely)\b|"
     r"ich hoffe\b[^\n]{0,40}\b(?:hilft|hilfreich|gefällt|entspricht)\b|"
@@ -91,7 +99,21 @@ _OFFERS = (
     r"надеюсь, (?:это|что)\b|дайте (?:мне )?знать\b|хотите, (?:чтобы )?я\b|"
     r"если (?:у вас|вам)[^\n]{0,60}(?:вопрос|нужн)|"
     r"希望(?:这|以上|对您|对你|本文)|如果(?:您|你)(?:需要|想|有)[^\n]{0,60}(?:告诉|随时|请)|请(?:随时)?告诉我|需要我|"
-    r"お役に立て|ご不明な点|도움이 되"
+    r"soll ich (?:den|die|das|noch|ihn|sie|es|etwas)\b[^\n]{0,80}\?|"
+    r"si (?:necesitas?|quieres?|deseas?)\b[^\n]{0,80}\b(?:av[íi]s[ae]me|dime|dímelo|d[íi]game|preg[uú]nt)|"
+    r"se (?:precisar|quiser|desejar)\b[^\n]{0,80}\b(?:avis|dig[ao]|pergunt|dispo)|"
+    r"ik hoop dat (?:dit|het|deze)\b|(?:wil je|wilt u) dat ik\b|zal ik\b[^\n]{0,60}\?|"
+    r"czy chce(?:sz|cie)\b|chcesz, (?:abym|żebym)\b|"
+    r"hoppas (?:det|att|den)\b|vill du att jag\b|låt mig veta\b|lad mig vide\b|"
+    r"umarım\b|bana bildir|başka bir (?:isteğ|soru)|"
+    r"أتمنى أن|آمل أن|هل تريد|هل ترغب|أخبرني|आशा है|क्या आप चाह|मुझे बता|"
+    r"i['’]m sorry\b[^\n]{0,20}\bi (?:can['’]?t|cannot|am unable)|"
+    r"i (?:can['’]?t|cannot|am unable to) (?:continue|assist|help)\b|"
+    r"es tut mir leid\b[^\n]{0,20}\bich kann\b|je suis désolée?\b[^\n]{0,20}\bje ne p|"
+    r"lo siento\b[^\n]{0,20}\bno puedo\b|"
+    r"desculpe\b[^\n]{0,20}\bnão posso\b|mi dispiace\b[^\n]{0,20}\bnon posso\b|извините\b[^\n]{0,20}\bне могу\b|"
+    r"(?:抱歉|对不起)[，,]?我(?:无法|不能)|申し訳(?:ありません|ございません)が|죄송하지만|"
+    r"お役に立て|ご不明な点|도움이 되|[^\n]{0,40}(?:말씀해|알려) ?주세요"
 )
 _COUNTED = (
     r"(?:[(（\[*_])*\s*"
@@ -101,15 +123,17 @@ _COUNTED = (
     r"字數|文字数)\s*[:：]\s*(?:约)?[\d,.]+[^\n]{0,12}|[共约約]+\s*[\d,.]+\s*(?:字|词|詞|文字|語))\s*[)）\]*_.]*"
 )
 _NOTE = r"[(\[*_]*\s*note\s*[:：][^\n]*\b(?:article|text|document|source|prompt|request|word|i )[^\n]*"
+_SOURCE = r"^\W*source\s*:\s*(?:the )?(?:provided|given|original) \w+\W*$"
 _LAST_LINE = re.compile(
-    rf"(?i)^\W*(?:{_OFFERS})|^{_COUNTED}$|^{_NOTE}$|^[\s*_=—–-]+$|^\W*(?:the end|end of \w+)\W*$|^\W*\[/?(?:end|"
+    rf"(?i)^\W*(?:{_OFFERS})|{_SOURCE}|^{_COUNTED}$|"
+    rf"^{_NOTE}$|^[\s*_=—–-]+$|^\W*(?:the end|end of \w+)\W*$|^\W*\[/?(?:end|"
     rf"eof|stop|done)\b[^\]\n]*\]\W*$"
 )
 _CHANGES = re.compile(
     r"(?i)\n\W*(?:key |main |summary of |list of )?(?:changes|edits|improvements)(?: made)?\W*[:：]\W*\n"
     r"(?:[ \t]*(?:[-*•+]|\d+[.)])[ \t].*(?:\n|\Z)|[ \t]*\n)+\Z"
 )
-_TAIL = re.compile(rf"(?i)(?<=[.!?。！？])[ \t]*(?:(?:{_OFFERS})[^\n]*|[(\[*]{_COUNTED})$")
+_TAIL = re.compile(rf"(?i)(?<=[.!?。！？])[ \t]*(?:(?:{_OFFERS})[^\n]*|[(（\[*]{_COUNTED})$")
 
 
 def without_announcement(text: str) -> str:

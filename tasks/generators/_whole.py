@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 # How servers say that an answer ran into a limit, and that it came to its end.
-_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "max_length", "token_limit"})
+_CUT_OFF = re.compile(
+    r"length|max_\w*(?:tokens|length)|model_length|token_limit|incomplete|(?:model_)?context_\w+|abort(?:ed)?|"
+    r"cancell?ed|error|time_?out|insufficient_system_resource"
+)
+# Scripts in which nothing marks the end of a sentence: Thai and Lao.
+_UNMARKED = re.compile(r"[\u0e00-\u0eff]\W*$")
+# A line of a list without marks is shorter.
+_LISTED_WORDS = 12
 
-_END = re.compile(r"""[.!?…]+["'”’»)\]*_]*(?=\s|$)|[。！？｡।؟۔።။]["'”’」』）»]*""")
+_END = re.compile(r"""[.!?…]+["'”’»)\]*_]*(?=\s|$)|[。！？｡।؟۔።။։]["'”’」』）»]*""")
 # A full stop after these ends no sentence.
 _ABBREVIATED = re.compile(
     r"(?:^|[\s(\[])(?:[^\W\d_]|\d|[Mm]rs?|[Mm]s|[Dd]rs?|[Ss]t|[Pp]rof|[Ss]r|[Jj]r|[Nn]os?|vs|[Ff]ig|[Nn]r|ca|bzw|etc|cf|"
@@ -32,18 +39,40 @@ _QUESTION = re.compile(
 
 def was_cut_off(finish_reason: str | None, completion_tokens: int | None, sampling: Mapping[str, Any]) -> bool:
     """Tell whether an answer ran into its limit: the server says so, or counts as many tokens as were allowed."""
-    if (finish_reason or "").lower() in _CUT_OFF:
+    if _CUT_OFF.fullmatch(re.sub(r"[\s-]", "_", (finish_reason or "").lower())):
         return True
     limits = [sampling.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
     return completion_tokens is not None and completion_tokens in limits
 
 
 def is_whole(text: str) -> bool:
-    """Tell whether a text ends as a sentence, a row or a line of a list does."""
-    last = text.rstrip().rpartition("\n")[2]
+    """Tell whether a text ends as a sentence, a row or a line of a list does.
+
+    Where the two items, turns or answers before it end as sentences do, the last must, too.
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    last = lines[-1] if lines else ""
     if _ROW.match(last):
         return last.rstrip().endswith("|")
-    return bool(_ITEM.match(last) or _LABEL.match(last) or _ends(last))
+    if _ends(last, at_the_end=False) or _UNMARKED.search(last):
+        return True
+    form = next((form for form in (_ITEM, _LABEL) if form.match(last)), None)
+    others = [line for line in lines[:-1] if form.match(line)][-2:] if form else lines[-2:-1]
+    ended = sum(_ends(line, at_the_end=False) for line in others)
+    return _is_short(last) and (
+        2 * ended <= len(others) if form else bool(others) and not ended and _is_short(others[0])
+    )
+
+
+def _is_short(line: str) -> bool:
+    return len(line.split()) <= _LISTED_WORDS and not _dangles(line)
+
+
+def _stands(line: str) -> bool:
+    """Whether a line that others followed may be the last one."""
+    if _ROW.match(line):
+        return line.rstrip().endswith("|")
+    return bool(_ITEM.match(line) or _LABEL.match(line) or _ends(line))
 
 
 def cut_back(text: str) -> str:
@@ -53,7 +82,7 @@ def cut_back(text: str) -> str:
         lines = _whole_rows(lines)
     elif not _ends(lines[-1]):
         lines = _without_last_unit(lines)
-    while lines and (not lines[-1].strip() or _dangles(lines[-1]) or not is_whole(lines[-1])):
+    while lines and (not lines[-1].strip() or _dangles(lines[-1]) or not _stands(lines[-1])):
         lines.pop()
     if lines and _RULE.match(lines[-1]):  # a header without a row
         return cut_back("\n".join(lines[:-2])) if lines[:-2] else ""

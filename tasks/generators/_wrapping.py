@@ -4,15 +4,21 @@ The text below is what was asked and paid for, so it is kept, and what was aroun
 that asks for a wrapper itself (it says JSON, XML or "code") keeps it.
 """
 
+import ast
+import html
 import json
 import re
+import textwrap
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from cuvee.tasks.generators._html import is_html, out_of_html, with_line_ends
 from cuvee.tasks.generators._remarks import LINE, without_announcement, without_closing
+from cuvee.tasks.generators._tokens import without_tokens
 
-NAMES = ("tokens", "fence", "json", "xml", "quotes", "marker", "announcement", "closing")
+NAMES = ("tokens", "yaml", "fence", "json", "xml", "quotes", "marker", "announcement", "closing")
 # Layers of one answer; deeper ones are not made by models that wrap.
 _LAYERS = 6
 # Space, and characters of no width.
@@ -20,40 +26,12 @@ _AROUND = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x3000, 0x2028, 0x2029, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])
 )
 
-_ENDS = (
-    r"<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|end|return|endofprompt|END_OF_TURN_TOKEN)\|>|</s>|<eos>|"
-    r"<end_of_turn>|<｜end▁of▁sentence｜>|\[INST\]|<\|user\|>|<\|start_of_role\|>"
-)
-_END = re.compile(_ENDS)
-_HEAD_TOKEN = re.compile(
-    r"(?:\s*(?:<\|(?:begin_of_text|im_start|start_header_id|start|assistant|startoftext|START_OF_TURN_TOKEN|"
-    r"CHATBOT_TOKEN|start_of_role)\|>|<s>|<bos>|<start_of_turn>|<｜begin▁of▁sentence｜>|<｜Assistant｜>|\[/?INST\])"
-    r"(?:\s*(?:assistant|model)\b)?(?:\s*<\|(?:end_header_id|end_of_role)\|>)?|"
-    r"\s*<\|channel\|>[^<\n]*(?:<\|constrain\|>[^<\n]*)?<\|message\|>)+"
-    r"|\s*(?:assistant|model)[ \t]*\n"
-)
-_ANY_TOKEN = re.compile(
-    r"<[|｜][A-Za-z0-9_▁]{1,40}[|｜]>|<(?:unk|pad|bos|eos|s|sop|eop)>|</s>|(?s:<<SYS>>.*?<</SYS>>)|<</?SYS>>|"
-    r"\[/?INST\]|"
-    r"\[(?:SEP|CLS|EOS|BOS|PAD|gMASK)\]"
-)
-# A token that an answer was cut off in.
-_HALF_TOKEN = re.compile(r"\s*(?:<[|｜][\w▁]{0,40}[|｜]?|</?(?:think|end_of)\w*)\Z")
-# The next turn of a conversation with the model itself.
-_TURN = re.compile(
-    r"\n\s*(?:(?:user|human)[ \t]*:|#{2,4}[ \t]*(?:instruction|input|user|human)\b[ \t]*:[ \t]*$)", re.I | re.M
-)
-_LABELLED = re.compile(r"(?m)^\W{0,4}[^\W\d_][\w .'’-]{0,30}[:：]\s")
-_OTHERS = re.compile(
-    r"(?im)^\W{0,4}(?!(?:user|human|assistant|ai|model|instruction|input|response)\b)[^\W\d_][\w .'’-]{0,30}[:：]\s"
-)
-_SPEAKER = re.compile(r"(?i)\A\W{0,3}(?:assistant|ai|chatgpt|chatbot|bot)\W{0,3}[:：]\W{0,3}\s")
 _FENCE_LINE = re.compile(r"(?m)^[ \t>]*(?:`{3,}|~{3,})[ \t]*[^\n`~]{0,30}$\n?")
 _FENCE = re.compile(r"(?:`{3,}|~{3,})(?:(?:markdown|md|json|xml|html|te?xt|plaintext|yaml|plain)\b)?[ \t]*")
 _FENCED_TEXT = re.compile(
-    r"(?P<before>[^\n`]{0,300}\s*)(?P<mark>`{3,}|~{3,})[ \t]*(?:markdown|md|te?xt|plaintext|"
-    r"plain)?[ \t]*\n(?P<text>(?:(?!`{3}|~{3}).*\n)+?)"
-    r"[ \t]*(?P=mark)[ \t]*\n(?P<after>\s*[^`~]*)"
+    r"(?P<before>[^\n`]{0,300}\s*)(?P<mark>`{3,}|~{3,})[ \t]*[\w+-]{0,20}[ \t]*\n"
+    r"(?P<text>(?:(?!`{3}|~{3}).*\n)+?)"
+    r"[ \t]*(?P=mark)[ \t]*(?:\n|\Z)(?P<after>\s*[^`~]*)"
 )
 _DECLARED = re.compile(r"\A<\?xml[^>]*\?>\s*|\A<!\[CDATA\[|\]\]>\s*\Z")
 _XML = re.compile(r"(?s)<([A-Za-z][\w.:-]*)(?:\s[^<>]*)?>(.*)</\1\s*>")
@@ -62,13 +40,30 @@ _XML_OPEN = re.compile(
     r"(?:_\w+)?|final_\w+|conversation|dialogue|tutorial|table|list|faq|page)>\s*",
     re.IGNORECASE,
 )
+_XML_CLOSE = re.compile(r"\n</(?:article|answer|text|document|output|response|result|content|draft|final)>\s*\Z", re.I)
+_ESCAPED = re.compile(r"&lt;[a-z]+&gt;", re.IGNORECASE)
+_FRAMES = (
+    re.compile(r"(?si)\[(article|answer|text|document|output|response|draft)\]\s*(?P<text>.*?)\s*\[/\1\]"),
+    re.compile(r"(?s)\\begin\{(\w+)\}\s*(?P<text>.*?)\s*\\end\{\1\}"),
+    re.compile(r"(?s)\\boxed\{(?P<text>.*)\}"),
+    re.compile(r"(?s)<!--[^>]*-->\s*(?P<text>.*?)\s*(?:<!--[^>]*-->)?"),
+    re.compile(r"(?s)(?P<text>.*?)\s*<!--[^>]*-->"),
+)
+# Pages of site generators begin so; a rule and a line with a colon alone do not.
+_FRONT_MATTER = re.compile(
+    r"\A(?:---[ \t]*\n(?:[\w-]+:.*\n|[ \t]+\S.*\n|-[ \t].*\n)+---[ \t]*(?:\n|\Z)|"
+    r"\+\+\+[ \t]*\n(?:[\w-]+[ \t]*=.*\n)+\+\+\+[ \t]*(?:\n|\Z))"
+)
+_YAML_BLOCK = re.compile(r"[\w-]+:[ \t]*[|>][+-]?[ \t]*\n(?P<text>(?:[ \t]+\S.*(?:\n|\Z)|[ \t]*\n)+)")
 # The lines that divide our own templates.
 _MARKER = re.compile(r"(?m)^=====[^=\n]*=====[ \t]*$\n?")
 _MAIN_KEYS = (
     *("article", "text", "content", "answer", "output", "response", "result", "draft", "body", "document", "summary"),
     *("rewritten", "final", "conversation", "dialogue", "tutorial", "table", "list", "lists", "faq", "page"),
-    *("questions", "pairs", "message", "completion"),
+    *("questions", "pairs", "message", "completion", "sections", "paragraphs", "steps", "items", "entries"),
 )
+# Beside a text of this share of all letters stand its language, its form, notes.
+_MOST = 0.8
 _TITLES = ("title", "heading", "name")
 
 
@@ -80,7 +75,8 @@ def unwrap(text: str, template: str = "", names: Collection[str] = NAMES) -> tup
     """
     asked = template.lower()
     layers: dict[str, Callable[[str], str]] = {
-        "tokens": _without_tokens,
+        "tokens": without_tokens,
+        "yaml": _out_of_yaml,
         "marker": lambda part: _MARKER.sub("", part),
         "announcement": without_announcement,
         "closing": without_closing,
@@ -89,7 +85,12 @@ def unwrap(text: str, template: str = "", names: Collection[str] = NAMES) -> tup
         "xml": _out_of_xml,
         "quotes": _without_quotes,
     }
-    wanted = {"json": ("json",), "xml": ("xml", "html"), "fence": ("```", "code block", "fence")}
+    wanted = {
+        "json": ("json",),
+        "yaml": ("yaml", "front matter"),
+        "xml": ("xml", "html"),
+        "fence": ("```", "code block", "fence"),
+    }
     applied = {
         name: layer
         for name, layer in layers.items()
@@ -109,39 +110,31 @@ def unwrap(text: str, template: str = "", names: Collection[str] = NAMES) -> tup
     return text, tuple(name for name in NAMES if name in found)
 
 
-def _without_tokens(text: str) -> str:
-    """Cut tokens of chat templates; what follows the end of a turn is another turn."""
-    _, asked, answer = text.rpartition("[/INST]")
-    text = answer if asked and answer.strip() else text
-    begin = _HEAD_TOKEN.match(text)
-    text = text[begin.end() :] if begin else text
-    end = next((match for match in _END.finditer(text) if text[: match.start()].strip()), None)
-    text = _HALF_TOKEN.sub("", _ANY_TOKEN.sub("", text[: end.start()] if end else text))
-    # A conversation has labels from its beginning.
-    alone = text[_speaker_end(text) :]
-    text = text if _LABELLED.search(alone[:LINE]) else alone
-    turn = _TURN.search(text)
-    if turn and text[: turn.start()].strip() and not _LABELLED.search(text[: turn.start()][:LINE]):
-        return text if _OTHERS.search(text, turn.start()) else text[: turn.start()]
-    return text
-
-
-def _speaker_end(text: str) -> int:
-    speaker = _SPEAKER.match(text)
-    return speaker.end() if speaker else 0
-
-
 def _without_fences(text: str) -> str:
     """Leave the text of a block that holds nearly all; else take the marks off."""
     block = _FENCED_TEXT.fullmatch(text)
     if block and len(block["text"]) > 3 * (len(block["before"]) + len(block["after"])):
-        return block["text"]
+        return textwrap.dedent(block["text"])
     return text if "```" not in text and "~~~" not in text else _FENCE.sub("", _FENCE_LINE.sub("", text))
 
 
+def _out_of_yaml(text: str) -> str:
+    """Cut the front matter of a page; a text that is the only value of a file, as a block, comes back."""
+    block = _YAML_BLOCK.fullmatch(text)
+    return textwrap.dedent(block["text"]) if block else _FRONT_MATTER.sub("", text)
+
+
 def _out_of_xml(text: str) -> str:
+    if _ESCAPED.match(text):
+        text = html.unescape(text)
+    framed = next(filter(None, (frame.fullmatch(text) for frame in _FRAMES)), None)
+    if framed:
+        return framed["text"]
+    text = with_line_ends(_XML_CLOSE.sub("", text)) if not text.startswith("<") else text
     if not text.startswith("<"):
         return text
+    if is_html(text):
+        return out_of_html(text)
     text = _DECLARED.sub("", text)
     whole = _XML.fullmatch(text)
     if whole:
@@ -159,6 +152,9 @@ def _without_quotes(text: str) -> str:
     lines = text.split("\n")
     if len(lines) > 1 and all(line.startswith(">") for line in lines):
         return "\n".join(line[1:].removeprefix(" ") for line in lines)
+    for mark in ('"""', "'''", "**"):
+        if text.startswith(mark) and text.endswith(mark) and text.count(mark) == 2:
+            return text.removeprefix(mark).removesuffix(mark)
     for first, last in ("“”", "„“", "«»", "「」", "``"):
         if text[:1] == first and text[-1:] == last and not {first, last} & set(text[1:-1]):
             return text[1:-1]
@@ -177,6 +173,8 @@ def _out_of_json(text: str) -> str:
         if isinstance(found, dict | list | str):
             return _spelled(found) or text
         return text
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # what Python prints for the same
+        return _spelled(ast.literal_eval(text)) or text
     return text
 
 
@@ -189,7 +187,7 @@ def _spelled(found: Any) -> str:
         who = next((lower[key] for key in ("speaker", "role") if isinstance(lower.get(key), str)), None)
         if who and said:
             return f"{who}: {said}"
-        main = next((key for key in _MAIN_KEYS if isinstance(lower.get(key), str | list | dict)), None)
+        main = _main_key(lower)
         if main:
             title = next((lower[key] for key in _TITLES if isinstance(lower.get(key), str)), "")
             return "\n\n".join(part for part in (title, _spelled(lower[main])) if part)
@@ -197,6 +195,20 @@ def _spelled(found: Any) -> str:
         apart = "\n\n" if any(isinstance(part, dict | list) for part in found) else "\n"
         return apart.join(filter(None, map(_spelled, found)))
     return "\n".join(_strings(found))
+
+
+def _main_key(found: dict[str, Any]) -> str | None:
+    """Return the key that holds the text: by its name, by a part of it, or since most of all letters are there."""
+    named = [key for key, value in found.items() if isinstance(value, str | list | dict)]
+    for key in _MAIN_KEYS:
+        if key in named:
+            return key
+    parts = {key: set(re.split(r"[^a-z]+", key)) for key in named}
+    by_part = [key for key in named if parts[key] & set(_MAIN_KEYS)]
+    lengths = {key: sum(map(len, _strings(found[key]))) for key in by_part or named}
+    longest = max(lengths, key=lambda key: lengths[key], default=None)
+    is_most = longest is not None and lengths[longest] > _MOST * sum(lengths.values())
+    return longest if by_part or is_most else None
 
 
 def _strings(found: Any) -> Iterator[str]:

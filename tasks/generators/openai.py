@@ -180,9 +180,9 @@ def as_drafts(outcomes: pl.DataFrame, templates: Mapping[str, str]) -> pl.DataFr
             names += around
         if text:
             hard = was_cut_off(row["finish_reason"], row["completion_tokens"], json.loads(row["sampling"] or "{}"))
-            soft = row["finish_reason"] is None and not is_whole(text)
-            bare = cut_back(text) if hard or soft else text
-            # Where a server does not say how an answer ended, a text without a sentence end may be meant so.
+            # Servers name no end, or a wrong one, for answers that they cut off.
+            bare = cut_back(text) if hard or not is_whole(text) else text
+            # But a text without any sentence end may be meant so.
             bare = bare or ("" if hard else text)
             names += ["cut_off"] if bare != text else []
             text, reason = bare, None if bare else TRUNCATED
