@@ -33,6 +33,9 @@ import sys, time
 from cuvee.tasks import readers
 path, fields = sys.argv[1], eval(sys.argv[2])
 more = eval(sys.argv[3])
+if "csv" in more:
+    from cuvee.schemas.recipe import Csv
+    more["csv"] = Csv(**more["csv"])
 def take(name, stream, format, compression):
     return sum(batch.rows.height for batch in readers.read(name, stream, format, compression, fields, **more))
 import io
@@ -41,7 +44,7 @@ times = []
 for _ in range(7):
     began = time.process_time()
     with open(path, "rb") as stream:
-        if path.endswith((".zip", ".tar", ".tgz")):
+        if path.endswith((".zip", ".tar", ".tgz", ".tar.zst")):
             for member in readers.members(path, stream):
                 take(member.name, member.content, *readers.detect(member.name))
         else:
@@ -87,6 +90,50 @@ def _tar(files: dict[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
+def _book(texts: list[str]) -> bytes:
+    """Make a book of chapters of a hundred paragraphs."""
+    chapters = [
+        f"<html xmlns='http://www.w3.org/1999/xhtml'><body><p>{'</p><p>'.join(texts[at : at + 100])}</p></body></html>"
+        for at in range(0, len(texts), 100)
+    ]
+    kind = "application/xhtml+xml"
+    items = "".join(f'<item id="i{n}" href="{n}.xhtml" media-type="{kind}"/>' for n in range(len(chapters)))
+    spine = "".join(f'<itemref idref="i{n}"/>' for n in range(len(chapters)))
+    package = (
+        f'<package xmlns="http://www.idpf.org/2007/opf"><manifest>{items}</manifest><spine>{spine}</spine></package>'
+    )
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        '<rootfile full-path="book.opf"/></rootfiles></container>'
+    )
+    files = {"META-INF/container.xml": container, "book.opf": package}
+    files |= {f"{n}.xhtml": chapter for n, chapter in enumerate(chapters)}
+    return _zip({name: text.encode() for name, text in files.items()})
+
+
+def _warc(texts: list[str]) -> bytes:
+    """Make responses with a page of ten paragraphs each."""
+    records = []
+    for at in range(0, len(texts), 10):
+        page = f"<html><body><article><p>{'</p><p>'.join(texts[at : at + 10])}</p></article></body></html>".encode()
+        answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page
+        head = (
+            f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a.example/{at}\r\n"
+            "WARC-Date: 2020-01-01T00:00:00Z\r\nContent-Type: application/http\r\n"
+            f"Content-Length: {len(answer)}\r\n\r\n"
+        )
+        records.append(head.encode() + answer + b"\r\n\r\n")
+    return b"".join(records)
+
+
+def _posts(texts: list[str]) -> bytes:
+    rows = "".join(
+        f'<row Id="{n}" PostTypeId="1" CreationDate="2020-01-01T00:00:00" Body="&lt;p&gt;{text}&lt;/p&gt;"/>\n'
+        for n, text in enumerate(texts)
+    )
+    return f"<posts>\n{rows}</posts>".encode()
+
+
 def _cases(texts: list[str]) -> dict[str, tuple[Callable[[], bytes], dict[str, object], dict[str, object], bool]]:
     """Return by file name what makes it, the fields and what else is said of it, and whether it was read before."""
     rows: list[dict[str, object]] = [{"text": text, "id": n, "title": f"t {n}"} for n, text in enumerate(texts)]
@@ -111,6 +158,9 @@ def _cases(texts: list[str]) -> dict[str, tuple[Callable[[], bytes], dict[str, o
         "x.parquet": (lambda: _table(text=texts, id=list(range(len(texts)))), {}, {}, True),
         "x.txt": (lambda: "\n".join(texts).encode(), {}, {}, True),
         "x.html": (lambda: ("<p>" + "</p><p>".join(texts[:2000])).encode(), {}, {}, True),
+        "x.warc": (lambda: _warc(texts), {}, {}, True),
+        "x.warc.gz": (lambda: gzip.compress(_warc(texts)), {}, {}, True),
+        "Posts.xml": (lambda: _posts(texts), {}, {}, True),
         "x.json": (lambda: json.dumps(rows).encode(), {}, {}, False),
         "indented.json": (lambda: json.dumps({"data": rows}, indent=1).encode(), {}, {}, False),
         "nested.jsonl": (lambda: _lines(nested), path, keep, False),
@@ -124,11 +174,16 @@ def _cases(texts: list[str]) -> dict[str, tuple[Callable[[], bytes], dict[str, o
         "utf16.jsonl": (lambda: _lines(rows).decode().encode("utf-16"), {}, {}, False),
         "lines.txt": (lambda: "\n".join(texts).encode(), {}, {"records": "line"}, False),
         "paragraphs.txt": (lambda: "\n\n".join(texts).encode(), {}, {"records": "paragraph"}, False),
+        "quotes.csv": (lambda: csv.replace('"', "'").encode(), {}, {"csv": {"quote": "'"}}, False),
+        "x.rst": (lambda: "\n".join(texts).encode(), {}, {}, False),
+        "x.tex": (lambda: "\n".join(texts).encode(), {}, {}, False),
         "x.md": (lambda: ("---\ntitle: a\n---\n" + "\n".join(texts)).encode(), {}, {}, False),
         "x.ipynb": (lambda: json.dumps({"cells": cells}).encode(), {}, {}, False),
         "x.zip": (lambda: _zip(small), {}, {}, False),
         "x.tar": (lambda: _tar(small), {}, {}, False),
         "x.tgz": (lambda: gzip.compress(_tar(small)), {}, {}, False),
+        "x.tar.zst": (lambda: zstandard.compress(_tar(small)), {}, {}, False),
+        "x.epub": (lambda: _book(texts), {}, {}, False),
         "x.jsonl.xz": (lambda: lzma.compress(_lines(rows)), {}, {}, False),
         "x.jsonl.bz2": (lambda: bz2.compress(_lines(rows)), {}, {}, False),
     }
@@ -155,7 +210,7 @@ def main() -> None:
                 continue
             path = Path(folder) / name
             path.write_bytes(make())
-            size = 2000 * 1500 if name == "x.html" else given.mb * 10**6
+            size = sum(map(len, texts[:2000] if name == "x.html" else texts))
             now, before = list[float](), list[float]()
             for _ in range(_PROCESSES):
                 now.append(_seconds("", path, fields, more))

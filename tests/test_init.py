@@ -195,9 +195,12 @@ def test_rows_that_cannot_be_read_are_allowed_for_and_files_of_little_else_left_
     rows = [f"{n}\t{' '.join(text.split())}\n" for n, text in enumerate(documents(30))]
     (tmp_path / "a.tsv").write_text("".join([*rows, "a\tb\tc\n"]))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n{\n{\n" for text in documents(5)))
-    assert init(tmp_path / "a.tsv", tmp_path / "b.jsonl", "--out", tmp_path / "r.yaml") == 0
+    (tmp_path / "c.txt").touch()
+    assert init(*(tmp_path / name for name in ("a.tsv", "b.jsonl", "c.txt")), "--out", tmp_path / "r.yaml") == 0
     assert parse_recipe((tmp_path / "r.yaml").read_text()).ingest.max_bad_rows == 0.07
-    assert "b.jsonl: 67% of a sample cannot be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "b.jsonl: 67% of a sample cannot be read" in told
+    assert "c.txt: nothing is in it to read" in told
     assert list(sources_of(tmp_path / "r.yaml")) == ["a"]
     report = publish_plainly(str(tmp_path / "r.yaml"), str(tmp_path / "store"))
     assert (report.sources["a"].rows, report.sources["a"].unreadable) == (31, 1)

@@ -6,10 +6,11 @@ from contextlib import suppress
 
 # Names in the order in which they are believed; several together are one text.
 _TEXTS: tuple[tuple[str, ...], ...] = (
-    ("text",), ("content",), ("body",), ("article",), ("instruction", "input", "output"), ("instruction", "response"),
-    ("instruction", "output"), ("question", "context", "answer"), ("question", "answer"), ("prompt", "completion"),
-    ("prompt", "response"), ("query", "response"), ("input", "output"), ("document",), ("passage",), ("story",),
-    ("abstract",), ("description",),
+    ("text",), ("content",), ("body",), ("article",), ("instruction", "input", "output"),
+    ("instruction", "context", "response"), ("instruction", "response"), ("instruction", "output"),
+    ("question", "context", "answer"), ("question", "answer"), ("prompt", "completion"), ("prompt", "response"),
+    ("query", "response"), ("input", "output"), ("document",), ("passage",), ("story",), ("abstract",),
+    ("description",),
 )  # fmt: skip
 _OTHERS = {
     "id": ("id", "_id", "doc_id", "uid", "guid", "identifier"),

@@ -50,8 +50,9 @@ def write(paths: Sequence[str], out: Path, corpus: str, passed: Callable[[str], 
     entries = []
     for entry in (_entry(group, out.absolute().parent) for group in groups(paths, passed)):
         if entry.sample.bad_share > MOST_BAD:
-            files = ", ".join(map(str, entry.group.files[:3]))
-            passed(f"{files}: {entry.sample.bad_share:.0%} of a sample cannot be read")
+            passed(f"{_files(entry)}: {entry.sample.bad_share:.0%} of a sample cannot be read")
+        elif entry.sample.rows.is_empty():
+            passed(f"{_files(entry)}: nothing is in it to read")
         else:
             entries.append(entry)
     if not entries:
@@ -64,6 +65,10 @@ def write(paths: Sequence[str], out: Path, corpus: str, passed: Callable[[str], 
         text += "\n# Rows of which nobody knows who wrote them are published, and count as synthetic.\n"
         text += "provenance: {unknown_as: synthetic}\n"
     return text + _TAIL
+
+
+def _files(entry: Entry) -> str:
+    return ", ".join(map(str, entry.group.files[:3]))
 
 
 def _entry(group: Group, folder: Path) -> Entry:
