@@ -1,13 +1,13 @@
 """A published version, as its readers see it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import DataFile, Manifest
 from cuvee.schemas.records import FileRef
-from cuvee.storage.corpus import resolve
+from cuvee.storage.corpus import manifest_sha256, resolve
 from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.storage.trust import read_whole
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow.dataset as pads
 
+    from cuvee.loader import Loader
+
 Split = Literal["train", "validation"]
+# What a trainer reads, and what the mixture counts by.
+COLUMNS = ("doc_id", "text", "provenance", "source", "tokens")
 
 
 class Dataset:
@@ -86,6 +90,37 @@ class Dataset:
         rows = pl.read_parquet(BytesIO(self.read_report("ledger.parquet")))
         # A ledger need not have it: what is published is never written again.
         return rows if "path" in rows.columns else rows.with_columns(path=pl.lit(None, pl.String))
+
+    def loader(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        epoch: int = 0,
+        batch: int = 32,
+        pack: int = 0,
+        even: bool = False,
+        *,
+        split: Split = "train",
+        columns: Sequence[str] = COLUMNS,
+        tokenizer: Any = None,
+        end: int = -1,
+    ) -> "Loader":
+        """Return batches for a rank of a training job: strata mixed, copies spread, resumable at any batch.
+
+        rank: 0 to world_size - 1. seed, epoch: with the version they give the order. batch: documents in a batch. pack:
+        tokens in a sequence, 0 for documents as they are; then tokenizer is the path of a tokenizer.json, a
+        `tokenizers.Tokenizer`, or a function from a text to token ids, and end the token put behind each document, -1
+        for none. even: all ranks get equally many batches, and the last incomplete round is left out. columns: of a
+        batch without pack. Raises RecipeError for an option out of range.
+        """
+        from cuvee.loader import Loader
+        from cuvee.loader.loader import Share, Version
+        from cuvee.loader.packing import Packing
+
+        version = Version(self.store, self.manifest, manifest_sha256(self.store, self.manifest), split)
+        packing = Packing(pack, tokenizer, end) if pack else None
+        return Loader(version, Share(rank, world_size, even), seed, epoch, batch, columns, packing)
 
     def pull(self, folder: str | Path) -> list[Path]:
         """Copy the version into a folder: data/<split>/…, manifest.json, README.md; return the data files, sorted.

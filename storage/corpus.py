@@ -112,6 +112,16 @@ def load_manifest(store: Store, corpus: str, version: int) -> Manifest:
     return manifest
 
 
+def manifest_sha256(store: Store, manifest: Manifest) -> str:
+    """Return the SHA-256 of the stored file that a manifest was read from; raises IntegrityError when it is gone."""
+    found = _manifests(store, manifest.corpus)
+    for key in [key for (version, _), key in sorted(found.items(), reverse=True) if version == manifest.version]:
+        content = read_bounded(store, key)
+        if parse_manifest(content, store.location(key)) == manifest:
+            return hashlib.sha256(content).hexdigest()
+    raise IntegrityError(f"{manifest.ref}: its manifest was replaced meanwhile; open the version again")
+
+
 def resolve(store: Store, ref: str) -> Manifest:
     """Find the version that `corpus`, `corpus@tag` or `corpus@v0007` names; raises RecipeError saying what there is.
 

@@ -146,7 +146,7 @@ def read_table(
 
     Raises IntegrityError when the file is gone, damaged, has another number of rows, or lacks a column.
     """
-    with _opened(store, ref, (columns or ()) if needed is None else needed) as (_, parquet):
+    with opened(store, ref, (columns or ()) if needed is None else needed) as (_, parquet):
         return _read(store, ref, parquet, columns)
 
 
@@ -155,7 +155,7 @@ def read_ledger(store: Store, refs: Sequence[FileRef]) -> pa.Table:
     columns = LEDGER.to_frame().to_arrow().schema
     tables = [columns.empty_table()]
     for ref in refs:
-        with _opened(store, ref, columns.names, BytesIO(read_whole(store, ref))) as (_, parquet):
+        with opened(store, ref, columns.names, BytesIO(read_whole(store, ref))) as (_, parquet):
             tables.append(_read(store, ref, parquet, columns.names).cast(columns))
     return pa.concat_tables(tables)
 
@@ -186,7 +186,7 @@ def _read(store: Store, ref: FileRef, parquet: pq.ParquetFile, columns: Sequence
 
 def iterate_table(store: Store, ref: FileRef, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Read a file's columns a row group at a time; raises IntegrityError when it is gone, damaged or lacks one."""
-    with _opened(store, ref, columns) as (_, parquet):
+    with opened(store, ref, columns) as (_, parquet):
         for group in range(parquet.num_row_groups):
             yield parquet.read_row_group(group, columns=list(columns))
 
@@ -197,7 +197,7 @@ def take_rows(store: Store, ref: FileRef, columns: Sequence[str], rows: npt.NDAr
     Row groups without a wanted row are not read; where few rows are wanted, only the pages that hold their texts are.
     """
     parts, start = [], 0
-    with _opened(store, ref, columns) as (file, parquet):
+    with opened(store, ref, columns) as (file, parquet):
         counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
         if sum(counts) != ref.rows:
             raise IntegrityError(f"{store.location(ref.path)} has {sum(counts)} rows, recorded were {ref.rows}")
@@ -240,7 +240,7 @@ def _take_group(
 
 
 @contextmanager
-def _opened(
+def opened(
     store: Store, ref: FileRef, needed: Sequence[str], content: BinaryIO | None = None
 ) -> Iterator[tuple[BinaryIO, pq.ParquetFile]]:
     """Open a file, or its bytes where they have been read already. needed: columns that it must have."""
