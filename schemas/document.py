@@ -1,6 +1,11 @@
 """The columns of a document: in a shard, in the thin tables, and as published."""
 
+import hashlib
+
 import pyarrow as pa
+
+# What `hidden_id` gives.
+HIDDEN_ID = "^masked:[0-9a-f]{32}$"
 
 # The turns of a chat, in their order.
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -13,7 +18,7 @@ SHARD = pa.schema(
         ("text", pa.large_string()),
         ("file", pa.string()),  # SHA-256 of the source file; for drafts the generator's name
         ("row", pa.int64()),  # 0-based in the file; for drafts the position in the plan
-        ("source_id", pa.string()),  # the declared id; for drafts the request key
+        ("source_id", pa.string()),  # the declared id, or `hidden_id` of it; for drafts the request key
         ("url", pa.string()),
         ("title", pa.string()),
         ("created", pa.date32()),
@@ -76,3 +81,10 @@ PUBLISHED = pa.schema(
 )
 
 STRATUM = ["source", "domain", "language", "provenance", "depth"]
+
+
+def hidden_id(own: str) -> str:
+    """Return what stands in the pool and in ledgers for a source's own id that holds what the recipe masks: the same
+    for the same id, so that a newer row replaces an older one. Published is the file's SHA-256 and the row instead.
+    """
+    return f"masked:{hashlib.sha256(own.encode()).hexdigest()[:32]}"

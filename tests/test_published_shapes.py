@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuvee
+from cuvee.commands import story
 from cuvee.schemas.document import PUBLISHED
 from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.ingest.strings import inside_json
@@ -54,6 +55,35 @@ def test_an_address_is_masked_in_every_string_that_is_published(tmp_path: Path) 
         assert row["text"].startswith(f"<EMAIL>: {PROSE}")
         (inside,) = json.loads(row["extra"])["meta"].values()
         assert inside[1]["y"] == "\n<EMAIL>"
+
+
+def test_an_id_with_an_address_is_not_published_and_yet_known_later(tmp_path: Path) -> None:
+    def row(n: int, text: str) -> str:
+        made_by = {"origin": "synthetic", "generator": "jane@example.org", "model": "m"}
+        return json.dumps({"id": f"jane{n}@example.org", "text": f"{text} {n}. {PROSE}", **made_by}) + "\n"
+
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "mails").mkdir()
+    (tmp_path / "texts/a.jsonl").write_text(row(1, "First") + row(2, "Second") + '{"id": "b", "text": "Third."}\n')
+    (tmp_path / "mails/joe@example.org.txt").write_text(f"Fourth. {PROSE}")
+    recipe = (
+        "corpus: a\nholdout: {share: 0}\ndedup: {threshold: 1.0}\nsources:\n"
+        "  - {name: c, uri: texts/*.jsonl, license: CC0-1.0, origin_field: origin}\n  - {name: m, uri: mails/*.txt}\n"
+    )
+    frame = published(tmp_path, recipe).sort("source", "source_id")
+    assert "example.org" not in frame.write_ndjson()
+    assert frame["source_id"].n_unique() == frame.height == 4
+    assert "b" in frame["source_id"].to_list()
+    store = str(tmp_path / "store")
+    rows = frame.filter(pl.col("source_id") != "b")["source_id"]
+    for name in ("jane2@example.org", "joe@example.org.txt", *rows):
+        found = story.rows_of(story.ledger_of("a", store), name)
+        assert [each["outcome"] for each in found] == ["kept"]
+    # A newer row with the id of an older one replaces it.
+    (tmp_path / "texts/b.jsonl").write_text(row(2, "Instead of the second"))
+    later = published(tmp_path, recipe)
+    assert (later.height, later["text"].str.contains("Instead").sum()) == (4, 1)
+    assert not later["text"].str.contains("^Second").any()
 
 
 ALL_KEYS = """

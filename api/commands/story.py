@@ -1,11 +1,13 @@
 """The story of a document, from the ledger of a version or of a run."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from cuvee.dataset import open_dataset
+from cuvee.schemas.document import hidden_id
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import parse_ref, version_name
 from cuvee.schemas.records import PoolState
@@ -17,6 +19,8 @@ from cuvee.storage.tables import read_ledger
 
 # Fewer digits of an id could name many documents.
 _FEWEST_DIGITS = 6
+# What is published as the id of a row that has none of its own.
+_PUBLISHED_ROW = re.compile("([0-9a-f]{64}):([0-9]{1,18})")
 # A screen or two; a name of a file may find millions.
 MOST_ROWS_TOLD = 20
 _ENDED = {"nothing_new": "found nothing new", "stopped": "was stopped, and published nothing"}
@@ -55,10 +59,12 @@ def ledger_of(ref: str, store: str | None) -> Ledger:
 def rows_of(ledger: Ledger, name: str) -> list[dict[str, Any]]:
     """Return the ledger's rows that a name finds, in the ledger's order; raises RecipeError when there are none.
 
-    name: a source's own id, the name of a source file, or the first digits (6 or more) of a doc_id or of the SHA-256
-    of a source file.
+    name: a source's own id, or what is published in its place (file:row), the name of a source file, or the first
+    digits (6 or more) of a doc_id or of the SHA-256 of a source file.
     """
-    named = (pl.col("source_id") == name) | (pl.col("path") == name)
+    named = pl.col("source_id").is_in([name, hidden_id(name)]) | (pl.col("path") == name)
+    if found := _PUBLISHED_ROW.fullmatch(name):
+        named |= (pl.col("file") == found[1]) & (pl.col("row") == int(found[2]))
     if len(name) >= _FEWEST_DIGITS:
         named |= pl.col("doc_id").str.starts_with(name) | pl.col("file").str.starts_with(name)
     rows = ledger.rows.filter(named)

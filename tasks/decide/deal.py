@@ -21,6 +21,8 @@ from cuvee.tasks.decide.current import Drafts, declare
 from cuvee.tasks.decide.partitions import Batch, by_declared_id, by_doc_id, by_key
 from cuvee.tasks.exchange import Dealer, Dealt, Numbers
 from cuvee.tasks.filters import language
+from cuvee.tasks.ingest.names import hide_ids
+from cuvee.tasks.ingest.strings import where_present
 from cuvee.tasks.measure.signals import kinds
 from cuvee.tasks.pool import declared, frame_of, read_declared
 from cuvee.tasks.steps import folder_of, load, look_up
@@ -113,6 +115,8 @@ def _frames(
     files = [(f.source, f.file, f.present, f.path_id, f.accepted) for f in batch.files]
     names = {"source": pl.String, "file": pl.String, "present": pl.Boolean, "path_id": pl.String}
     known = pl.DataFrame(files, schema={**names, "file_accepted": pl.Int32}, orient="row")
+    masks = run.recipe.ingest.mask
+    known = known.with_columns(path_id=where_present(known["path_id"], lambda found: hide_ids(found, masks)))
     for number, (shard, table) in enumerate(zip(batch.shards, tables, strict=True)):
         rows = frame_of(table).with_columns(
             shard=pl.lit(batch.first + number, pl.Int32),

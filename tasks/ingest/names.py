@@ -1,9 +1,14 @@
-"""Names: a row's id, address, licence and the like stand in tables of many rows, so none may be as long as a text."""
+"""Names: a row's id, address, licence and the like stand in tables of many rows, so none may be as long as a text; and
+an id that holds what is masked is put away.
+"""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
 
+from cuvee.schemas.document import hidden_id
+from cuvee.tasks.ingest.mask import mask
 from cuvee.tasks.readers import BadRow, Batch
 
 NAMES = ("id", "url", "license", "generator", "model", "origin")
@@ -20,6 +25,12 @@ def without_long(batch: Batch) -> Batch:
     bad = [_fault(row["row"], max(NAMES, key=row.__getitem__), row) for row in long.to_dicts()]
     rows = batch.rows.filter(~pl.col("row").is_in(long["row"].to_list()))
     return replace(batch, rows=rows, bad=sorted([*batch.bad, *bad], key=lambda fault: fault.row))
+
+
+def hide_ids(ids: pl.Series, kinds: Sequence[str]) -> pl.Series:
+    """Put `hidden_id` in the place of each id (string, no nulls) in which something of these kinds is masked."""
+    changed = (mask(ids, kinds)[0] != ids).arg_true()
+    return ids.clone().scatter(changed, list(map(hidden_id, ids.gather(changed)))) if len(changed) else ids
 
 
 def _fault(row: int, name: str, lengths: dict[str, int]) -> BadRow:

@@ -19,6 +19,7 @@ from cuvee.schemas.document import SHARD
 from cuvee.schemas.recipe import DateFormat, Ingest
 from cuvee.tasks.ingest import c2pa
 from cuvee.tasks.ingest.mask import mask
+from cuvee.tasks.ingest.names import hide_ids
 from cuvee.tasks.ingest.strings import inside_json, where_present
 from cuvee.tasks.readers import DAYS, ISO_DATE
 from cuvee.tasks.words.counts import count_words
@@ -138,7 +139,8 @@ def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Tab
     """Give a batch of rows, whose `created` is a date, the columns of a shard, every string of them masked. The batch
     loses its text.
 
-    masked: counts what is put in, by kind; in messages it is the same as in their text, and counts once.
+    masked: counts what is put in, by kind; in messages it is the same as in their text, and counts once, and in ids
+    and names of models it does not count.
     """
 
     def hide(strings: pl.Series) -> pl.Series:
@@ -146,6 +148,9 @@ def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Tab
         for kind, count in counts.items():
             masked[kind] += count
         return hidden
+
+    def quiet(strings: pl.Series) -> pl.Series:
+        return mask(strings, options.mask)[0]
 
     height = rows.height
     clean = normalise(many(rows.drop_in_place("text")))
@@ -156,9 +161,11 @@ def shape(rows: pl.DataFrame, options: Ingest, masked: dict[str, int]) -> pa.Tab
         c2pa=clean["c2pa"].head(height),
         url=where_present(rows["url"], hide),
         title=where_present(rows["title"], hide),
-        messages=inside_json(rows["messages"], lambda found: mask(normalise(found)["text"], options.mask)[0]),
+        messages=inside_json(rows["messages"], lambda found: quiet(normalise(found)["text"])),
         extra=inside_json(rows["extra"], hide),
-        source_id=pl.col("id"),
+        generator=where_present(rows["generator"], quiet),
+        model=where_present(rows["model"], quiet),
+        source_id=where_present(rows["id"], lambda found: hide_ids(found, options.mask)),
         origin=pl.col("origin").str.to_lowercase(),
     )
     return as_shard(thin.to_arrow().append_column("text", text.head(height).to_arrow()))

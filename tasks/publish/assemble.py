@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from cuvee.schemas.amounts import count, counted_columns
-from cuvee.schemas.document import MESSAGES, PUBLISHED, STRATUM
+from cuvee.schemas.document import HIDDEN_ID, MESSAGES, PUBLISHED, STRATUM
 from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.marking import KEY, mark_of, write_mark
 from cuvee.schemas.recipe import Recipe
@@ -110,8 +110,10 @@ def _metadata(run: Run, documents: pl.DataFrame) -> dict[str, str]:
 
 def _columns(documents: pl.DataFrame) -> pl.DataFrame:
     """Return all published columns but those that are read again from the shards."""
+    own = pl.col("source_id")
+    shown = pl.when(~own.str.contains(HIDDEN_ID)).then(own)
     return documents.with_columns(
-        source_id=pl.coalesce("source_id", pl.concat_str("file", pl.lit(":"), "row")),
+        source_id=pl.coalesce(shown, pl.concat_str("file", pl.lit(":"), "row")),
         tokens=pl.coalesce("tokens", "words"),
         seed_ids=pl.col("seed_ids").fill_null([]),
     ).select(name for name in PUBLISHED.names if name not in _READ_AGAIN)

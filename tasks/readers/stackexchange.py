@@ -92,7 +92,8 @@ def _parts(line: bytes | None) -> Iterator[bytes | None]:
 def _post(row: bytes) -> dict[str, str]:
     if not row.startswith(b"<row"):
         raise InvalidRowError("the line holds no <row>")
-    if next(islice(_ATTRIBUTE.finditer(row), _MOST_ATTRIBUTES, None), None):
+    # Few rows have so many of the sign: looking for attributes takes a twentieth of a row's time.
+    if row.count(b"=") > _MOST_ATTRIBUTES and next(islice(_ATTRIBUTE.finditer(row), _MOST_ATTRIBUTES, None), None):
         raise InvalidRowError(f"the row has over {_MOST_ATTRIBUTES} attributes")
     try:
         return dict(ElementTree.fromstring(row).attrib)
