@@ -213,7 +213,7 @@ class Gates(Frozen):
     groundedness: Share = Field(0.5, description="numbers, names and content words in the seed, at least; 0: off")
     facts: Share = Field(0.0, description="numbers and names in the seed, at least; 0: off; 1: every one")
     # A judge that cannot answer in JSON says nothing against a draft; the report counts them.
-    ungraded: Literal["keep", "drop"] = Field("keep", description="drafts whose judgement cannot be read")
+    ungraded: Literal["keep", "drop"] = Field("keep", description="drafts without a judgement that can be read")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Gates":

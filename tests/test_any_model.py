@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain import candidate, recipe_file
+from plain import candidate, drafting_recipe, recipe_file
 from stub_endpoint import stub
 from test_generators import SEEDS, Entry, Sampling, ask
 from texts import documents, write_jsonl
@@ -67,6 +67,19 @@ mixture: {{human: {{min: 0.5}}}}
         assert len(judge.requests) == len(grades) > 0
         assert all("top_k" in request for request in writer.requests)
         assert not any("top_k" in request for request in judge.requests)
+
+
+def test_a_judge_that_moves_is_paid_nothing_again_where_the_endpoint_has_a_name(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "texts.jsonl", documents(30))
+    with stub() as writer, stub(lambda request, nth: MARKS) as judge, stub(lambda request, nth: MARKS) as moved:
+        text = drafting_recipe(writer.base_url, "endpoint: mill", "budget: {amount: 400}")
+        path = recipe_file(tmp_path, text)
+        places = [f"generate.0.grade={{judge_model: j, base_url: '{one.base_url}'}}" for one in (judge, moved)]
+        graded = candidate(path, str(tmp_path / "store"), places[0]).rows
+        again = candidate(path, str(tmp_path / "store"), places[1], "generate.0.gates.copied=0.9").rows
+    assert judge.sent.total() > 0
+    assert moved.sent.total() == 0
+    assert set(again.filter(source="rephrased")["grade"]) == set(graded.filter(source="rephrased")["grade"]) == {4}
 
 
 @pytest.mark.parametrize("sampling", ["{extra: {model: x}}", "{extra: {stream: true}}", "{omit: [model]}"])

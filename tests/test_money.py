@@ -198,3 +198,22 @@ def test_a_server_that_counts_more_than_any_text_has_is_left_when_the_budget_is_
         assert len(endpoint.requests) <= 7
     assert set(found.drafts[0].failed.values()) == {"budget_spent"}
     assert len(found.drafts[0].failed) + len(endpoint.requests) == len(found.drafts[0].planned)
+
+
+@pytest.mark.parametrize("ungraded", ["keep", "drop"])
+def test_drafts_that_were_paid_for_stay_when_the_budget_pays_for_no_judgement(folder: Path, ungraded: str) -> None:
+    def dear(request: dict[str, Any], nth: int) -> Reply:
+        body = json.loads(completion(rephrase(request)))
+        body["usage"] = {"prompt_tokens": 60_000, "completion_tokens": 0}
+        return 200, {}, json.dumps(body).encode()
+
+    judged = (f"generate.0.gates.ungraded={ungraded}", "generate.0.grade.judge_model=judge")
+    with stub(dear, wait_s=0.02) as endpoint:
+        path = recipe(folder, endpoint, "cost_usd: 2.0", 10**6)
+        found = candidate(path, str(folder / "store"), *judged)
+    sent, drafts = len(endpoint.requests), found.rows.filter(source="rephrased")
+    assert drafts.height == sent >= 4
+    assert drafts["grade"].null_count() == sent
+    assert drafts.filter(verdict="ungraded").height == (sent if ungraded == "drop" else 0)
+    assert len(found.drafts[0].failed) + sent == len(found.drafts[0].planned)
+    assert set(found.drafts[0].failed.values()) == {"budget_spent"}

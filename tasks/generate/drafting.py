@@ -185,12 +185,11 @@ def _null_where(absent: pl.Series) -> Iterator[pl.Expr]:
 
 def _shape(entry: Generate, drafts: pl.DataFrame, rounds: pl.DataFrame, seeds: pl.DataFrame) -> pl.DataFrame:
     """Give the best round of each draft the columns of a shard."""
-    best = rounds.filter("chosen").select(
-        "request_key", "text", "gate", "model_returned", "grade", "groundedness", "unreadable"
-    )
+    best = rounds.filter("chosen").select("request_key", "text", "gate", "model_returned", "grade", "groundedness")
     rows = drafts.drop("text", "model_returned").join(best, on="request_key", how="inner", maintain_order="left")
     low = pl.col("grade") < (entry.grade.min_score or 0)
-    unread = pl.col("unreadable").fill_null(value=False) & pl.lit(entry.gates.ungraded == "drop")
+    # Its judgement could not be read, or the budget did not pay for one.
+    unread = pl.col("grade").is_null() & pl.lit(entry.grade.judge_model is not None and entry.gates.ungraded == "drop")
     gate = pl.coalesce("gate", pl.when(low).then(pl.lit("low_grade")), pl.when(unread).then(pl.lit("ungraded")))
     return (
         rows.with_columns(normalise.measure(rows["text"]), doc_id=normalise.doc_ids(rows["text"]), gate=gate)

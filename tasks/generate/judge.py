@@ -19,6 +19,7 @@ from cuvee.schemas.recipe import Generate, Sampling, canonical_json
 from cuvee.tasks.generate.grade import MEASURES
 from cuvee.tasks.generators import Texts, _prompts
 from cuvee.tasks.generators._ask import Desk, judge_of
+from cuvee.tasks.generators._purse import SPENT
 from cuvee.tasks.generators._turns import window_name
 from cuvee.tasks.generators._types import Call, Progress
 from cuvee.tasks.generators._wrapping import unwrap
@@ -260,7 +261,10 @@ def _revise(
 
 
 def _settle(asked: pl.DataFrame, outcomes: pl.DataFrame, key: str, purpose: str) -> tuple[pl.DataFrame, list[Fault]]:
-    """Join the outcomes (columns said, …_said) to what was asked; take out what may be answered another time."""
+    """Join the outcomes (columns said, …_said) to what was asked; take out what may be answered another time.
+
+    What the budget does not pay for is taken out, too, and is no fault: its draft was paid for, and stays as it is.
+    """
     said = outcomes.select(
         pl.col("request_key").alias(key),
         "permanent",
@@ -277,6 +281,7 @@ def _settle(asked: pl.DataFrame, outcomes: pl.DataFrame, key: str, purpose: str)
     faults = [
         Fault(name, f"{purpose}: {reason}")
         for name, reason in joined.filter(later).select("request_key", "reason_said").iter_rows()
+        if reason != SPENT
     ]
     return joined.filter(~later), faults
 

@@ -138,14 +138,14 @@ def folder_of(settings: Generate) -> str:
 def judge_of(settings: Generate, asking: Desk) -> Desk:
     """Return the desk that the judge sits at: the generator's, unless the entry names another endpoint for it.
 
-    The generator's headers are not sent to another endpoint. Raises RecipeError for a base_url that is no http(s) URL.
+    The generator's headers are not sent to another endpoint; `endpoint` stands for its address in keys, too. Raises
+    RecipeError for a base_url that is no http(s) URL.
     """
     if settings.grade.base_url is None and settings.grade.api_key_env is None:
         return asking
     is_own = settings.grade.base_url is None
     changes = {
         "base_url": settings.grade.base_url or settings.base_url,
-        "endpoint": settings.endpoint if is_own else None,
         "api_key_env": settings.grade.api_key_env or (settings.api_key_env if is_own else None),
         "headers": settings.headers if is_own else {},
     }
