@@ -97,6 +97,8 @@ $(CUVEE): $(ENVIRONMENT)
 	    --disable-pip-version-check .venv/source
 	@echo 'set-up: language model'
 	@.venv/bin/cuvee models fetch >/dev/null
+	@echo 'set-up: compiling (about half a minute)'
+	@.venv/bin/python -m cuvee.flows.compiling
 	@rm -rf .venv/source $(DONE)/cuvee-* && touch $@
 
 .venv-lock/bin/uv: $(ENVIRONMENT)

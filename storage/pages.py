@@ -28,6 +28,9 @@ _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 2, 3, 7, 8, 9, 10, 12
 _DEEPEST = 16  # of structures and lists in each other
 # Parquet's numbers for what is understood.
 _BYTE_ARRAY, _ZSTD = 6, 6
+# Numbers of fields and places, with a type: numba compiles a function anew for every plain number that it is given.
+_ZERO, _ONE, _TWO, _THREE, _FOUR, _FIVE = (np.int64(number) for number in range(6))
+_A_STRUCT = np.int64(_STRUCT)
 
 
 class _Chunk(NamedTuple):
@@ -120,23 +123,23 @@ def _fill(places: Int64s, sizes: Int64s, chunk: _Chunk) -> bool:
 def _describe_chunks(footer, groups, column):  # type: ignore[no-untyped-def]
     """Return the fields of `_Chunk` for a column in each row group, from RowGroup, ColumnChunk and ColumnMetaData."""
     chunks = np.empty((groups, 10), np.int64)
-    group = _element(footer, _field(footer, 0, 4), 0)
+    group = _element(footer, _field(footer, _ZERO, _FOUR), _ZERO)
     for i in range(groups):
-        chunks[i, 0] = _integer(footer, _field(footer, group, 3))
-        chunk = _element(footer, _field(footer, group, 1), column)
-        chunks[i, 1] = _integer(footer, _field(footer, chunk, 4))
-        chunks[i, 2] = _integer(footer, _field(footer, chunk, 5))
-        told = _field(footer, chunk, 3)
+        chunks[i, 0] = _integer(footer, _field(footer, group, _THREE))
+        chunk = _element(footer, _field(footer, group, _ONE), column)
+        chunks[i, 1] = _integer(footer, _field(footer, chunk, _FOUR))
+        chunks[i, 2] = _integer(footer, _field(footer, chunk, _FIVE))
+        told = _field(footer, chunk, _THREE)
         for place, field in enumerate((1, 4, 5, 6, 7, 9, 11)):
             chunks[i, 3 + place] = _integer(footer, _field(footer, told, field))
-        group = _skip(footer, group, _STRUCT) if group >= 0 else group
+        group = _skip(footer, group, _A_STRUCT) if group >= 0 else group
     return chunks
 
 
 @numba.njit(nogil=True, cache=True)
 def _list_pages(index):  # type: ignore[no-untyped-def]
     """Return place, size (with its header) and first row of each page of a chunk."""
-    at = _field(index, 0, 1)
+    at = _field(index, _ZERO, _ONE)
     count, kind, at = _list_head(index, at) if at >= 0 else (0, 0, 0)
     # A page takes six bytes at least; damage may count more.
     pages = np.empty((3, min(count, len(index) // 6)), np.int64)
@@ -153,15 +156,15 @@ def _read_header(content, at):  # type: ignore[no-untyped-def]
 
     Rows are -1 for a page of another kind than is understood.
     """
-    data = _field(content, at, 5)
-    plain = data >= 0 and _integer(content, _field(content, at, 1)) == 0
-    plain = plain and _integer(content, _field(content, data, 2)) == 0 and _field(content, at, 4) >= 0
+    data = _field(content, at, _FIVE)
+    plain = data >= 0 and _integer(content, _field(content, at, _ONE)) == 0
+    plain = plain and _integer(content, _field(content, data, _TWO)) == 0 and _field(content, at, _FOUR) >= 0
     return (
-        _integer(content, _field(content, at, 3)),
-        _integer(content, _field(content, at, 2)),
-        _integer(content, _field(content, at, 4)) & 0xFFFFFFFF,
-        _integer(content, _field(content, data, 1)) if plain else -1,
-        _skip(content, at, _STRUCT),
+        _integer(content, _field(content, at, _THREE)),
+        _integer(content, _field(content, at, _TWO)),
+        _integer(content, _field(content, at, _FOUR)) & 0xFFFFFFFF,
+        _integer(content, _field(content, data, _ONE)) if plain else -1,
+        _skip(content, at, _A_STRUCT),
     )
 
 
@@ -174,7 +177,7 @@ def _take(values, count, rows, optional):  # type: ignore[no-untyped-def]
     nothing = np.empty(0, np.uint8), np.empty(0, np.int64)
     at = 0
     if optional:
-        at = 4 + _length(values, 0) if len(values) >= 4 else 0
+        at = 4 + _length(values, _ZERO) if len(values) >= 4 else 0
         if at > len(values) or not _all_ones(values[4:at], count):
             return nothing
     starts, lengths = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
@@ -194,7 +197,8 @@ def _take(values, count, rows, optional):  # type: ignore[no-untyped-def]
     taken = np.empty(room, np.uint8)
     room = 0
     for i in range(len(rows)):
-        taken[room : room + lengths[i]] = values[starts[i] : starts[i] + lengths[i]]
+        for k in range(lengths[i]):  # a slice would be checked, by what takes longer to compile than all of this
+            taken[room + k] = values[starts[i] + k]
         room += lengths[i]
     return taken, lengths
 
@@ -211,7 +215,7 @@ def _length(values, at):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _all_ones(levels, count):  # type: ignore[no-untyped-def]
     """Tell whether these are the levels of `count` values that are there: runs of 1, or groups of eight bits."""
-    at, done = 0, 0
+    at, done = _ZERO, _ZERO
     while done < count and at < len(levels):
         run, at = _number(levels, at)
         if run & 1:

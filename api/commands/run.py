@@ -6,6 +6,8 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,7 +154,7 @@ def _plainly(
     from cuvee.flows.hands import PlainHands
     from cuvee.tasks.begin import new_run_id
 
-    with display(quiet):
+    with display(quiet), _compiling_told(quiet):
         return pipeline.carry_out(recipe, overrides, store, plan, new_run_id(), PlainHands(), limit)
 
 
@@ -184,10 +186,19 @@ def _as_flow(
         flow = curate.with_options(task_runner=task_runner(runner, workers))  # type: ignore[arg-type]
         ready()
         # Prefect's import closes all logging handlers: the display comes after it.
-        with display(quiet):
+        with display(quiet), _compiling_told(quiet):
             report = flow(recipe=recipe, overrides=list(overrides), store=store, plan=plan, limit=limit)
     assert isinstance(report, RunReport)
     return report
+
+
+@contextmanager
+def _compiling_told(quiet: bool) -> Iterator[None]:
+    """Say why the body takes longer than it will another time, when this process compiles a kernel."""
+    from cuvee.flows import compiling
+
+    with compiling.heard(lambda: None if quiet else say(compiling.TOLD, err=True)):
+        yield
 
 
 def _outlooks(report: "RunReport") -> dict[str, object]:

@@ -103,7 +103,8 @@ def _rarest(hashes, offsets, counts, threshold):  # type: ignore[no-untyped-def]
             ranked[i] = (count << np.uint64(44)) | (value >> np.uint64(20))
         ranked.sort()
         length = size - np.int64(np.ceil(threshold * size - 1e-9)) + 1
-        kept[total : total + length] = ranked[:length]
+        for i in range(length):
+            kept[total + i] = ranked[i]
         total += length
     return kept[:total].copy()
 

@@ -47,6 +47,8 @@ _CENTROIDS = 256
 _MOST_NGRAMS, _MOST_CHARACTERS = 16, 64
 # Which of them are kept takes a fifth of a byte each, however small the file; models have 2 million.
 _MOST_PRUNED = 1 << 27
+# The count of a node that is not made yet: larger than that of any leaf.
+_UNMADE = 10**15
 _END = b"</s>"
 _NONE = Matrix(
     np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8), np.empty((0, 0, 0), np.float32), np.empty(0, np.float32)
@@ -203,7 +205,7 @@ def _read(file: _Reader) -> FastText:
     output = _matrix(file, file.flag() and is_quantised, len(labels), size)
     if file.at != len(file.content):
         raise _CorruptError(f"{len(file.content) - file.at:,} bytes follow after its end")
-    tree = _tree(counts) if loss == HIERARCHICAL else Tree(*np.empty((2, 0), np.int32))
+    tree = _tree(counts.tolist()) if loss == HIERARCHICAL else Tree(*np.empty((2, 0), np.int32))
     parts = Parts(least, most, ngrams, max(buckets, 1), pruned >= 0, bits, before)
     return FastText(labels, input_bytes * (input_bytes > MAPPED_BYTES), loss, words, parts, numbers, output, tree)
 
@@ -245,7 +247,7 @@ def _dictionary(file: _Reader) -> tuple[Words, npt.NDArray[np.int64], tuple[str,
     if (types[:count] != kernels.WORD).any() or (types[count:] != kernels.LABEL).any():
         raise _CorruptError("its dictionary does not list its words, then its labels")
     file.at = end
-    if counts.min() < 0 or int(counts[count:].astype(object).sum()) >= kernels.UNMADE:
+    if counts.min() < 0 or int(counts[count:].astype(object).sum()) >= _UNMADE:
         raise _CorruptError("its dictionary makes no sense: the counts of its labels")
     slots = np.full(1 << (2 * size).bit_length(), -1, np.int32)
     kernels.fill_slots(hashes, slots)
@@ -336,9 +338,19 @@ def _centroids(file: _Reader, size: int, parts: int) -> npt.NDArray[np.float32]:
     return found
 
 
-def _tree(counts: npt.NDArray[np.int64]) -> Tree:
-    left, right = np.full((2, 2 * len(counts) - 1), -1, np.int32)
-    kernels.build_tree(counts, left, right)
+def _tree(counts: list[int]) -> Tree:
+    """Make the Huffman tree of labels from their counts (>= 0, under _UNMADE), most frequent first."""
+    labels = len(counts)
+    sums = counts + [_UNMADE] * (labels - 1)
+    left, right = np.full((2, 2 * labels - 1), -1, np.int32)
+    leaf, node = labels - 1, labels
+    for parent in range(labels, 2 * labels - 1):
+        for side in (left, right):
+            if leaf >= 0 and sums[leaf] < sums[node]:
+                side[parent], leaf = leaf, leaf - 1
+            else:
+                side[parent], node = node, node + 1
+        sums[parent] = sums[left[parent]] + sums[right[parent]]
     return Tree(left, right)
 
 

@@ -34,8 +34,6 @@ _OPEN, _CLOSE = np.uint8(ord("<")), np.uint8(ord(">"))
 # Words whose sums are kept at a time: so many bytes of vectors stay in the processor's cache.
 _KEPT_BYTES = 1 << 23
 _AT_A_TIME = 1024  # buckets that are looked up
-# The count of a node that is not made yet: larger than that of any leaf.
-UNMADE = 10**15
 
 
 class Matrix(NamedTuple):
@@ -92,23 +90,18 @@ def compiled(function: Function) -> Function:
     return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
-def inlined(function: Function) -> Function:
-    """Put a kernel's body where it is called: passing the arrays of a model costs more than what it does."""
-    return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")(function))
-
-
-@inlined
+@compiled
 def _next_hash(state: Any, byte: Any) -> Any:
     """Add a byte to a hash: FNV-1a of 32 bits, over bytes with a sign."""
     return np.uint32((state ^ np.uint32(np.int32(np.int8(byte)))) * _PRIME)
 
 
-@inlined
+@compiled
 def _slot(hashed: Any, slots: Any) -> Any:
     return np.int64(hashed) & (len(slots) - 1)
 
 
-@inlined
+@compiled
 def _is_blank(byte: Any) -> bool:
     return bool(byte == 32 or np.uint8(byte - 9) < 5 or byte == 0)
 
@@ -157,26 +150,6 @@ def fill_slots(hashes: Any, slots: Any) -> None:
 
 
 @compiled
-def build_tree(counts: Any, left: Any, right: Any) -> None:
-    """Make the Huffman tree of labels, from their counts (>= 0, under UNMADE), most frequent first."""
-    labels = len(counts)
-    sums = np.full(2 * labels - 1, UNMADE, np.int64)
-    sums[:labels] = counts
-    leaf, node = labels - 1, labels
-    for i in range(labels, 2 * labels - 1):
-        pair = np.empty(2, np.int64)
-        for side in range(2):
-            if leaf >= 0 and sums[leaf] < sums[node]:
-                pair[side] = leaf
-                leaf -= 1
-            else:
-                pair[side] = node
-                node += 1
-        left[i], right[i] = pair
-        sums[i] = sums[pair[0]] + sums[pair[1]]
-
-
-@compiled
 def find(words: Any, content: Any, start: int, size: int, hashed: Any) -> Any:
     """Return the place of a word in the dictionary, or -1."""
     listed, starts, sizes, hashes, slots, _, _ = words
@@ -189,7 +162,7 @@ def find(words: Any, content: Any, start: int, size: int, hashed: Any) -> Any:
     return -1
 
 
-@inlined
+@compiled
 def _add(plain: Any, codes: Any, centroids: Any, norms: Any, row: int, vector: Any) -> None:
     """Add a row of a matrix to a vector."""
     if len(plain):
@@ -229,7 +202,7 @@ def _dot(matrix: Any, row: int, vector: Any) -> Any:
     return np.float32(total * norms[row])
 
 
-@inlined
+@compiled
 def _count_bits(bits: Any) -> Any:
     """Return how many bits of 64 are set."""
     bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -348,7 +321,8 @@ def _read(
             if entry >= words.words or (entry < 0 and labelled):
                 continue
             starts[slot], sizes[slot] = start, size
-            sums[slot] = 0
+            for k in range(len(hidden)):
+                sums[slot, k] = 0
             rows[slot] = 0
             if entry >= 0:
                 _add(plain, codes, centroids, norms, entry, sums[slot])
@@ -439,7 +413,10 @@ def _softmax(output: Any, hidden: Any, values: Any) -> None:
     """Write the probability of each label."""
     for label in range(len(values)):
         values[label] = _dot(output, label, hidden)
-    most, total = values.max(), np.float32(0)
+    # Loops throughout: each function of numpy costs more to compile than the kernel that calls it.
+    most, total = values[0], np.float32(0)
+    for label in range(len(values)):
+        most = max(most, values[label])
     for label in range(len(values)):
         values[label] = np.exp(values[label] - most)
         total += values[label]
@@ -516,15 +493,18 @@ def classify(
     hidden = np.empty(size, np.float32)
     nodes, values = np.empty(labels + 1, np.int64), np.empty(labels + 1, np.float32)
     for text in range(len(offsets) - 1):
-        hidden[:] = 0
+        for k in range(size):
+            hidden[k] = 0
         rows = _read(words, parts, matrix, content, offsets[text], offsets[text + 1], kept, room, hidden)
         if rows == 0:
             found[text], scores[text] = NO_LABEL, 0
             continue
+        total = np.float32(0)
         for k in range(size):
             hidden[k] *= np.float32(1.0 / rows)
+            total += hidden[k]
         if label == NO_LABEL:
             found[text], log = _likeliest(loss, tree, steps, output, hidden, nodes, values[:labels])
         else:
             found[text], log = label, _log_of(label, loss, path, steps, output, hidden, values[:labels])
-        scores[text] = np.exp(log) if np.isfinite(hidden.sum()) else np.nan
+        scores[text] = np.exp(log) if np.isfinite(total) else np.nan

@@ -360,7 +360,8 @@ def scan_ngrams(offsets, content, classes):  # type: ignore[no-untyped-def]
         size = _capacity(words)
         keys = all_keys[:size]
         counts = all_counts[:size]
-        grams[:words] = hashes[:words]
+        for i in range(words):
+            grams[i] = hashes[i]
         scale = LETTERS_A_WORD if 2 * letters > words else 1
         for n in range(2, min(words, 10 * scale) + 1):
             # grams[i] hashes n - 1 words from word i on; one more makes the n-gram.

@@ -211,8 +211,9 @@ def text_buffers(text: pa.LargeStringArray | pl.Series) -> tuple[Bytes, Int64s]:
     if isinstance(text, pl.Series):
         text = text.cast(pl.String).fill_null("").rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, starts, content = text.buffers()
-    # Nothing, read-only as the others: numba compiles once more for an array that may be written to.
     view = np.frombuffer(content or b"\0", np.uint8)
+    # numba compiles once more for an array that may be written to.
+    view.flags.writeable = False
     if not len(text):
         return view[:0], np.zeros(1, np.int64)
     offsets = np.frombuffer(starts, np.int64)[text.offset : text.offset + len(text) + 1]

@@ -29,6 +29,7 @@ _gather = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bi
 # What a word of so many bytes, 16 for longer ones, has in its first and second chunk.
 _first_masks = np.array([(1 << (8 * min(size, 8))) - 1 for size in range(17)], np.uint64)
 _second_masks = np.array([(1 << (8 * max(size - 8, 0))) - 1 for size in range(17)], np.uint64)
+_start: Any = np.int64(0)  # with a type: numba compiles a function anew for a plain number that it is given
 _complex, _alone, _mark, _separator = np.uint32(COMPLEX), np.uint32(ALONE), np.uint32(MARK), np.uint32(SEPARATOR)
 _point = np.uint32(0x1FFFFF)  # the bits of a code that are a code point
 
@@ -111,7 +112,7 @@ def _code(table: Any, point: Any) -> Any:
 @compiled
 def _patch(source: Any, table: Any, folded: Any, eights: Any) -> bool:
     """Fold the characters of several bytes in place; return whether each has the room it needs (in English: nearly)."""
-    i = _ascii_end(folded, eights, 0, len(source))
+    i = _ascii_end(folded, eights, _start, len(source))
     while i < len(source):
         point, width = _decode(source, i)
         code = _code(table, point)
@@ -127,10 +128,9 @@ def _patch(source: Any, table: Any, folded: Any, eights: Any) -> bool:
 
 
 @compiled
-def _rewrite(source: Any, table: Any, folded: Any) -> int:
+def _rewrite(source: Any, table: Any, folded: Any) -> Any:
     """Fold a text whose characters change width or need spaces around them; return the length."""
-    i = 0
-    size = 0
+    i, size = _start, _start
     # Whether the word before is a character that stands alone: then all but marks begins another.
     closed = False
     while i < len(source):
@@ -196,7 +196,8 @@ def _split(folded: Any, size: int, flags: Any, eight_flags: Any, edges: Any) -> 
     flags[0] = folded[0] > _space
     for i in range(1, size + 1):
         flags[i] = (folded[i] > _space) != (folded[i - 1] > _space)
-    flags[size + 1 : size + 64] = 0
+    for i in range(size + 1, size + 64):
+        flags[i] = 0
     count = 0
     for block in range(0, size + 1, 64):
         bits = np.uint64(0)
@@ -277,7 +278,7 @@ def list_words(
     for text in range(len(offsets) - 1):
         if kinds[text] == DIFFICULT:
             source = normal[normal_offsets[difficult] : normal_offsets[difficult + 1]]
-            size = _fold(source, False, plain_table, folded, eights)
+            size = _fold(source, kinds[text] == ASCII, plain_table, folded, eights)
             difficult += 1
         else:
             source = content[offsets[text] : offsets[text + 1]]
