@@ -83,13 +83,20 @@ class Dataset:
 
         import polars as pl
 
+        from cuvee.schemas.tables import LEDGER
         from cuvee.storage.tables import read_ledger
 
         if self.manifest.ledger:
             return pl.DataFrame(read_ledger(self.store, self.manifest.ledger))
-        rows = pl.read_parquet(BytesIO(self.read_report("ledger.parquet")))
-        # A ledger need not have it: what is published is never written again.
-        return rows if "path" in rows.columns else rows.with_columns(path=pl.lit(None, pl.String))
+        content = BytesIO(self.read_report("ledger.parquet"))
+        try:
+            rows = pl.read_parquet(content)
+            # A ledger need not have it: what is published is never written again.
+            rows = rows if "path" in rows.columns else rows.with_columns(path=pl.lit(None, pl.String))
+            return rows.select(LEDGER.names()).cast(LEDGER)
+        except pl.exceptions.PolarsError as error:
+            place = self.store.location(self.report("ledger.parquet").path)
+            raise IntegrityError(f"{place} is no ledger ({str(error)[:200]}); restore it from a backup") from None
 
     def loader(
         self,

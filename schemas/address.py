@@ -3,6 +3,8 @@
 import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+# Environment variables whose names end so hold what lets somebody in.
+SECRET_SUFFIXES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "AUTH_STRING")
 _WEB = ("http://", "https://")
 # Parameters that let whoever has the address in: signatures of S3, Azure, Google, CloudFront; keys; sessions.
 _SECRET = re.compile(

@@ -12,7 +12,9 @@ from cuvee.schemas.records import Accepted, FileRef
 
 FORMAT = 1
 
-Version = Annotated[int, Field(ge=1)]
+# Versions and pool states are numbered alike; a tag moves more often.
+MOST_VERSIONS, MOST_MOVES = 2**31 - 1, 10**18 - 1
+Version = Annotated[int, Field(ge=1, le=MOST_VERSIONS)]
 
 
 class Stratum(Frozen):

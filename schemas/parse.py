@@ -179,8 +179,16 @@ def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tupl
     if not isinstance(node, str):
         return node
 
+    used: set[str] = set()
     try:
-        return _expand(node, environment)
+        text = _expand(node, environment, used)
+        secret = next((known for known in sorted(used) if known.upper().endswith(address.SECRET_SUFFIXES)), None)
+        if secret and path[2:3] != ("headers",) and path[:2] != ("publish", "notify"):
+            raise RecipeError(
+                f"{name}: {'.'.join(path)}: {secret} is a secret by its name, and would be stored with every version; "
+                "name it in api_key_env, use it in headers, or give the variable another name"
+            )
+        return text
     except KeyError as error:
         variable = error.args[0]
         raise RecipeError(
@@ -189,8 +197,9 @@ def _substitute(node: Any, environment: Mapping[str, str], name: str, path: tupl
         ) from error
 
 
-def _expand(text: str, environment: Mapping[str, str]) -> str:
-    """Put values in the place of variables; a default, which may hold variables too, is looked at where it is used.
+def _expand(text: str, environment: Mapping[str, str], used: set[str]) -> str:
+    """Put values in the place of variables, and add their names to those `used`; a default, which may hold variables
+    too, is looked at where it is used.
 
     Raises KeyError for a variable that has neither.
     """
@@ -203,6 +212,7 @@ def _expand(text: str, environment: Mapping[str, str]) -> str:
             parts.append(found[0])
         elif value := environment.get(found[1]):
             parts.append(value)
+            used.add(found[1])
             at = end
         elif found[2] == "}":
             raise KeyError(found[1])
@@ -239,7 +249,9 @@ def _explain(error: ValidationError, tree: Any, name: str) -> str:
         else:
             reason = _EXPECTED.get(fault["type"], fault["msg"].removeprefix("Value error, "))
             value = fault["input"]
-            shown = "" if isinstance(value, BaseModel | dict | list) else f"{_written(value)}: "
+            # A header's value may be a secret.
+            is_untold = isinstance(value, BaseModel | dict | list) or "headers" in path
+            shown = "" if is_untold else f"{_written(value)}: "
             lines.append(f"{name}: {dotted}: {shown}{reason[0].lower()}{reason[1:]}")
     return "\n".join(dict.fromkeys(lines))
 

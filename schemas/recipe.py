@@ -17,6 +17,8 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.licenses import UNKNOWN, spdx
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]  # RFC 9110, section 5.6.2
+HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e\t]*$")]
 Amount = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Origin = Literal["human", "synthetic", "unknown"]
@@ -279,7 +281,9 @@ class Generate(Frozen):
     )
     model: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
-    headers: dict[str, str] = Field({}, description="HTTP headers of every request; part of no key")
+    headers: dict[HeaderName, HeaderValue] = Field(
+        {}, description="HTTP headers of every request; part of no key, and the values are stored nowhere"
+    )
     system: Literal["message", "merged"] = Field(
         "message", description="merged: the system's text stands in the user's message, for models without one"
     )
@@ -464,9 +468,20 @@ class Recipe(Frozen):
         return self
 
     def sha256(self) -> str:
-        """Hash what decides the result: all but the place of the store, how files are fetched, and who is told."""
-        aside: dict[str, Any] = {"store": True, "sources": {"__all__": {"fetch"}}, "publish": {"notify"}}
-        return canonical_sha256(self.model_dump(mode="json", exclude=aside))
+        """Hash what decides the result: all but the place of the store, how files are fetched, HTTP headers, and who is
+        told.
+        """
+        aside: dict[str, Any] = {"sources": {"__all__": {"fetch"}}, "generate": {"__all__": {"headers"}}}
+        return canonical_sha256(self.model_dump(mode="json", exclude={"store": True, "publish": {"notify"}, **aside}))
+
+    def told(self) -> dict[str, Any]:
+        """Return the recipe as a version keeps it: without the place of the store and who is told, and of HTTP headers
+        the names, since values let their holder in.
+        """
+        tree = self.model_dump(mode="json", exclude={"store": True, "publish": {"notify"}})
+        for entry in tree["generate"]:
+            entry["headers"] = dict.fromkeys(entry["headers"], "…")
+        return tree
 
 
 def canonical_json(value: Any) -> str:

@@ -226,6 +226,7 @@ class FileRecord(StepRecord):
     """A published file, counted."""
 
     step: Literal["assemble"] = "assemble"
+    files: tuple[FileRef, ...] = Field(min_length=1, max_length=1)
     report: CountReport
 
 

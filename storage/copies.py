@@ -46,6 +46,8 @@ def copy_version(store: Store, manifest: Manifest, card: FileRef | None, target:
 
 def _check_is_ours(target: Path) -> None:
     """Raise RecipeError when a pull would replace or remove files that no pull wrote."""
+    if target.is_symlink() and not target.exists():
+        raise RecipeError(f"{target} is a link that leads nowhere; choose another folder")
     if target.exists() and not target.is_dir():
         raise RecipeError(f"{target} is a file; choose another folder")
     if any(_is_manifest(target / name) for name in (MANIFEST, CLAIM)):

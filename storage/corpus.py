@@ -22,7 +22,16 @@ from functools import partial
 from typing import TypeVar
 
 from cuvee.schemas.errors import ConflictError, IntegrityError, RecipeError
-from cuvee.schemas.manifest import Manifest, TagEntry, manifest_version, parse_ref, parse_version, version_name
+from cuvee.schemas.manifest import (
+    MOST_MOVES,
+    MOST_VERSIONS,
+    Manifest,
+    TagEntry,
+    manifest_version,
+    parse_ref,
+    parse_version,
+    version_name,
+)
 from cuvee.schemas.recipe import canonical_sha256
 from cuvee.schemas.records import FileRef, KeptRecord, PoolState, StepRecord
 from cuvee.schemas.report import RunEnd
@@ -226,6 +235,9 @@ def move_tag(store: Store, corpus: str, name: str, entry: TagEntry, after: int |
     after: number of the entry that the decision to move rests on; None: whichever is the newest now.
     """
     number = 1 + (newest_tag(store, corpus, name)[0] if after is None else after)
+    if number > MOST_MOVES:  # a higher one would be no entry
+        last = store.location(_tag_key(corpus, name, number - 1))
+        raise IntegrityError(f"{last}: no tag was moved so often; remove it, or {RESTORE}")
     store.create(_tag_key(corpus, name, number), _pretty(entry.model_dump(mode="json")))
 
 
@@ -245,9 +257,12 @@ def write_state(store: Store, corpus: str, state: PoolState) -> FileRef:
 def read_state(store: Store, corpus: str) -> PoolState:
     """Return the pool state of the highest version, the empty one when nothing is published.
 
-    Raises IntegrityError as `load_manifest` and `state_of` do.
+    Raises IntegrityError as `load_manifest` and `state_of` do, and where no version can come after that one.
     """
     numbers = versions(store, corpus)
+    if numbers and numbers[-1] >= MOST_VERSIONS:
+        place = store.location(manifest_key(corpus, numbers[-1]))
+        raise IntegrityError(f"{place}: nobody published so many versions; remove it, or {RESTORE}")
     return state_of(store, load_manifest(store, corpus, numbers[-1])) if numbers else PoolState()
 
 

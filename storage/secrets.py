@@ -1,6 +1,6 @@
 """Secrets: keep the values of secret environment variables out of what is stored, logged and told.
 
-Secret are the variables whose names end in one of SUFFIXES, and those that a recipe names, where the value has
+Secret are the variables whose names end in one of SECRET_SUFFIXES, and those that a recipe names, where the value has
 SHORTEST characters or more; the variable's name takes the place of its value. Rows of source files are not touched.
 """
 
@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from cuvee.schemas.address import SECRET_SUFFIXES
 from cuvee.schemas.errors import CuveeError
 from cuvee.schemas.visible import visible
 
-SUFFIXES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "AUTH_STRING")
 SHORTEST = 12
 # Names that recipes use, joined by commas: in the environment, so that the processes of a run know them too.
 NAMED = "CUVEE_SECRET_NAMES"
@@ -37,9 +37,12 @@ def hide(text: str) -> str:
     return _without(text, _values())
 
 
-def hide_in(tree: Any) -> Any:
-    """Hide secret values in every text of a JSON value."""
-    return _tree_without(tree, _values())
+def hide_in(tree: Any, also_named: bool = True) -> Any:
+    """Hide secret values in every text of a JSON value.
+
+    also_named: of variables too that only a recipe names, such as the folder of its texts.
+    """
+    return _tree_without(tree, _values(also_named))
 
 
 def hide_in_body(body: str) -> str:
@@ -150,16 +153,16 @@ def _tree_without(tree: Any, values: Sequence[tuple[str, str]]) -> Any:
     return [_tree_without(value, values) for value in tree] if isinstance(tree, list) else tree
 
 
-def _values() -> list[tuple[str, str]]:
+def _values(also_named: bool = True) -> list[tuple[str, str]]:
     """List secret values with their names, the longest first: one may stand within another."""
-    named = os.environ.get(NAMED, "").split(",")
+    named = os.environ.get(NAMED, "").split(",") if also_named else []
     found = [
         (value, name)
         for name, value in os.environ.items()
         if len(value) >= SHORTEST
         and name != NAMED
         # A text that a recipe takes from the environment, such as a topic, is no secret.
-        and (name.upper().endswith(SUFFIXES) or (name in named and not any(map(str.isspace, value))))
+        and (name.upper().endswith(SECRET_SUFFIXES) or (name in named and not any(map(str.isspace, value))))
     ]
     return sorted(found, key=lambda entry: (-len(entry[0]), entry[1]))
 

@@ -22,7 +22,7 @@ from cuvee.schemas.records import FileRef
 from cuvee.schemas.tables import LEDGER
 from cuvee.storage.local import readable
 from cuvee.storage.store import Store
-from cuvee.storage.trust import read_whole
+from cuvee.storage.trust import MOST_LEDGER_BYTES, read_whole
 
 if TYPE_CHECKING:
     from cuvee.storage.pages import StringPages
@@ -155,7 +155,7 @@ def read_ledger(store: Store, refs: Sequence[FileRef]) -> pa.Table:
     columns = LEDGER.to_frame().to_arrow().schema
     tables = [columns.empty_table()]
     for ref in refs:
-        with opened(store, ref, columns.names, BytesIO(read_whole(store, ref))) as (_, parquet):
+        with opened(store, ref, columns.names, BytesIO(read_whole(store, ref, MOST_LEDGER_BYTES))) as (_, parquet):
             tables.append(_read(store, ref, parquet, columns.names).cast(columns))
     return pa.concat_tables(tables)
 

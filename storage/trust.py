@@ -22,7 +22,12 @@ M = TypeVar("M", bound=BaseModel)
 
 # No reference says how long a manifest or a record is: a version of 100,000 files has one of about 50 MB.
 MOST_JSON_BYTES = 2**27
+# A pool state has some 400 bytes a record; this one is of a million. A ledger has a file for 2^18 rows.
+MOST_STATE_BYTES, MOST_LEDGER_BYTES = 2**29, 2**30
 RESTORE = "restore it from a backup"
+
+# A value of what cuvee writes takes 30 bytes of text or more, and some 100 of memory; two bytes are enough for one.
+_FREE_VALUES, _LEAST_VALUE_BYTES = 1_000_000, 24
 
 _LEAST_INT, _MOST_INT = -(2**63), 2**64
 _PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f]+"
@@ -54,9 +59,12 @@ def read_bounded(store: Store, key: str, most: int = MOST_JSON_BYTES) -> bytes:
         raise IntegrityError(f"{store.location(key)} is missing; {RESTORE}") from None
 
 
-def read_whole(store: Store, ref: FileRef) -> bytes:
-    """Return the bytes of a file; raises IntegrityError when it is gone or its bytes are not the recorded ones."""
-    content = read_bounded(store, ref.path, ref.bytes)
+def read_whole(store: Store, ref: FileRef, most: int = MOST_JSON_BYTES) -> bytes:
+    """Return the bytes of a file; raises IntegrityError when it is gone or its bytes are not the recorded ones.
+
+    most: bytes that such a file may have, whatever is recorded.
+    """
+    content = read_bounded(store, ref.path, min(ref.bytes, most))
     digest = hashlib.sha256(content).hexdigest()
     if digest != ref.sha256:
         raise IntegrityError(f"{store.location(ref.path)} has changed ({_digests(digest, ref)}); {RESTORE}")
@@ -90,14 +98,15 @@ def read_json(store: Store, key: str, kind: type[M]) -> M:
 
 def read_json_of(store: Store, ref: FileRef, kind: type[M]) -> M:
     """Read a record of a kind from a file whose bytes are known; raises IntegrityError when they have changed."""
-    return parse_json(read_whole(store, ref), kind, store.location(ref.path))
+    return parse_json(read_whole(store, ref, MOST_STATE_BYTES), kind, store.location(ref.path))
 
 
 def parse_json(content: bytes, kind: type[M], where: str) -> M:
     """Turn stored JSON into a record; raises IntegrityError, which names `where`, for what is none.
 
     Refused beside what the type refuses: other text than UTF-8, a key that stands twice, NaN and infinity, integers of
-    more than 64 bits, text nested so deep that reading it would end the process, halves of a surrogate pair.
+    more than 64 bits, text nested so deep that reading it would end the process, more values than such a record has,
+    halves of a surrogate pair.
     """
     parse_tree(content, where)
     return _typed(content, kind, where, "a record of cuvee")
@@ -114,6 +123,10 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
 
 def parse_tree(content: bytes, where: str, what: str = "a record of cuvee") -> Any:
     """Turn stored JSON of any form into Python's types; raises IntegrityError as `parse_json` does."""
+    # Each value but the first of a list or mapping stands behind a comma; commas of texts count too.
+    values = sum(map(content.count, (b",", b"[", b"{")))
+    if values > max(_FREE_VALUES, len(content) // _LEAST_VALUE_BYTES):
+        raise _refused(where, what, f"it has {values:,} values")
     try:
         return json.loads(
             content.decode(),

@@ -1,10 +1,12 @@
-"""Stores that were tampered with: any change to a manifest, a tag, a state or a record ends a command in words.
+"""Stores that were tampered with: any change to a manifest, tag, state, record, report or table ends a command in
+words, also where whoever changed it made all that names the file fit.
 
 CUVEE_FUZZ=2000 tries so many changes, `make fuzz` does that; the suite tries a few, always the same ones.
 """
 
 import copy
 import hashlib
+import io
 import json
 import os
 import resource
@@ -16,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,6 +29,7 @@ from texts import documents, write_jsonl
 
 from cuvee.commands import cli
 from cuvee.schemas.errors import CuveeError
+from cuvee.schemas.recipe import canonical_sha256
 
 EXAMPLES = int(os.environ.get("CUVEE_FUZZ", "20"))
 MOST_S, MOST_MB = 10.0, 500
@@ -43,6 +48,9 @@ KINDS = {
     "state": "corpora/c/pool/states/*.json",
     "run": "corpora/c/runs/*/run.json",
     "record": "work/*/*.json",
+    "report": "corpora/c/reports/*/*/*",
+    "table": "corpora/c/*/**/*.parquet",
+    "output": "work/**/*.parquet",
 }
 COMMANDS = {
     "manifest": ["versions", "show", "files", "verify", "pull", "explain", "diff", "run"],
@@ -50,6 +58,9 @@ COMMANDS = {
     "state": ["verify", "run", "run", "run"],
     "run": ["explain", "run"],
     "record": ["run"],
+    "report": ["show", "show", "explain", "diff", "verify", "run"],
+    "table": ["verify", "pull", "explain", "texts", "diff", "run", "run"],
+    "output": ["run"],
 }
 
 
@@ -95,6 +106,7 @@ class World:
             "versions": ["c"],
             "pull": ["c", str(self.folder / "pulled")],
             "explain": ["c", "1.jsonl"],
+            "texts": ["c", "--reason", "none"],
             "diff": ["c@v0001", "c@v0002"],
             "run": [str(self.folder / "recipe/recipe.yaml"), "--runner", "plain"],
         }
@@ -186,10 +198,10 @@ def replaced(path: Path, content: bytes) -> None:
 
 
 def tamper(draw: Callable[[Any], Any], world: World, store: Path, kind: str) -> Path:
-    """Change one file of a kind; the manifest of a changed state is made to name the new bytes, most of the time."""
+    """Change one file of a kind; what names its hash is made to name the new one, most of the time."""
     found = sorted(store.glob(KINDS[kind]))
     in_use = json.loads((store / "corpora/c/manifests/v0002.json").read_text())["pool"]["path"]
-    newest = {"state": store / in_use, "record": None}.get(kind, found[-1])
+    newest = {"state": store / in_use, "manifest": found[-1], "tag": found[-1], "run": found[-1]}.get(kind)
     path = newest if newest and draw(st.integers(0, 3)) else found[draw(st.integers(0, len(found) - 1))]
     canary = world.folder / "canary"
     how = draw(st.sampled_from(["tree"] * 8 + ["bytes", "link"]))
@@ -199,16 +211,80 @@ def tamper(draw: Callable[[Any], Any], world: World, store: Path, kind: str) -> 
         return path
     before = path.read_bytes()
     after = broken(draw, before)
-    if how == "tree":
-        after = as_bytes(mutated(draw, json.loads(before), str(canary / "secret.json")))
-    if kind == "state" and draw(st.integers(0, 3)):
-        for manifest in store.glob(KINDS["manifest"]):
-            tree = json.loads(manifest.read_text())
-            if tree["pool"]["path"].endswith(path.name):
-                tree["pool"] |= {"bytes": len(after), "sha256": hashlib.sha256(after).hexdigest()}
-                replaced(manifest, json.dumps(tree).encode())
+    if how == "tree" and path.suffix == ".json":
+        tree = json.loads(before)
+        is_kept = kind == "record" and "record" in tree and bool(draw(st.integers(0, 3)))
+        changed = mutated(draw, tree["record"] if is_kept else tree, str(canary / "secret.json"))
+        after = as_bytes(kept(changed) if is_kept else changed)
+    elif how == "tree" and path.suffix == ".parquet":
+        after = rewritten(draw, path, store)
     replaced(path, after)
+    if kind in ("state", "report", "table", "output") and draw(st.integers(0, 3)):
+        made_to_fit(store, path.relative_to(store).as_posix(), after)
     return path
+
+
+def kept(record: Any) -> Any:
+    """Give a changed record of work the hash that it should have."""
+    with no_limit_of_digits():
+        try:
+            return {"sha256": canonical_sha256(record), "record": record}
+        except ValueError:  # half of a surrogate pair
+            return {"sha256": "0" * 64, "record": record}
+
+
+def rewritten(draw: Callable[[Any], Any], path: Path, store: Path) -> bytes:
+    """Put another table in the place of one: another file's, fewer rows, a column of nulls, of texts, or under another
+    name.
+    """
+    table = pq.read_table(path)
+    how = draw(st.sampled_from(["other", "fewer", "nulls", "texts", "renamed", "gone", "twice"]))
+    if how == "other":
+        found = sorted(store.rglob("*.parquet"))
+        return found[draw(st.integers(0, len(found) - 1))].read_bytes()
+    at = draw(st.integers(0, table.num_columns - 1))
+    name, length = table.column_names[at], table.num_rows
+    if how == "fewer":
+        table = table.slice(0, length // 2)
+    elif how == "twice":
+        table = pa.concat_tables([table, table])
+    elif how == "gone":
+        table = table.drop_columns([name])
+    elif how == "renamed":
+        table = table.rename_columns([*table.column_names[:at], f"{name}x", *table.column_names[at + 1 :]])
+    else:
+        value = None if how == "nulls" else draw(st.sampled_from(["", "..", "x\x1b[2J", "human", "0" * 64]))
+        column = pa.nulls(length, table.field(at).type) if value is None else pa.array([value] * length)
+        table = table.set_column(at, name, column)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def made_to_fit(store: Path, key: str, content: bytes) -> None:
+    """Make all that names a file name its new bytes: states and records, and then the manifests that name these."""
+    named = {key: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+    with suppress(Exception):
+        named[key]["rows"] = pq.read_metadata(io.BytesIO(content)).num_rows
+    for pattern in ("work/*/*.json", KINDS["run"], KINDS["state"], KINDS["manifest"]):
+        for path in sorted(store.glob(pattern)):
+            before = path.read_bytes()
+            if not any(name.encode() in before for name in named):
+                continue
+            tree = json.loads(before)
+            _name_anew(tree, named)
+            after = json.dumps(kept(tree["record"]) if "record" in tree else tree).encode()
+            if after != before:
+                replaced(path, after)
+                own = path.relative_to(store).as_posix()
+                named[own] = {"bytes": len(after), "sha256": hashlib.sha256(after).hexdigest()}
+
+
+def _name_anew(tree: Any, named: dict[str, Any]) -> None:
+    for node in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        _name_anew(node, named)
+    if isinstance(tree, dict):
+        tree |= named.get(tree.get("path"), {}) if isinstance(tree.get("path"), str) else {}
 
 
 _opened: list[str] = []

@@ -163,6 +163,13 @@ def test_a_place_below_a_file_is_told_before_the_work(tmp_path: Path, recipe: st
         publish_plainly(recipe, str(tmp_path / "file/store"))
 
 
+def test_a_place_for_a_copy_that_is_a_broken_link_is_told_of(tmp_path: Path, recipe: str) -> None:
+    publish_plainly(recipe, str(tmp_path / "store"))
+    (tmp_path / "copy").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RecipeError, match="copy is a link that leads nowhere; choose another folder"):
+        open_dataset("c", str(tmp_path / "store")).pull(tmp_path / "copy")
+
+
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_access_is_told_before_the_work(tmp_path: Path, recipe: str) -> None:

@@ -32,7 +32,7 @@ sources: [{name: texts, uri: texts.jsonl, license: CC-BY-SA-4.0, domain: manual,
 holdout: {share: 0}
 generate:
   - {name: rephrased, generator: openai, base_url: "${PLACE}", model: tiny, api_key_env: ODD_NAME, concurrency: 4,
-     budget: {amount: 9000}, seeds: {max_per_seed: 2}}
+     budget: {amount: 9000}, seeds: {max_per_seed: 2}, headers: {X-Team: "Token ${DB_PASSWORD}", X-Own: canary-own}}
 mixture: {human: {min: 0.5}}
 """
 
@@ -207,6 +207,39 @@ def test_overrides_that_are_refused_are_not_repeated(override: str):
     assert "canary" not in str(found.value)
 
 
+@pytest.mark.parametrize("header", ['{X: "canary\\n: y"}', "{X: [canary]}", '{"canary: ": y, X: canaryé}'])
+def test_headers_that_cannot_be_sent_are_refused_and_not_repeated(header: str):
+    generate = f"[{{name: g, generator: openai, headers: {header}}}]"
+    text = f"corpus: c\nsources: [{{name: a, uri: a.jsonl}}]\ngenerate: {generate}"
+    with pytest.raises(RecipeError) as found:
+        parse_recipe(text)
+    assert "generate.0.headers" in str(found.value)
+    assert "canary" not in str(found.value).replace("headers.canary: ", "")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "generate: [{name: g, generator: openai, sampling: {extra: {user: 'a ${HF_TOKEN}'}}}]",
+        "guard: {terms: '${hf_token}'}",
+    ],
+)
+def test_variables_that_are_secret_by_name_stand_nowhere_but_in_headers(written: str):
+    text = f"corpus: c\nsources: [{{name: a, uri: a.jsonl}}]\n{written}"
+    given = {"HF_TOKEN": "canary-0123456789", "hf_token": "canary-0123456789"}
+    with pytest.raises(
+        RecipeError, match=r"recipe.*\.(user|terms): (HF_TOKEN|hf_token) is a secret by its name"
+    ) as found:
+        parse_recipe(text, environment=given)
+    assert "canary" not in str(found.value)
+
+
+def test_a_header_that_changes_gives_no_other_version():
+    generate = "[{name: g, generator: ngram, headers: {X: %s}, budget: {amount: 1}}]"
+    text = f"corpus: c\nsources: [{{name: a, uri: a.jsonl}}]\ngenerate: {generate}"
+    assert parse_recipe(text % "a").sha256() == parse_recipe(text % "b").sha256()
+
+
 def test_ordinary_parameters_are_not_refused():
     for uri in ("https://a.example/x.jsonl?page=2&country_code=de&monkey=1", "s3://bucket/a?b/*.jsonl", "texts/*.csv"):
         assert address.fault(uri) is None
@@ -286,6 +319,9 @@ def test_what_an_endpoint_echoes_is_told_nowhere(
     assert "refused" in str(found.value)
     stored = held(tmp_path / "store")
     assert "The key is Bearer ODD_NAME" in stored
+    (manifest,) = (tmp_path / "store").glob("corpora/words/manifests/*.json")
+    assert json.loads(manifest.read_text())["recipe"]["generate"][0]["headers"] == {"X-Team": "…", "X-Own": "…"}
+    assert "canary-own" not in stored
     places = {"store": stored, "database": known_to_prefect(), "log": caplog.text, "message": repr(found.value)}
     places["home"] = held(prefect_api)
     for place, text in places.items():

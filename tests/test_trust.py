@@ -16,6 +16,7 @@ from cuvee.commands import main
 from cuvee.dataset import open_dataset
 from cuvee.schemas.errors import CuveeError, IntegrityError
 from cuvee.schemas.manifest import TagEntry
+from cuvee.schemas.recipe import canonical_sha256
 from cuvee.schemas.records import FileRef, StepRecord
 from cuvee.storage import corpus
 from cuvee.storage.local import LocalStore
@@ -216,6 +217,66 @@ def test_reading_ends_where_the_recorded_bytes_end(place: Path, kind: str) -> No
     pulled = [path for path in (place.parent / "pulled").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in pulled) < 10**6
     with pytest.raises(IntegrityError):
+        again(place)
+
+
+def test_files_that_are_recorded_as_larger_than_any_are_not_read(place: Path) -> None:
+    dataset = open_dataset("c", str(place))
+    for ref in (dataset.report("sources.json"), dataset.report("README.md"), dataset.manifest.ledger[0]):
+        with (place / ref.path).open("r+b") as file:
+            file.truncate(2**40)
+        for named in ("reports", "ledger"):
+            change(manifest_path(place), lambda tree, path=ref.path, named=named: _grow(tree[named], path))
+    for command in (["show", "c"], ["show", "c", "--json"], ["explain", "c@v0002", "000000"]):
+        with pytest.raises(CuveeError, match="ended with 1"):
+            main_quietly(*command, "--store", str(place))
+    change_state(place, lambda tree: None)
+    path = place / open_dataset("c", str(place)).manifest.pool.path
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+    change(manifest_path(place), lambda tree: tree["pool"].update(bytes=2**40))
+    with pytest.raises(IntegrityError, match=f"{path.name} has 1,099,511,627,776 bytes, more than 536,870,912"):
+        again(place)
+
+
+def _grow(refs: Any, path: str) -> None:
+    for ref in refs:
+        ref["bytes"] = 2**40 if ref["path"] == path else ref["bytes"]
+
+
+@pytest.mark.parametrize("value", ["[]", "0", "{}", '{"a":0}'])
+def test_a_manifest_of_more_values_than_any_has_is_not_read(place: Path, value: str) -> None:
+    manifest_path(place).write_text("[" + ",".join([value] * 1_000_001) + "]")
+    with pytest.raises(IntegrityError, match=r"v0002\.json: not a manifest \(it has [12],000,00. values\)"):
+        open_dataset("c", str(place))
+
+
+def test_the_last_number_of_a_series_is_told_of(place: Path) -> None:
+    tag = place / "corpora/c/tags/latest/000002.json"
+    shutil.copy(tag, tag.with_name(f"{'9' * 18}.json"))
+    with pytest.raises(IntegrityError, match=f"{'9' * 18}.json: no tag was moved so often; remove it"):
+        corpus.move_tag(LocalStore(place), "c", "latest", TagEntry(version=1, by="tag", created=""))
+    tag.with_name(f"{'9' * 18}.json").unlink()
+    change_state(place, lambda tree: tree.update(number=2**31 - 1))
+    change(manifest_path(place), lambda tree: tree.update(version=2**31 - 1))
+    manifest_path(place).rename(manifest_path(place, 2**31 - 1))
+    tag.unlink()
+    with pytest.raises(IntegrityError, match=r"v2147483647\.json: nobody published so many versions; remove it"):
+        again(place)
+    manifest_path(place, 2**31 - 1).unlink()
+    again(place)
+
+
+def test_signals_of_other_rows_are_refused_by_name(place: Path) -> None:
+    (place.parent / "recipe/recipe.yaml").write_text(RECIPE + "filters: [{kind: length, min_words: 2}]\n")
+    records = sorted((place / "work/classify").glob("*.json"))
+    trees = [json.loads(path.read_text()) for path in records]
+    assert len(trees) == 2
+    for path, tree, other in zip(records, trees, reversed(trees), strict=True):
+        tree["record"]["files"] = list(other["record"]["files"])
+        path.write_text(json.dumps({"record": tree["record"], "sha256": canonical_sha256(tree["record"])}))
+        break
+    with pytest.raises(IntegrityError, match=r"/classify/.*\.parquet is of other rows than its shard; remove it"):
         again(place)
 
 

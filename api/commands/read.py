@@ -1,6 +1,5 @@
 """Commands that read and move what is published: versions, show, files, diff, verify, pull, tag, rollback, explain."""
 
-import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from cuvee.storage.copies import CARD
 from cuvee.storage.corpus import load_manifest, move_tag, read_tag, resolve, tags
 from cuvee.storage.corpus import versions as list_versions
 from cuvee.storage.store import Store, open_store, store_uri
+from cuvee.storage.trust import parse_tree
 
 # A tag is a folder's name in the store, and a word in commands.
 _TAG = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -76,7 +76,8 @@ def show(ref: str, store: str | None, as_json: bool) -> None:
     card = dataset.find_report(CARD)
     if as_json:
         told = dataset.find_report("sources.json")
-        sources = json.loads(dataset.read_report("sources.json")) if told else None
+        place = dataset.store.location(told.path) if told else ""
+        sources = parse_tree(dataset.read_report("sources.json"), place) if told else None
         answer({**dataset.manifest.model_dump(mode="json"), "sources": sources})
     elif card is None:
         say(f"{_line(dataset.manifest)}\n(this version has no card; all that is known of it: --json)")

@@ -65,7 +65,7 @@ def select(rows: "pl.DataFrame", source: str | None, reason: str | None, provena
     """Choose rows of a ledger; raises RecipeError, with what there is, where none is left."""
     import polars as pl
 
-    known = sorted(rows["source"].unique())
+    known = sorted(rows["source"].drop_nulls().unique())
     if source is not None and source not in known:
         raise RecipeError(f"--source {source}: no row is of it; {nearest(source, known)}")
     chosen = rows if source is None else rows.filter(pl.col("source") == source)
@@ -73,7 +73,7 @@ def select(rows: "pl.DataFrame", source: str | None, reason: str | None, provena
         exact = (pl.col("reason") == reason) | (pl.col("outcome") == reason)
         named = chosen.filter((exact | pl.col("reason").str.starts_with(f"{reason}.")).fill_null(value=False))
         if named.is_empty():
-            ends = {*chosen["outcome"], *chosen["reason"].drop_nulls()}
+            ends = {*chosen["outcome"].drop_nulls(), *chosen["reason"].drop_nulls()}
             raise RecipeError(f"--reason {reason}: no row ended so; {nearest(reason, ends)}")
         chosen = named
     if provenance is not None:

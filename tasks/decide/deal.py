@@ -12,6 +12,7 @@ import polars as pl
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import THIN
+from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import Run
 from cuvee.schemas.tables import BY_ID, BY_NEAR_KEY, ROWS, LinksRef
 from cuvee.storage.store import Store
@@ -150,7 +151,7 @@ def _signals_of(
 ) -> pl.DataFrame:
     """Return all signals of a shard's rows; a kind that was not measured is null.
 
-    Raises AssertionError for signals of other rows.
+    Raises IntegrityError for signals of other rows.
     """
     found = []
     for kind, schema in signals.items():
@@ -158,7 +159,8 @@ def _signals_of(
             file = batch.signals[kind][number][0]
             rows = read_declared(store, [file], pl.Schema({"doc_id": pl.String(), **schema}))
             if not rows["doc_id"].equals(doc_ids):
-                raise AssertionError(f"the {kind} table does not match its shards row by row")
+                place = store.location(file.path)
+                raise IntegrityError(f"{place} is of other rows than its shard; remove it, the next run measures them")
             rows = rows.drop("doc_id")
         else:
             rows = pl.select(pl.repeat(None, len(doc_ids), dtype=of).alias(name) for name, of in schema.items())

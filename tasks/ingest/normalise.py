@@ -88,9 +88,11 @@ def normalise(text: pl.Series) -> pl.DataFrame:
 def doc_ids(text: pl.Series) -> pl.Series:
     """Give the id of each text: the first 32 lower-case hex digits of the SHA-256 of its UTF-8 bytes.
 
-    A Python loop: no engine at hand has SHA-256, and the loop itself is 1 µs a document beside the hash.
+    A Python loop: no engine at hand has SHA-256, and the loop itself is 1 µs a document beside the hash. As
+    bytes a text of 60 MB is copied once, not twice.
     """
-    return pl.Series("doc_id", [hashlib.sha256(row.encode()).hexdigest()[:32] for row in text], dtype=pl.String)
+    rows = text.cast(pl.Binary)
+    return pl.Series("doc_id", [hashlib.sha256(row).hexdigest()[:32] for row in rows], dtype=pl.String)
 
 
 def days(values: pl.Series, form: DateFormat) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from cuvee.schemas.records import FileRef, Run
 from cuvee.schemas.report import Accounts, Guarded, RunEnd, RunReport
 from cuvee.schemas.tables import DecidedRef
 from cuvee.storage.corpus import commit, load_manifest, move_tag, newest_tag, write_report, write_run, write_state
+from cuvee.storage.secrets import hide_in
 from cuvee.storage.store import Store
 from cuvee.tasks import shelf
 from cuvee.tasks.dedup import PAIRS_VERSION
@@ -104,7 +105,7 @@ def _manifest(
         parent=run.parent or None,
         created=_now(),
         run_id=run.run_id,
-        recipe=run.recipe.model_dump(mode="json", exclude={"store": True, "publish": {"notify"}}),
+        recipe=hide_in(run.recipe.told(), also_named=False),
         recipe_sha256=run.recipe.sha256(),
         steps={**versions, **signals.versions(run), "generate": rounds.VERSION, "assemble": assemble.VERSION},
         models={"provenance": signals.provenance_model(run).sha256, **_tokenizer(run)},

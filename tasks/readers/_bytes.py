@@ -21,7 +21,7 @@ MB = 10**6
 # Judged from here on: a small file may well be a thousand times smaller than what it holds.
 FREE_BYTES = 256 * MB
 # What a record counts at least: reading and deciding take as much of the machine for an empty one.
-RECORD_BYTES = 800
+RECORD_BYTES = 1600
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _PIECE_BYTES = 1 << 20
 # 2 GiB of one letter take 4.7 s, and with 1 MiB 6.0.
