@@ -95,7 +95,7 @@ mixture:
   seed: 7
 guard: {action: warn, compare_with: latest}
 review: {when: never, sample: 200}
-publish: {tag: latest, shard_mb: 16, marking: metadata}
+publish: {tag: latest, shard_mb: 16, marking: metadata, notify: []}
 """
 
 
