@@ -136,7 +136,7 @@ def _first_fault(source: Source, limits: Ingest, path: str, name: str) -> list[F
     try:
         with open(path, "rb") as stream:
             found = opening.parts(source, limits, path, name, stream)
-            part = next((part for part in found if isinstance(part, opening.Part)), None)
+            part = next((part for part in found if isinstance(part, readers.Part)), None)
             read = part and opening.read(source, limits, part, BLOCK_BYTES)
             for batch in read or ():
                 rows, bad = batch.rows.height, batch.bad

@@ -93,7 +93,7 @@ def tarred(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
 def parts(content: bytes, path: str, **said: object) -> Iterator[tuple[str, list[str]] | str]:
     source = Source.model_validate({"name": "s", "uri": "x", **said})
     for part in opening.parts(source, Ingest(), path, path, io.BytesIO(content)):
-        if isinstance(part, opening.Part):
+        if isinstance(part, readers.Part):
             read = opening.read(source, Ingest(), part)
             yield part.name, [text for batch in read for text in batch.rows["text"]]
         else:

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import unicodedata
+import zipfile
 from collections import Counter, defaultdict
 from decimal import Decimal
 
@@ -461,6 +462,22 @@ def test_files_keep_the_longer_text_and_name_every_removal(tmp_path):
     assert kept["extra"].to_list() == [rows[row].get("extra") for row in kept["id"]]
     assert (report.rows, report.kept, report.duplicates) == (len(texts), len(kept), len(duplicates))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["duplicates.parquet", "kept.parquet"]
+
+
+def test_members_of_an_archive_are_files_in_its_order(tmp_path):
+    long = "The committee met in the old town hall and discussed the plan for the new bridge over the river at length. "
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/b.jsonl").write_text(json.dumps({"text": long * 2, "id": "of b"}) + "\n")
+    with zipfile.ZipFile(tmp_path / "in/a.zip", "w") as archive:
+        archive.writestr("x.jsonl", "".join(json.dumps({"text": text, "id": text[:3]}) + "\n" for text in (long, "no")))
+        archive.writestr("LICENSE", "no text")
+        archive.writestr("a.txt", f"{long * 2}\n")
+    dedup_files([str(tmp_path / "in")], tmp_path / "out")
+    assert pl.read_parquet(tmp_path / "out/duplicates.parquet", columns=["row", "keeper_row"]).rows() == [
+        (0, 2),
+        (3, 2),
+    ]
+    assert pl.read_parquet(tmp_path / "out/kept.parquet")["id"].to_list() == ["no", f"{tmp_path}/in/a.zip/a.txt"]
 
 
 def test_its_own_output_loses_nothing(tmp_path):

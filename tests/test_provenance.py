@@ -2,6 +2,7 @@ import datetime as dt
 import gzip
 import json
 import shutil
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -469,14 +470,18 @@ def test_files_of_each_format_are_classified_by_text_alone(builtin: Model, tmp_p
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     pl.DataFrame({"id": ["p"], "text": [machine], "provenance": ["human"]}).write_parquet(tmp_path / "a.parquet")
     (tmp_path / "c.txt").write_text("only a few words", encoding="utf-8")
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        for name, content in {"x/e.jsonl": '{"text": "of a member"}\n', "f.md": "a page", "LICENSE": "no text"}.items():
+            archive.writestr(name, content)
     answers = pl.concat(classify_files([tmp_path], builtin, THRESHOLDS))
     assert answers.schema == {
         "id": pl.String, "p_synthetic": pl.Float32, "provenance": pl.String, "evidence": pl.List(pl.String),
         "p_model": pl.Float64,
     }  # fmt: skip
-    assert answers["id"].to_list() == ["p", "a", "7", f"{tmp_path / 'b.jsonl.gz'}:2", str(tmp_path / "c.txt")]
-    assert answers["provenance"].to_list() == ["synthetic", "synthetic", "unknown", "unknown", "unknown"]
-    assert answers["evidence"].list.first().to_list() == ["phrase:self-description:+6.9"] * 2 + [None] * 3
+    others = ["b.jsonl.gz:2", "c.txt", "d.zip/x/e.jsonl:0", "d.zip/f.md"]
+    assert answers["id"].to_list() == ["p", "a", "7", *(f"{tmp_path}/{name}" for name in others)]
+    assert answers["provenance"].to_list() == ["synthetic"] * 2 + ["unknown"] * 5
+    assert answers["evidence"].list.first().to_list() == ["phrase:self-description:+6.9"] * 2 + [None] * 5
 
 
 def test_a_bad_line_is_named_after_the_lines_before_it(builtin: Model, tmp_path: Path) -> None:

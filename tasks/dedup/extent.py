@@ -13,6 +13,7 @@ from cuvee.tasks import readers
 
 # English prose in JSON is 3 to 4 times its size in gzip or zstd.
 COMPRESSION = 4
+_ROW_BYTES = 1000
 # Of a compressed file so much is decoded, and more where no line has ended.
 _SAMPLE_BYTES = 16 << 20
 # Longer rows matter to the memory.
@@ -45,6 +46,8 @@ def extent(files: Sequence[Path], most: int) -> Extent:
 
 
 def _of_file(file: Path) -> Extent:
+    if readers.is_archive(str(file)):
+        return _of_archive(file)
     format, compression = readers.detect(str(file))
     if format == "parquet":
         return _of_parquet(file)
@@ -66,6 +69,12 @@ def _of_file(file: Path) -> Extent:
     lines += read > ended
     size = max(size, read)
     return Extent(-(-lines * size // max(read, 1)), size, sorted(long, reverse=True))
+
+
+def _of_archive(file: Path) -> Extent:
+    """Guess from the size: nothing tells of rows but reading them."""
+    size = file.stat().st_size * COMPRESSION
+    return Extent(-(-size // _ROW_BYTES), size, [])
 
 
 def _of_parquet(file: Path) -> Extent:

@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Ingest, Source
@@ -29,55 +29,14 @@ def expand(pattern: str, folder: Path) -> dict[str, str]:
     return {str(root / match): Path(match).as_posix() for match in matches if (root / match).is_file()}
 
 
-def format_of(source: Source, path: str, media_type: str = "") -> tuple[str, str | None]:
-    """Tell format and compression of a source's file; raises RecipeError where they cannot be told from its name."""
-    if source.format != readers.AUTO:
-        return source.format, readers.compression_of(path)
-    return readers.detect(path, media_type)
-
-
-class Part(NamedTuple):
-    """What is read as one file: a file of a source, or a member of an archive among them. name: for messages, and its
-    id; member, sha256: name and hash of a member, empty for a file itself.
-    """
-
-    name: str
-    stream: BinaryIO
-    format: str
-    compression: str | None
-    member: str = ""
-    sha256: str = ""
-
-
 def parts(
     source: Source, limits: Ingest, path: str, name: str, stream: BinaryIO, media_type: str = ""
-) -> Iterator[Part | readers.BadRow | str]:
-    """Give what a file is read as, one after the other; of archives also the members that cannot be read, by their
-    place, and the kinds of those that hold no document.
-
-    Raises RecipeError as `format_of`, and InputError for an archive that cannot be read.
-    """
-    if not readers.is_archive(path):
-        yield Part(name, stream, *format_of(source, path, media_type))
-        return
-    for row, member in enumerate(readers.members(path, stream, limits.max_expansion)):
-        own = f"{name}/{member.name}"
-        if member.fault or member.content is None:
-            yield readers.BadRow(row, None, f"{own} {member.fault}")
-        elif readers.is_hidden(member.name):
-            yield "hidden file"
-        elif told := readers.elsewhere(member.name):
-            yield readers.BadRow(row, None, f"{own}: {told}")
-        else:
-            try:
-                format, compression = format_of(source, member.name)
-            except RecipeError:
-                yield f"file of another format ({Path(member.name).suffix[:8].lower() or 'no suffix'})"
-            else:
-                yield Part(own, member.content, format, compression, member.name, member.sha256)
+) -> Iterator[readers.Part | readers.BadRow | str]:
+    """Give what a file of a source is read as, as `readers.parts` does; name: for messages, and its id."""
+    return readers.parts(path, stream, name, source.format, media_type, limits.max_expansion)
 
 
-def read(source: Source, limits: Ingest, part: Part, batch_bytes: int = 8 << 20) -> Iterator[readers.Batch]:
+def read(source: Source, limits: Ingest, part: readers.Part, batch_bytes: int = 8 << 20) -> Iterator[readers.Batch]:
     """Read what is read as one file in batches of about `batch_bytes`; raises as a reader does."""
     fields = source.fields.model_dump() | {"origin": source.origin_field}
     return readers.read(

@@ -209,7 +209,7 @@ class _Reading:
                         if isinstance(part, readers.BadRow):
                             lost.append((part.row, None, part.reason))
                             continue
-                        if isinstance(part, opening.Part) and part.sha256 not in self.seen:
+                        if isinstance(part, readers.Part) and part.sha256 not in self.seen:
                             members += 1
                             yield from self._rows(file, part)
                             continue
@@ -230,7 +230,7 @@ class _Reading:
         """Whether as many rows as are wanted have been read."""
         return self.left is not None and self.left <= 0
 
-    def _rows(self, file: SourceFile, part: opening.Part) -> Iterator[pl.DataFrame]:
+    def _rows(self, file: SourceFile, part: readers.Part) -> Iterator[pl.DataFrame]:
         """Yield the readable rows of a file, or of a member of one."""
         sha256 = part.sha256 or file.sha256
         self.seen |= {part.sha256} - {""}

@@ -90,12 +90,16 @@ def _texts(paths: Sequence[str], label: str) -> tuple[pl.DataFrame, Sequence[Pat
     files, passed = readers.expand(paths)
     found = [pl.Series("text", [], pl.String).to_frame()]
     for path in files:
-        format, compression = readers.detect(str(path))
         with path.open("rb") as stream:
-            for batch in readers.read(path, stream, format, compression, {}):
-                for bad in batch.bad[:1]:
-                    raise InputError(f"{path}: row {bad.row}: {bad.reason}; correct it, or take it out")
-                found.append(batch.rows.select("text"))
+            for part in readers.parts(str(path), stream, str(path)):
+                if isinstance(part, readers.BadRow):
+                    raise InputError(f"{part.reason}; take it out")
+                if isinstance(part, str):
+                    continue
+                for batch in readers.read(part.name, part.stream, part.format, part.compression, {}):
+                    for bad in batch.bad[:1]:
+                        raise InputError(f"{part.name}: row {bad.row}: {bad.reason}; correct it, or take it out")
+                    found.append(batch.rows.select("text"))
     texts = pl.concat(found).filter(pl.col("text").str.contains(r"\S"))
     # Words that look like labels would be some; in texts that it scores fastText passes over them.
     is_label = pl.element().str.starts_with(_fasttext.LABEL_PREFIX)

@@ -43,12 +43,15 @@ def classify_files(
     Raises RecipeError for a file that is named itself and whose format is not known, before anything is read.
     """
     tell = on_bad or _refuse
-    files = [(path, *readers.detect(path)) for path in _expanded(paths, on_passed)]
+    files = list(_expanded(paths, on_passed))
+    for path in files:
+        if not readers.is_archive(path):
+            readers.detect(path)
     waiting: list[pl.DataFrame] = []
     rows = characters = 0
-    for path, format, compression in files:
-        for batch, bad in _read(path, format, compression, text_field):
-            waiting.append(batch.select(id=pl.col("id").fill_null(_row_name(path)), text="text"))
+    for path in files:
+        for name, batch, bad in _read(path, text_field):
+            waiting.append(batch.select(id=pl.col("id").fill_null(_row_name(name)), text="text"))
             rows += len(batch)
             characters += int(batch["text"].str.len_bytes().sum())
             if rows >= BATCH_ROWS or characters >= BATCH_CHARACTERS or (bad and rows):
@@ -96,17 +99,33 @@ def _refuse(bad: str) -> None:
     raise InputError(bad)
 
 
-def _read(
-    path: str, format: str, compression: str | None, text_field: str
-) -> Iterator[tuple[pl.DataFrame, Sequence[str]]]:
-    """Yield readable rows, and a line for each that is not; a whole file that cannot be read is one such line."""
+def _read(path: str, text_field: str) -> Iterator[tuple[str, pl.DataFrame, Sequence[str]]]:
+    """Yield readable rows of a file, or of the members of an archive, behind its name, and a line for each row that is
+    not readable; a whole file that cannot be read is one such line.
+    """
+    nothing = readers.SCHEMA.to_frame()
     try:
         with open(path, "rb") as stream:
-            for batch in readers.read(path, stream, format, compression, {"text": text_field}):
-                yield batch.rows, [f"{path}, {_where(bad)}: {bad.reason}" for bad in batch.bad]
+            for part in readers.parts(path, stream, path):
+                if isinstance(part, readers.BadRow):
+                    yield path, nothing, [part.reason]
+                elif not isinstance(part, str):
+                    yield from _of_part(part, text_field)
     except (InputError, OSError) as error:
-        reason = str(getattr(error, "strerror", None) or error)
-        yield readers.SCHEMA.to_frame(), [reason if path in reason else f"{path}: {reason}"]
+        yield path, nothing, [_told(path, error)]
+
+
+def _of_part(part: readers.Part, text_field: str) -> Iterator[tuple[str, pl.DataFrame, Sequence[str]]]:
+    try:
+        for batch in readers.read(part.name, part.stream, part.format, part.compression, {"text": text_field}):
+            yield part.name, batch.rows, [f"{part.name}, {_where(bad)}: {bad.reason}" for bad in batch.bad]
+    except InputError as error:
+        yield part.name, readers.SCHEMA.to_frame(), [_told(part.name, error)]
+
+
+def _told(name: str, error: InputError | OSError) -> str:
+    reason = str(getattr(error, "strerror", None) or error)
+    return reason if name in reason else f"{name}: {reason}"
 
 
 def _where(bad: readers.BadRow) -> str:

@@ -6,30 +6,44 @@ Memory is bounded by the size of a batch and of the longest record, never by the
 """
 
 import dataclasses
-import functools
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, Protocol, cast
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
 
 import polars as pl
 
-from cuvee.schemas.address import shown
 from cuvee.schemas.errors import InputError, RecipeError
 from cuvee.schemas.recipe import Csv
 from cuvee.tasks import shelf
-from cuvee.tasks.readers._archives import Member, kind_of
-from cuvee.tasks.readers._archives import members as members_of
+from cuvee.tasks.readers._archives import Member
 from cuvee.tasks.readers._batch import FIELDS, SCHEMA, BadRow, Batch
 from cuvee.tasks.readers._bytes import COMPRESSIONS, Bounds, EndsEarlyError, pieces, size_of
 from cuvee.tasks.readers._columns import Columns, Records, conform, frame
 from cuvee.tasks.readers._dates import DAYS, ISO_DATE
 from cuvee.tasks.readers._elsewhere import elsewhere
-from cuvee.tasks.readers._file import File, Layout, Names, layout_of
+from cuvee.tasks.readers._file import File, Names, layout_of
+from cuvee.tasks.readers._formats import (
+    AUTO,
+    PACKAGE,
+    Reader,
+    WithRecords,
+    check,
+    compression_of,
+    detect,
+    is_archive,
+    is_hidden,
+    is_known,
+    is_one_document,
+    names,
+    on_shelf,
+    suffixes_of,
+)
 from cuvee.tasks.readers._guess import Guess
 from cuvee.tasks.readers._guess import guess as guess_of
+from cuvee.tasks.readers._parts import Part, members, parts
 from cuvee.tasks.readers._paths import expand as expand_paths
 
 __all__ = [
@@ -43,6 +57,7 @@ __all__ = [
     "Columns",
     "Guess",
     "Member",
+    "Part",
     "Reader",
     "Records",
     "check",
@@ -61,113 +76,12 @@ __all__ = [
     "is_one_document",
     "members",
     "names",
+    "parts",
     "read",
     "records",
     "table",
     "whole",
 ]
-
-# The format of a source whose files tell theirs by their names.
-AUTO = "auto"
-
-
-class Reader(Protocol):
-    """What a module of this package holds.
-
-    SUFFIXES: of its files, with the dot. COMPRESSIBLE: whether .gz or .zst may follow. MEDIA_TYPES: what the web
-    declares such a file as. ONE_DOCUMENT: whether a file is one document, whose id is the file's path.
-    It may also hold `records(file, text)`, where its files have columns of their own: each record with all of them, as
-    `cuvee.tasks.readers.records` gives them; text: the column that must be there and hold strings, or None.
-    """
-
-    SUFFIXES: tuple[str, ...]
-    COMPRESSIBLE: bool
-    MEDIA_TYPES: tuple[str, ...]
-    ONE_DOCUMENT: bool
-
-    def read(self, file: File, layout: Layout) -> Iterator[Batch]:
-        """Read a file, as `cuvee.tasks.readers.read` says.
-
-        Its `pieces`, `lines` and `whole` decompress and decode it, and see to how far it expands.
-        """
-
-
-class WithRecords(Protocol):
-    """What a module of this package holds besides, where its files have columns of their own."""
-
-    def records(self, file: File, text: str | None) -> Iterator[Records]:
-        """Read each record with all its columns; text: the one that must be there and hold strings, or None."""
-
-
-def names() -> list[str]:
-    """List the formats, sorted: a format is called as its file in this folder."""
-    return shelf.names(__name__)
-
-
-def check(format: str, where: str) -> None:
-    """Raise RecipeError, with the nearest known name, for a format that is neither AUTO nor a reader's name.
-
-    where: the key of the recipe that holds it.
-    """
-    if format != AUTO and format not in _found()[0]:
-        if told := elsewhere(f"x.{format}"):
-            raise RecipeError(f"{where}: {told}")
-        raise shelf.unknown(__name__, format, where, also=(AUTO,))
-
-
-def detect(path: str, media_type: str = "") -> tuple[str, str | None]:
-    """Tell the format and the compression (gzip, zstd or None) of a path or address from its suffixes.
-
-    media_type: as the web declares it, for addresses whose path has no suffix that is known.
-    Raises RecipeError when neither is known.
-    """
-    suffixes, compression = _suffixes(path), compression_of(path)
-    readers, by_suffix, by_media_type = _found()
-    found = by_suffix.get(suffixes[-2 if compression else -1]) if len(suffixes) > bool(compression) else None
-    if found and not (compression and not readers[found].COMPRESSIBLE):
-        return found, compression
-    if media_type in by_media_type:
-        return by_media_type[media_type], None
-    if told := elsewhere(path):
-        raise RecipeError(f"{shown(path)}: {told}")
-    if is_archive(path):
-        raise RecipeError(f"{shown(path)} is an archive; sources of a recipe may be archives, here unpack it first")
-    plain = sorted(suffix for suffix, name in by_suffix.items() if not readers[name].COMPRESSIBLE)
-    others = sorted(set(by_suffix) - set(plain))
-    raise RecipeError(
-        f"{shown(path)}: the format cannot be told from the name; name it with `format:`, or use one of the "
-        f"suffixes {' '.join(plain)}, or {' '.join(others)}, these also with {' or '.join(COMPRESSIONS)}, or "
-        "within .zip or .tar"
-    )
-
-
-def compression_of(path: str) -> str | None:
-    """Tell the compression (gzip, zstd or None) of a path or address from its last suffix."""
-    suffixes = _suffixes(path)
-    return COMPRESSIONS.get(suffixes[-1]) if suffixes else None
-
-
-def is_archive(path: str) -> bool:
-    """Tell by its name whether a file is an archive, whose members are files of their own."""
-    return kind_of(_suffixes(path)) is not None
-
-
-def is_hidden(member: str) -> bool:
-    """Tell by its name whether a member of an archive is what systems put there beside the files."""
-    return any(part.startswith((".", "__MACOSX")) for part in member.split("/"))
-
-
-def is_one_document(format: str, records: str = "file") -> bool:
-    """Tell whether a file of a format is one document, whose id is the path and follows the file when it is renamed.
-
-    records: as in the recipe.
-    """
-    return _found()[0][format].ONE_DOCUMENT and (format != "text" or records == "file")
-
-
-def _suffixes(path: str) -> list[str]:
-    name = path.split("?")[0].split("#")[0] if path.startswith(("http://", "https://")) else path
-    return [suffix.lower() for suffix in PurePosixPath(name).suffixes]
 
 
 def read(
@@ -199,23 +113,14 @@ def read(
     Raises RecipeError for an unknown format, compression or column at once, and InputError, at the first batch, when
     the file as a whole cannot be read.
     """
-    if format not in _found()[0]:
-        raise shelf.unknown(__name__, format, "format")
-    reader = _found()[0][format]
+    if format not in on_shelf()[0]:
+        raise shelf.unknown(PACKAGE, format, "format")
+    reader = on_shelf()[0][format]
     if compression not in (None, *COMPRESSIONS.values()) or (compression and not reader.COMPRESSIBLE):
         raise RecipeError(f"{path}: a {format} file cannot be read with the compression {compression!r}")
     bounds = Bounds(row_mb, expansion, size_of(stream), batch_bytes)
     layout = layout_of(fields, keep, csv, records)
     return reader.read(File(str(path), stream, compression, bounds, encoding), layout)
-
-
-def members(path: str, stream: BinaryIO, expansion: int = 1000) -> Iterator[Member]:
-    """Give the members of an archive, in its order; path: its name, which tells the kind.
-
-    expansion: as for `read`, of the archive. Raises InputError for a zip that cannot be read.
-    """
-    kind = kind_of(_suffixes(path)) or ("tar", None)
-    return members_of(path, kind, stream, Bounds(expansion=expansion, stored=size_of(stream)))
 
 
 def records(
@@ -233,7 +138,7 @@ def records(
     has no columns of its own gives those that `read` does and that hold something.
     format: a reader's name. Raises as `read` does.
     """
-    reader = _found()[0][format]
+    reader = on_shelf()[0][format]
     if own := getattr(reader, "records", None):
         bounds = Bounds(row_mb, 1000, size_of(stream), batch_bytes)
         yield from own(File(str(path), stream, compression, bounds), text)
@@ -253,17 +158,24 @@ def table(path: Path) -> pl.DataFrame:
 
 
 def whole(path: Path, text: str | None = None, batch_bytes: int = 4 << 20, row_mb: int = 64) -> Iterator[Records]:
-    """Read a local file of which no row may be lost, in blocks as `records` does.
+    """Read a local file of which no row may be lost, in blocks as `records` does; of an archive each member that has a
+    known format.
 
     Raises RecipeError for an unknown format, and InputError, naming it, for the first row that cannot be read.
     """
-    format, compression = detect(str(path))
     with path.open("rb") as stream:
-        for part in records(path, stream, format, compression, text, batch_bytes, row_mb):
-            for bad in part.bad[:1]:
-                place = f"{path}: row {bad.row}" if bad.line is None else f"{path}:{bad.line}: row {bad.row}"
-                raise InputError(f"{place} (counted from 0): {bad.reason}; correct it, or take it out")
-            yield part
+        for file in parts(str(path), stream, str(path)):
+            if isinstance(file, BadRow):
+                raise InputError(f"{file.reason}; take it out")
+            if isinstance(file, str):
+                continue
+            for part in records(file.name, file.stream, file.format, file.compression, text, batch_bytes, row_mb):
+                for bad in part.bad[:1]:
+                    place = (
+                        f"{file.name}: row {bad.row}" if bad.line is None else f"{file.name}:{bad.line}: row {bad.row}"
+                    )
+                    raise InputError(f"{place} (counted from 0): {bad.reason}; correct it, or take it out")
+                yield part
 
 
 def decoded(path: Path, compression: str | None) -> Iterator[bytes]:
@@ -283,7 +195,7 @@ def guess(path: Path, most_rows: int = 200) -> Guess:
                 return dataclasses.replace(guess(copy, most_rows), format=AUTO)
         raise InputError(f"{path} has no member of a known format")
     format, compression = detect(str(path))
-    reader = _found()[0][format]
+    reader = on_shelf()[0][format]
 
     def rows_in(encoding: str) -> list[Mapping[str, object]]:
         rows: list[Mapping[str, object]] = []
@@ -310,7 +222,7 @@ def copies(archive: Path, folder: Path) -> Iterator[Path]:
         for number, member in enumerate(members(str(archive), stream)):
             if member.content is None or is_hidden(member.name) or not is_known(member.name):
                 continue
-            copy = folder / f"{number}{''.join(_suffixes(member.name)[-2:])}"
+            copy = folder / f"{number}{''.join(suffixes_of(member.name)[-2:])}"
             with copy.open("wb") as file:
                 shutil.copyfileobj(member.content, file)
             yield copy
@@ -320,25 +232,8 @@ def expand(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """Return the files that paths, folders and globs name, each once, sorted by the bytes of their paths, and those of
     the folders that no reader knows. Raises RecipeError for a path that names no file, or an unknown format itself.
     """
-    files, passed = expand_paths(paths, is_known)
+    files, passed = expand_paths(paths, lambda path: is_archive(path) or is_known(path))
     for file in files:
-        detect(str(file))
+        if not is_archive(str(file)):
+            detect(str(file))
     return files, passed
-
-
-def is_known(path: str) -> bool:
-    """Tell by its name whether a reader reads a file."""
-    try:
-        detect(path)
-    except RecipeError:
-        return False
-    return True
-
-
-@functools.cache
-def _found() -> tuple[Mapping[str, Reader], Mapping[str, str], Mapping[str, str]]:
-    """Return the readers by name, and their names by suffix and by media type."""
-    readers = {name: cast(Reader, module) for name, module in shelf.modules(__name__).items()}
-    by_suffix = {suffix: name for name, reader in readers.items() for suffix in reader.SUFFIXES}
-    by_media_type = {kind: name for name, reader in readers.items() for kind in reader.MEDIA_TYPES}
-    return readers, by_suffix, by_media_type

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from cuvee.schemas.errors import CuveeError, InputError, RecipeError
 from cuvee.tasks import readers
 from cuvee.tasks.ingest.opening import expand
-from cuvee.tasks.readers._paths import expand as expand_paths
 
 # Of the files of a folder with one suffix, evenly spread; the others are taken to be like most of these.
 MOST_LOOKED_AT = 40
@@ -47,7 +46,7 @@ def groups(paths: Sequence[str], passed: Callable[[str], None]) -> list[Group]:
 
     passed: is told each file that is left out, and why. Raises RecipeError where none is left.
     """
-    found, unknown = expand_paths(paths, lambda path: readers.is_archive(path) or readers.is_known(path))
+    found, unknown = readers.expand(paths)
     for file in unknown:
         passed(f"{file}: its format is not known")
     folders = [Path(path) for path in paths if os.path.isdir(path)]

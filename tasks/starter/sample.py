@@ -99,7 +99,7 @@ def _first_rows(source: Source, file: Path, most: int) -> tuple[list[pl.DataFram
     try:
         with file.open("rb") as stream:
             for part in opening.parts(source, Ingest(), str(file), str(file), stream):
-                if not isinstance(part, opening.Part):
+                if not isinstance(part, readers.Part):
                     bad += isinstance(part, readers.BadRow)
                     continue
                 for batch in opening.read(source, Ingest(), part, BLOCK_BYTES):
