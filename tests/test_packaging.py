@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "botocore": "boto3",
     "fasttext": "fasttext-wheel",
     "fasttext_pybind": "fasttext-wheel",
+    "huggingface_hub": "huggingface-hub",
     "prefect_dask": "prefect-dask",
     "prefect_ray": "prefect-ray",
     "ruamel": "ruamel-yaml",

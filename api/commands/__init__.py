@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from cuvee.commands import authorship, deploy, doctor, read, run, texts, tools
+from cuvee.commands import authorship, deploy, doctor, export, read, run, texts, tools
 from cuvee.commands.shared import say
 from cuvee.schemas.errors import CuveeError
 from cuvee.storage import secrets
@@ -21,7 +21,7 @@ def cli() -> None:
     """Blend human and machine-written text into versioned training corpora."""
 
 
-for module in (run, doctor, deploy, read, texts, tools, authorship):
+for module in (run, doctor, deploy, read, export, texts, tools, authorship):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -133,6 +133,21 @@ class Loader:
         self._seed, self._epoch = int(state["seed"]), int(state["epoch"])
         self._before, self._taken = int(state["batches"]), int(taken)
 
+    @property
+    def documents(self) -> int:
+        """Return how many documents the epoch has, copies counted."""
+        return self._rows()
+
+    def tables(self, start: int, end: int) -> Iterator[pa.Table]:
+        """Yield the documents from one place of the epoch's order to another, as tables of at most 1,024 rows."""
+        for window in self._walk(self._columns).windows(start) if start < end else ():
+            places = window.start + np.arange(len(window.row))
+            found = rows_of(window, np.flatnonzero((places >= start) & (places < end)))
+            if found:
+                yield found
+            if window.start + len(places) >= end:
+                return
+
     def left_out(self) -> list[str]:
         """Return the doc_id of each document, copies too, that `even` leaves out of the epoch, in their order."""
         rest = range(self._end(), self.batches)
@@ -193,20 +208,23 @@ class Loader:
         files = [file for file in version.manifest.files if file.split == version.split]
         return read_group(version.store, files[group.file], group.number, columns)
 
+    def _walk(self, columns: Sequence[str]) -> Walk:
+        threads = _THREADS_REMOTE if self._version.store.remote else _THREADS
+        weigh = self._version.manifest.mixture.unit != "documents"
+        return Walk(self._lanes(), columns, weigh, lambda piece, names: self._read(piece.group, names), threads)
+
     def _batches(self, own: range, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the batches of these numbers."""
         if not own:
             return
-        threads = _THREADS_REMOTE if self._version.store.remote else _THREADS
-        weigh = self._version.manifest.mixture.unit != "documents"
-        walk = Walk(self._lanes(), columns, weigh, lambda piece, names: self._read(piece.group, names), threads)
+        walk = self._walk(columns)
         sizes = (min(self._batch, walk.rows - number * self._batch) for number in own)
         waiting, size = dict[str, list[Any]](), next(sizes)
         for window in walk.windows(own[0] * self._batch):
             number = (window.start + np.arange(len(window.row))) // self._batch
             mine = (number >= own.start) & (number < own.stop) & ((number - own.start) % own.step == 0)
-            found = rows_of(window, np.flatnonzero(mine), columns)
-            waiting = {name: waiting.get(name, []) + found[name] for name in columns}
+            found = rows_of(window, np.flatnonzero(mine))
+            waiting = {name: waiting.get(name, []) + (found[name].to_pylist() if found else []) for name in columns}
             at, held = 0, len(waiting[columns[0]])
             while size and at + size <= held:
                 yield {name: values[at : at + size] for name, values in waiting.items()}
@@ -216,17 +234,16 @@ class Loader:
             waiting = {name: values[at:] for name, values in waiting.items()}
 
 
-def rows_of(window: Window, wanted: npt.NDArray[np.int64], columns: Sequence[str]) -> Batch:
-    """Return the columns of some rows of a window, in its order. wanted: positions in it, ascending."""
+def rows_of(window: Window, wanted: npt.NDArray[np.int64]) -> pa.Table | None:
+    """Return some rows of a window, in its order; None for none. wanted: positions in it, ascending."""
     order = np.argsort(window.chunk[wanted], kind="stable")
     chunk, row = window.chunk[wanted][order], window.row[wanted][order]
     used, starts = np.unique(chunk, return_index=True)
     if not len(used):
-        return {name: [] for name in columns}
+        return None
     ends = [*starts[1:], len(row)]
     tables = [window.chunks[at].table.take(row[s:e]) for at, s, e in zip(used, starts, ends, strict=True)]
-    table = pa.concat_tables(tables).take(np.argsort(order, kind="stable"))
-    return {name: table[name].to_pylist() for name in columns}
+    return pa.concat_tables(tables).take(np.argsort(order, kind="stable"))
 
 
 def _check(share: Share, seed: int, epoch: int, batch: int, columns: Sequence[str]) -> None:
