@@ -50,7 +50,6 @@ KINDS = {
     "record": "work/*/*.json",
     "report": "corpora/c/reports/*/*/*",
     "table": "corpora/c/*/**/*.parquet",
-    "output": "work/**/*.parquet",
 }
 COMMANDS = {
     "manifest": ["versions", "show", "files", "verify", "pull", "explain", "diff", "run"],
@@ -60,7 +59,6 @@ COMMANDS = {
     "record": ["run"],
     "report": ["show", "show", "explain", "diff", "verify", "run"],
     "table": ["verify", "pull", "explain", "texts", "diff", "run", "run"],
-    "output": ["run"],
 }
 
 
@@ -219,7 +217,7 @@ def tamper(draw: Callable[[Any], Any], world: World, store: Path, kind: str) -> 
     elif how == "tree" and path.suffix == ".parquet":
         after = rewritten(draw, path, store)
     replaced(path, after)
-    if kind in ("state", "report", "table", "output") and draw(st.integers(0, 3)):
+    if kind in ("state", "report", "table") and draw(st.integers(0, 3)):
         made_to_fit(store, path.relative_to(store).as_posix(), after)
     return path
 
