@@ -42,7 +42,7 @@ _MENDS = (
 )
 _COLUMN = re.compile('(?:column|field) "([^"]+)"')
 # The one column that a table has when it is parted by another sign.
-_UNPARTED = re.compile("the columns are: [^,]*[;|\t][^,]*")
+_UNPARTED = re.compile("the columns are: (?:[^,]*[;|\t][^,]*|[^,]*(?:,[^, ][^,]*)+)")
 
 
 class Fault(NamedTuple):

@@ -164,6 +164,15 @@ def test_links_sparse_and_encrypted_members_are_named_and_not_read() -> None:
     assert list(parts(sink.getvalue(), "x.zip")) == ["x.zip/l.txt is a link"]
 
 
+def test_a_directory_that_names_a_place_before_the_file_costs_its_members(tmp_path: Path) -> None:
+    content = zipped({"a.txt": b"one"})
+    (tmp_path / "x.zip").write_bytes(content[40:])
+    with (tmp_path / "x.zip").open("rb") as stream:
+        (member,) = readers.members("x.zip", stream)
+    assert (member.name, member.content) == ("a.txt", None)
+    assert "is damaged" in str(member.fault)
+
+
 def test_a_damaged_member_costs_itself_and_a_broken_archive_its_rest() -> None:
     content = bytearray(zipped({"a.txt": b"a" * 50, "b.txt": b"b" * 50, "c.txt": b"c" * 50}))
     content[content.find(b"b.txt") + 6] ^= 0xFF

@@ -92,6 +92,26 @@ def test_a_store_is_tried_out_and_left_as_it_was(folder: Path, capsys: pytest.Ca
     assert not open_store(store).keys("corpora/doctor/")
 
 
+def test_rights_at_a_bucket_and_its_objects_are_tried_out(
+    folder: Path, s3: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import boto3
+
+    boto3.client("s3").upload_file("a.jsonl", s3.removeprefix("s3://"), "in/a.jsonl")
+    recipe = recipe_file(folder, RECIPE.replace("a.jsonl", f"['{s3}/in/*.jsonl', '{s3}/none/*.jsonl']"))
+    code, checks = examined(capsys, recipe, "--store", f"{s3}/corpora")
+    assert code == 1
+    assert checks["store"] == (
+        "well",
+        f"{s3}/corpora can be written once and twice told apart, read, listed and cleaned",
+    )
+    assert checks["source a"] == ("wrong", f"{s3}/none/*.jsonl matches no object; correct the pattern")
+    assert not open_store(f"{s3}/corpora").keys("")
+    code, checks = examined(capsys, recipe, "--store", f"{s3}-of-nobody")
+    assert (code, checks["store"][0]) == (1, "wrong")
+    assert f"{s3}-of-nobody" in checks["store"][1]
+
+
 def test_a_recipe_s_faults_are_told_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = recipe_file(folder, RECIPE.replace("a.jsonl", "b.jsonl"))
     code, checks = examined(capsys, recipe)

@@ -320,6 +320,8 @@ def test_bytes_that_the_encoding_does_not_know_are_a_bad_row():
     rows, bad, _ = read(b'{"text": "a\x81"}\n{"text": "b\xe4"}\n', "x.jsonl", encoding="cp1252")
     assert (rows["text"].to_list(), [each.row for each in bad]) == (["bä"], [0])
     assert bad[0].reason == "not cp1252: it has bytes that are no character there"
+    rows, bad, _ = read(b"plain", "x.txt", encoding="utf-16")
+    assert (rows.height, bad[0].reason) == (0, "not utf-16: it has bytes that are no character there")
     cut = "a\n\ud7ffb".encode("utf-16")[:-1]
     rows, bad, _ = read(cut, "x.txt", records="line")
     assert (rows["text"].to_list(), [each.row for each in bad]) == (["a"], [1])

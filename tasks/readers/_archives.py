@@ -4,6 +4,7 @@ Nothing is written under a member's name: its bytes lie in memory or in a namele
 Links, encrypted, sparse and damaged members and archives within archives are told and not read.
 """
 
+import errno
 import functools
 import hashlib
 import re
@@ -115,7 +116,8 @@ def _of_zip(path: str, stream: BinaryIO, bounds: Bounds) -> Iterator[Member]:
             with archive.open(info) as source:
                 yield from _held(name, iter(functools.partial(source.read, _READ_BYTES), b""), bounds)
         except ZIP_FAULTS as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            # A place before the file, which a damaged directory may name, is one that disks refuse.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             yield Member(name, fault=f"is damaged: {error}")
 

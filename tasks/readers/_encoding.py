@@ -37,6 +37,10 @@ def _shows_a_mark(head: list[bytes]) -> bool:
 def _decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("cuvee-unknown")
     for piece in chain(pieces, [None]):
-        text = decoder.decode(piece or b"", final=piece is None)
+        try:
+            text = decoder.decode(piece or b"", final=piece is None)
+        except UnicodeError:  # of the whole file: UTF-16 and UTF-32 without a mark
+            yield _UNKNOWN.encode("utf-8", "surrogateescape")
+            return
         if text:
             yield text.encode("utf-8", "surrogateescape")
