@@ -19,15 +19,19 @@ THOUGHT = "Okay, the user wants an article. Let me think about what to include."
 CUT = BODY.removesuffix(" see the stones.")
 
 
-def outcome(message: dict[str, Any] | None, finish: str | None = "stop", body: str | None = None) -> tuple[Any, Any]:
-    """Return text and reason of a draft as a run reads them."""
-    choice = {"message": message, "finish_reason": finish}
-    found = read(body or json.dumps({"choices": [choice]}))
+def reading(message: dict[str, Any], finish: str | None = "stop") -> dict[str, Any]:
+    """Return a draft as a run reads it."""
+    found = read(json.dumps({"choices": [{"message": message, "finish_reason": finish}]}))
     row = {"text": found.text, "reason": found.reason, "finish_reason": found.finish_reason}
     row |= {"request_key": "a", "stripped": list(found.stripped), "completion_tokens": found.completion_tokens}
     frame = pl.DataFrame([dict.fromkeys(OUTCOME_SCHEMA) | row], schema=OUTCOME_SCHEMA)
     frame = frame.with_columns(kind=pl.lit("distilled"), sampling=pl.lit('{"max_tokens": 512}'))
-    return openai.as_drafts(frame, {"distilled": "Rewrite the document."}).select("text", "reason").row(0)
+    return openai.as_drafts(frame, {"distilled": "Rewrite the document."}).row(0, named=True)
+
+
+def outcome(message: dict[str, Any], finish: str | None = "stop") -> tuple[Any, Any]:
+    found = reading(message, finish)
+    return found["text"], found["reason"]
 
 
 def draft(content: Any, finish: str | None = "stop") -> str | None:
@@ -184,6 +188,11 @@ def test_no_draft_ends_within_a_sentence_whatever_the_server_calls_it(
     finish: str | None, text: str, whole: str | None
 ) -> None:
     assert draft(text, finish) == (whole or text.rpartition("\n")[0])
+
+
+def test_only_a_limit_is_told_as_one() -> None:
+    told = {finish: reading({"content": CUT}, finish)["stripped"] for finish in ("stop", "length", None)}
+    assert told == {"stop": ["unended"], "length": ["cut_off"], None: ["cut_off"]}
 
 
 @pytest.mark.parametrize(

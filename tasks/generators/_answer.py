@@ -135,6 +135,8 @@ def _joined(content: object) -> str:
         return content
     if not isinstance(content, list) and not (isinstance(content, dict) and any(name in content for name in _WHERE)):
         raise TypeError(f"content is a {type(content).__name__} that holds no parts of a text")
+    if isinstance(content, list) and not all(isinstance(part, str | dict | list | None) for part in content):
+        raise TypeError("content is a list of what are no parts of a text")
     joined = ""
     for part in _parts(content):
         text = _of_part(part)

@@ -218,7 +218,7 @@ class _Conversation:
         patience_s = (1 + late) * line.clock.patience_s
         try:
             async with line.clock.bound(1 + late):
-                response = await line.create(model=call.model, messages=call.messages, extra_body=call.sampling)
+                response = await line.create({"messages": call.messages, "model": call.model} | call.sampling)
         except openai.APIStatusError as error:
             return self._judge_status(call, error, line)
         except (TimeoutError, openai.APITimeoutError):

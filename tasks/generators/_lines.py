@@ -6,10 +6,11 @@ import os
 import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import httpx2
 import openai
 
 from cuvee.tasks.generators._pace import Clock, Policy, Slots
@@ -24,13 +25,19 @@ class Line:
 
     def __init__(self, base_url: str, client: openai.AsyncOpenAI, concurrency: int, policy: Policy) -> None:
         self.base_url = base_url
-        # What the SDK loads at its first use is no part of an answer's time.
-        self.create: Any = client.chat.completions.with_raw_response.create
+        self._client = client
         self.slots = Slots(concurrency, max(4, concurrency // 4))
         self.clock = Clock(policy.timeout_s)
         self._policy = policy
         self._faults = 0
         self.tried = 0.0
+
+    async def create(self, body: Mapping[str, Any]) -> httpx2.Response:
+        """Ask for a completion; the answer comes as it was sent, with a status below 400. Raises the SDK's errors.
+
+        The SDK's own method walks through all messages by their types first: a sixth of the work of an answer.
+        """
+        return await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
 
     @property
     def is_well(self) -> bool:

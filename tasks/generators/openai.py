@@ -184,7 +184,8 @@ def as_drafts(outcomes: pl.DataFrame, templates: Mapping[str, str]) -> pl.DataFr
             bare = cut_back(text) if hard or not is_whole(text) else text
             # But a text without any sentence end may be meant so.
             bare = bare or ("" if hard else text)
-            names += ["cut_off"] if bare != text else []
+            limited = hard or row["finish_reason"] is None
+            names += [("cut_off" if limited else "unended")] if bare != text else []
             text, reason = bare, None if bare else TRUNCATED
         rows.append((text or None, reason, names))
     schema = {name: OUTCOME_SCHEMA[name] for name in ("text", "reason", "stripped")}
