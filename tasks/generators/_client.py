@@ -21,7 +21,7 @@ from cuvee.storage.secrets import hide, hide_in_body
 from cuvee.tasks.generators import _answer, _quota
 from cuvee.tasks.generators._context import says_too_long
 from cuvee.tasks.generators._journal import Outcome
-from cuvee.tasks.generators._lines import CONNECTION, TIMEOUT, Line, Lines, Turn, client_of
+from cuvee.tasks.generators._lines import CONNECTION, TIMEOUT, Line, Lines, Turn, clients_of
 from cuvee.tasks.generators._pace import Policy, backoff_s, retry_after_s
 from cuvee.tasks.generators._types import Call, Place
 
@@ -63,10 +63,10 @@ async def ask_all(
     and the other calls have no outcome.
     """
     async with AsyncExitStack() as stack:
-        lines = [
-            Line(url, await stack.enter_async_context(client_of(url, place, concurrency, policy)), concurrency, policy)
-            for url in place.base_urls
-        ]
+        lines = []
+        for url in place.base_urls:
+            clients = [await stack.enter_async_context(one) for one in clients_of(url, place, concurrency, policy)]
+            lines.append(Line(url, clients, concurrency, policy))
         conversation = _Conversation(Lines(lines), place, keep, concurrency * len(lines), policy, was_read)
         try:
             await conversation.hold(calls)

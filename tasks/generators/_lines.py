@@ -1,12 +1,13 @@
 """Lines: the servers of an endpoint, each with a pace, a clock and a health of its own, and who takes what is next."""
 
 import asyncio
+import itertools
 import logging
 import os
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,14 +19,16 @@ from cuvee.tasks.generators._types import Place
 
 # Reasons of faults.
 TIMEOUT, CONNECTION = "timeout", "connection"
+# The library looks at all connections of a client for each request: with 256 that is half of its work.
+_CONNECTIONS = 32
 
 
 class Line:
     """One server: a replica, or all that there is."""
 
-    def __init__(self, base_url: str, client: openai.AsyncOpenAI, concurrency: int, policy: Policy) -> None:
+    def __init__(self, base_url: str, clients: Sequence[openai.AsyncOpenAI], concurrency: int, policy: Policy) -> None:
         self.base_url = base_url
-        self._client = client
+        self._clients = itertools.cycle(clients)
         self.slots = Slots(concurrency, max(4, concurrency // 4))
         self.clock = Clock(policy.timeout_s)
         self._policy = policy
@@ -37,7 +40,7 @@ class Line:
 
         The SDK's own method walks through all messages by their types first: a sixth of the work of an answer.
         """
-        return await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+        return await next(self._clients).post("/chat/completions", cast_to=httpx2.Response, body=body)
 
     @property
     def is_well(self) -> bool:
@@ -146,11 +149,20 @@ class Lines:
         return [line for line in usable if line.slots.free > 0]
 
 
-def client_of(base_url: str, place: Place, concurrency: int, policy: Policy) -> openai.AsyncOpenAI:
-    """Open the SDK's client for one server of an endpoint."""
+def clients_of(base_url: str, place: Place, concurrency: int, policy: Policy) -> Iterator[openai.AsyncOpenAI]:
+    """Yield as many of the SDK's clients for one server of an endpoint as so many requests at once need."""
+    count = -(-concurrency // _CONNECTIONS)
+    certificates = _certificates()
+    for _ in range(count):
+        yield _client_of(base_url, place, -(-concurrency // count), policy, certificates)
+
+
+def _client_of(
+    base_url: str, place: Place, connections: int, policy: Policy, certificates: ssl.SSLContext | bool
+) -> openai.AsyncOpenAI:
     # An answer's clock is ours; the library's would start again with every byte, and knows nothing of a queue.
     patience = openai.Timeout(None, connect=policy.timeout_s)
-    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=concurrency)
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=connections)
     return openai.AsyncOpenAI(
         base_url=base_url,
         api_key=place.api_key,
@@ -158,7 +170,7 @@ def client_of(base_url: str, place: Place, concurrency: int, policy: Policy) -> 
         timeout=patience,
         default_headers=place.headers,
         http_client=openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, trust_env=False, verify=_certificates(), timeout=patience, limits=limits
+            follow_redirects=False, trust_env=False, verify=certificates, timeout=patience, limits=limits
         ),
     )
 
