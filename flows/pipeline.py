@@ -110,7 +110,7 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
     written = hands.one("assemble", assemble.run, run, store, pool, decided, plan)
     accounts = hands.one("account", ledger.run, run, store, pool, files, decided, plan, drafts)
     told = (drafts, guarded, written, accounts, warnings)
-    return hands.one("publish", commit.run, run, store, pool, state.dates, decided, *told)
+    return hands.one("publish", commit.run, run, store, pool, state.dates, decided, plan, *told)
 
 
 def take_in(run: Run, store: Store, pool: Pool, hands: Hands) -> tuple[list[SourceFile], Pool, list[str]]:

@@ -28,10 +28,17 @@ def counted_columns(unit: str) -> list[str]:
 
 def count(published: pl.DataFrame, unit: str) -> dict[str, int]:
     """Return provenance → Σ amount · epochs of a published file; columns: `counted_columns`."""
-    sizes = [pl.col("text").str.len_bytes().cast(pl.Int64).alias("bytes")] if unit == "bytes" else []
-    amount = (unit_amount(unit) * pl.col("epochs")).sum().cast(pl.Int64)
-    counted = published.with_columns(pl.col("tokens").alias("words"), *sizes).group_by("provenance").agg(amount=amount)
+    amounts = published.select("provenance", amount=pl.col("epochs") * published_amount(published, unit))
+    counted = amounts.group_by("provenance").agg(pl.col("amount").sum().cast(pl.Int64))
     return {str(name): int(value) for name, value in counted.sort("provenance").iter_rows()}
+
+
+def published_amount(published: pl.DataFrame, unit: str) -> pl.Series:
+    """Return the amount of one copy of each published document, int64; columns: `counted_columns`."""
+    sizes = [pl.col("text").str.len_bytes().cast(pl.Int64).alias("bytes")] if unit == "bytes" else []
+    return published.with_columns(pl.col("tokens").alias("words"), *sizes).with_columns(amount=unit_amount(unit))[
+        "amount"
+    ]
 
 
 def totals(files: Sequence[DataFile], unknown_as: str) -> Totals:

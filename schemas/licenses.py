@@ -357,3 +357,34 @@ def _is_open(name: str) -> bool:
 def allows_derivatives(expression: str) -> bool:
     """Tell whether text may be rewritten: one choice at least holds only licences known to allow derivatives."""
     return any(all(_is_open(name) for name in choice) for choice in alternatives(expression))
+
+
+# What may be done with a text under a licence: anything; anything, if its author is named; if what comes of it has the
+# same licence; something else, or less; not known.
+LICENCE_CLASSES = ("open", "attribution", "share_alike", "restricted", "unknown")
+_WITHOUT_CONDITIONS = frozenset(
+    {PUBLIC_DOMAIN, "CC-PDDC", "0BSD", "MIT-0", "Unlicense", "WTFPL", "CC0-1.0", "CC-PDM-1.0", "PDDL-1.0"}
+)
+_ALIKE = re.compile(
+    r"CC-BY-SA|(?:A|L)?GPL|GFDL|MPL|EUPL|EPL|CPL|CDDL|CDLA-Sharing|CECILL-[2C]|ODbL|OSL|MS-RL|QPL|SISSL|Sleepycat|OFL"
+)
+_LESS = re.compile(r"-NC|-ND|Noncommercial|BUSL|SSPL|Elastic|^JSON$")
+
+
+def licence_class(expression: str) -> str:
+    """Return the class of what an expression allows (LICENCE_CLASSES): of choices the freest, of licences that hold
+    together the strictest. A licence whose terms are not known here is restricted; expression: as `spdx` gives it.
+    """
+    choices = [max(LICENCE_CLASSES.index(_class_of(name)) for name in choice) for choice in alternatives(expression)]
+    return LICENCE_CLASSES[min(choices)]
+
+
+def _class_of(name: str) -> str:
+    base = name.split(" WITH ")[0].removesuffix("+")
+    if base == UNKNOWN:
+        return "unknown"
+    if base in _WITHOUT_CONDITIONS:
+        return "open"
+    if base not in _REVIEWED or _LESS.search(base):
+        return "restricted"
+    return "share_alike" if _ALIKE.match(base) else "attribution"

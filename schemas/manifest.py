@@ -65,9 +65,20 @@ class Bounds(Frozen):
     min_amount: float | None
 
 
+class Constraint(Frozen):
+    """A bound of the recipe and what was counted of the published files. key: of the recipe; asked: its value there;
+    counted: the share or amount that was found.
+    """
+
+    key: str
+    asked: float
+    counted: float | None
+
+
 class Proof(Frozen):
     """The mixture, counted again from the published files. total: the recipe's, null for none; human_share: of all
     files, human_share_train: of the train split; null where nothing counts. counted_from: SHA-256 of the files.
+    constraints: each bound, with what was counted; strata: of the plan, with their amounts; why: what it runs into.
     """
 
     unit: str
@@ -77,6 +88,9 @@ class Proof(Frozen):
     human_share: float | None
     human_share_train: float | None
     counted_from: tuple[str, ...]
+    constraints: tuple[Constraint, ...] = ()
+    strata: dict[str, int] = Field({})
+    why: tuple[str, ...] = ()
 
 
 class Manifest(Frozen):

@@ -297,9 +297,6 @@ def _kind(node: Any) -> str:
 
 _NOT_BUILT: list[tuple[str, Callable[[Recipe], bool], str]] = [
     ("review.sample", lambda r: r.review.sample != Review().sample, "leave it out"),
-    ("mixture.groups", lambda r: bool(r.mixture.groups), "leave the list empty"),
-    ("mixture.shortage: repeat", lambda r: r.mixture.shortage == "repeat", "use shrink or fail"),
-    ("mixture.max_epochs above 1", lambda r: r.mixture.max_epochs > 1, "use 1"),
     ("review.when: findings and always", lambda r: r.review.when != "never", "use never"),
 ]
 

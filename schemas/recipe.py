@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from cuvee.schemas.address import is_web, shown
 from cuvee.schemas.base import Frozen
-from cuvee.schemas.licenses import UNKNOWN, spdx
+from cuvee.schemas.licenses import LICENCE_CLASSES, UNKNOWN, spdx
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]  # RFC 9110, section 5.6.2
@@ -365,19 +365,53 @@ class HumanShare(Frozen):
         return self
 
 
-class Group(Frozen):
-    """Bounds on the share of the strata that match `where`."""
+# What a group goes by → the values that there can be, empty for any.
+_WHERE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(["source", "domain", "language"], ()),
+    "provenance": ("human", "synthetic", "unknown"),
+    "depth": tuple(map(str, range(101))),
+    **dict.fromkeys(["generator", "kind"], ()),
+    "license": LICENCE_CLASSES,
+    "grade": ("1", "2", "3", "4", "5", "none"),
+}
 
-    where: dict[str, str]
+
+def _as_texts(value: object) -> object:
+    """Read one value or a list of them as texts: 4, [4, 5], none."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple("none" if one is None else one if isinstance(one, str) else str(one) for one in values)
+
+
+class Group(Frozen):
+    """Bounds on the share of the documents that match every entry of `where`, of what is trained on."""
+
+    where: Annotated[dict[str, Annotated[tuple[str, ...], BeforeValidator(_as_texts)]], Field(min_length=1)]
     min: Share = 0.0
     max: Share = 1.0
-    target: Share | None = None
+    target: Share | None = Field(None, description="share to come near to, within the bounds")
+    max_epochs: int | None = Field(None, ge=1, le=100, description="stands above the mixture's own for these documents")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "Group":
+        for key, values in self.where.items():
+            if key not in _WHERE:
+                raise ValueError(f"where: {key!r} is nothing that a group goes by; give one of {', '.join(_WHERE)}")
+            known = _WHERE[key]
+            wrong = sorted(set(values) - set(known)) if known else []
+            if wrong or not values:
+                raise ValueError(f"where.{key}: {(wrong or ['no value'])[0]!r}; give some of {', '.join(known)}")
+        if self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}; raise max or lower min")
+        if self.target is not None and not self.min <= self.target <= self.max:
+            raise ValueError(f"target {self.target:g} is not between min {self.min:g} and max {self.max:g}")
+        return self
 
 
 class Depth(Frozen):
     """How many generations from human text a document may be."""
 
     max: int = Field(1, ge=0, le=100)
+    share_over_1: Share | None = Field(None, description="share of documents of depth 2 and more at most; null: any")
 
 
 class Mixture(Frozen):

@@ -92,6 +92,7 @@ class RunReport(Frozen):
 
     plan: nothing was sent or published, the figures are what a run would start from; requests: of each generator,
     those that it would send; outlooks: what they look like and may cost.
+    mixture: what the plan of the mixture runs into, and what more text would allow.
     example: a document whose story is worth a look; seconds: how long the run took.
     """
 
@@ -109,6 +110,7 @@ class RunReport(Frozen):
     warnings: tuple[str, ...] = ()
     store: str = ""
     plan: bool = False
+    mixture: tuple[str, ...] = ()
     requests: dict[str, int] = Field({})
     outlooks: dict[str, Outlook] = Field({})
     example: str | None = None
@@ -124,6 +126,7 @@ class RunReport(Frozen):
             else f"**{self.corpus}@v{self.version:04d}**: {state}",
             f"{self.documents:,} documents, {self.amount:,} {self.unit}, human share {share} (floor {self.floor:g})",
             *(f"- {line}" for name, seen in self.outlooks.items() for line in seen.as_lines(name, samples=False)),
+            *(f"- mixture: {markdown(sentence)}" for sentence in self.mixture),
             *(f"- finding: {markdown(finding.message)}" for finding in self.findings),
             *(f"- warning: {markdown(warning)}" for warning in self.warnings),
         ]

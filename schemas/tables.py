@@ -11,6 +11,7 @@ evidence concludes, how it ended, and how much it is.
 from typing import NewType
 
 import polars as pl
+from pydantic import Field
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
@@ -216,12 +217,20 @@ DeclaredRef = NewType("DeclaredRef", FileRef)
 ConcludedRef = NewType("ConcludedRef", FileRef)
 VerdictsRef = NewType("VerdictsRef", FileRef)
 AmountsRef = NewType("AmountsRef", FileRef)
-PlannedRef = NewType("PlannedRef", FileRef)
 LinksRef = NewType("LinksRef", FileRef)
 HeardRef = NewType("HeardRef", FileRef)
 KnownHumanRef = NewType("KnownHumanRef", FileRef)
 ThresholdsRef = NewType("ThresholdsRef", FileRef)
 ChosenRef = NewType("ChosenRef", FileRef)
+
+
+class PlannedRef(FileRef):
+    """Where PLANNED lies. strata: name of a stratum of the plan → amount with copies, empty where the human share is
+    all that is asked; why: what the plan runs into and what more text would allow, a sentence each.
+    """
+
+    strata: dict[str, int] = Field({})
+    why: tuple[str, ...] = ()
 
 
 class DecidedPart(Frozen):

@@ -140,7 +140,7 @@ class Candidate(NamedTuple):
         written = assemble.run(run, store, pool, self.decided, self.planned)
         accounts = ledger.run(run, store, pool, files, self.decided, self.planned, self.drafts)
         told = (self.drafts, guarded, written, accounts, warnings)
-        return commit.run(run, store, pool, state.dates, self.decided, *told)
+        return commit.run(run, store, pool, state.dates, self.decided, self.planned, *told)
 
     def ledger(self) -> pl.DataFrame:
         run, store, _, pool, files, _ = self.begun

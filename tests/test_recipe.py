@@ -350,9 +350,6 @@ def test_a_missing_environment_variable_is_named_with_its_key() -> None:
 
 
 NOT_BUILT = [
-    ("mixture.groups=[{where: {domain: news}}]", "mixture.groups"),
-    ("mixture.shortage=repeat", "mixture.shortage: repeat"),
-    ("mixture.max_epochs=2", "mixture.max_epochs above 1"),
     ("review.when=findings", "review.when"),
     ("review.when=always", "review.when"),
     ("review.sample=5", "review.sample"),

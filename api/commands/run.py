@@ -220,6 +220,7 @@ def _tell(report: "RunReport", as_json: bool) -> None:
                 "human_share": report.human_share,
                 "steps": {step: figures.model_dump(by_alias=True) for step, figures in report.steps.items()},
                 "sources": {name: source.model_dump() for name, source in report.sources.items()},
+                "mixture": list(report.mixture),
                 "findings": [finding.message for finding in report.findings],
                 "warnings": list(report.warnings),
             }
@@ -243,6 +244,8 @@ def _tell(report: "RunReport", as_json: bool) -> None:
     if report.plan:
         for generator, outlook in report.outlooks.items():
             say("\n".join(outlook.as_lines(generator)))
+        for sentence in report.mixture:
+            say(f"mixture: {sentence}")
         say(f"a plan, nothing was sent or published: without new drafts {amounts} (floor {report.floor:g})")
         return
     ref = f"{report.corpus}@{name}"

@@ -5,6 +5,7 @@ amount moves only the border. Human text is never dropped for synthetic text's s
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
@@ -17,7 +18,11 @@ from cuvee.schemas.errors import GateError
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.schemas.records import Run
 from cuvee.schemas.tables import PLANNED, DecidedRef, PlannedRef
+from cuvee.storage.corpus import load_manifest
 from cuvee.storage.store import Store
+from cuvee.tasks.mixture.blend import blend
+from cuvee.tasks.mixture.bounds import is_simple, looked_at, traits
+from cuvee.tasks.mixture.why import why_simple
 from cuvee.tasks.priority import held_out, priorities
 from cuvee.tasks.steps import load_decided, save
 
@@ -50,13 +55,42 @@ class Choice(NamedTuple):
     held_out: Bools
 
 
+class Chosen(NamedTuple):
+    """The rows with what was chosen beside them; strata, why: as of PlannedRef, empty where the human share is all that
+    is asked; there: what might be trained on, and what validation takes.
+    """
+
+    rows: pl.DataFrame
+    strata: dict[str, int]
+    why: tuple[str, ...]
+    there: Amounts
+
+
 def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
     """Choose among the survivors of the last pass, and save the choice: PLANNED, in sampling order."""
-    rows = load_decided(store, decided, _READ).filter(pl.col("verdict").is_null())
-    return PlannedRef(save(run, store, plan(rows, run.recipe), PLANNED))
+    columns = dict.fromkeys([*_READ, *looked_at(run.recipe.mixture)])
+    rows = load_decided(store, decided, columns).filter(pl.col("verdict").is_null())
+    chosen = choose_of(rows, run.recipe, last_plan(run, store))
+    saved = save(run, store, chosen.rows, PLANNED)
+    why = chosen.why or why_simple(*chosen.there, run.recipe.mixture)
+    return PlannedRef(**saved.model_dump(), strata=chosen.strata, why=why)
+
+
+def last_plan(run: Run, store: Store) -> dict[str, int]:
+    """Return the strata of the standing version's plan, none where its recipe had other groups."""
+    if is_simple(run.recipe.mixture) or not run.parent:
+        return {}
+    parent = load_manifest(store, run.corpus, run.parent)
+    told = run.recipe.model_dump(mode="json")["mixture"]["groups"]
+    return parent.mixture.strata if parent.recipe.get("mixture", {}).get("groups") == told else {}
 
 
 def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Choose among the survivors: `choose_of` without what an earlier version planned, and the rows alone."""
+    return choose_of(rows, recipe, {}).rows
+
+
+def choose_of(rows: pl.DataFrame, recipe: Recipe, last: Mapping[str, int]) -> Chosen:
     """Choose among the survivors.
 
     rows: one row a surviving document; columns doc_id, provenance, words, bytes, tokens, and others, which are given
@@ -65,17 +99,13 @@ def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     takes at most its share of it, and what is held out beyond that is pooled.
     Raises GateError when nothing could be trained on, when mixture.human.min_amount is not reached, and, with
     shortage: fail, when less than the recipe asks for could be published; it says what is missing and how much.
+    last: stratum → amount of the last version's plan.
     """
     mixture = recipe.mixture
+    if not is_simple(mixture):
+        return _blended(rows, recipe, last)
     # Only what decides is sorted and cut, and the rows themselves are put in order once, at the end.
-    deciding = rows.select(
-        "doc_id",
-        place=pl.int_range(pl.len(), dtype=pl.UInt32),
-        amount=unit_amount(mixture.unit),
-        priority=pl.Series(priorities(rows["doc_id"], f"mixture {mixture.seed}"), dtype=pl.UInt64),
-        held_out=held_out(rows, recipe),
-        human=pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as)),
-    ).sort("priority", "doc_id")
+    deciding = _deciding(rows, recipe)
     human, synthetic, apart = (
         deciding.filter(group)
         for group in (~pl.col("held_out") & pl.col("human"), ~pl.col("held_out") & ~pl.col("human"), pl.col("held_out"))
@@ -86,12 +116,60 @@ def plan(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     taken = Amounts(*(_sum(amount, mask) for amount, mask in zip(amounts, choice, strict=True)))
     _check(there, taken, deciding["amount"].to_numpy(), mixture)
     splits = [
-        group.select("place", "amount", "priority", "doc_id", split=pl.when(pl.Series(mask)).then(pl.lit(name)))
+        group.with_columns(split=pl.when(pl.Series(mask)).then(pl.lit(name)), epochs=pl.lit(1, pl.Int8))
         for group, mask, name in zip((human, synthetic, apart), choice, ("train", "train", "validation"), strict=True)
     ]
+    return Chosen(_ordered(rows, splits), {}, (), there._replace(held_out=taken.held_out))
+
+
+def _blended(rows: pl.DataFrame, recipe: Recipe, last: Mapping[str, int]) -> Chosen:
+    """Choose by groups, depth and epochs; validation is what it is without them."""
+    mixture = recipe.mixture
+    deciding = _deciding(rows, recipe)
+    apart, trained = deciding.filter("held_out"), deciding.filter(~pl.col("held_out"))
+    if trained.is_empty():
+        raise GateError("no document survived to train on; look at what was dropped, and why; nothing is published")
+    held = held_within(apart["amount"].to_numpy(), mixture, recipe.holdout.share)
+    found = traits(rows[trained["place"]], mixture, recipe.provenance.unknown_as)
+    amounts: Int64s = trained["amount"].to_numpy()
+    held_amount = _sum(apart["amount"].to_numpy(), held)
+    blended = blend(amounts, found, mixture, held_amount, last)
+    epochs = pl.Series(blended.epochs)
+    splits = [
+        trained.with_columns(
+            split=pl.when(epochs > 0).then(pl.lit("train")), epochs=epochs.clip(1).cast(pl.Int8, strict=True)
+        ),
+        apart.with_columns(split=pl.when(pl.Series(held)).then(pl.lit("validation")), epochs=pl.lit(1, pl.Int8)),
+    ]
+    human = _sum(amounts, trained["human"].to_numpy())
+    there = Amounts(human, int(amounts.sum()) - human, held_amount)
+    return Chosen(_ordered(rows, splits), blended.plan, blended.told, there)
+
+
+def _deciding(rows: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """Return what decides of each row, in the order in which documents are taken; place: of the row."""
+    return rows.select(
+        "doc_id",
+        place=pl.int_range(pl.len(), dtype=pl.UInt32),
+        amount=unit_amount(recipe.mixture.unit),
+        priority=pl.Series(priorities(rows["doc_id"], f"mixture {recipe.mixture.seed}"), dtype=pl.UInt64),
+        held_out=held_out(rows, recipe),
+        human=pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as)),
+    ).sort("priority", "doc_id")
+
+
+def _ordered(rows: pl.DataFrame, splits: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put what was chosen beside the rows, in the order of priority."""
     chosen = pl.concat(splits).sort("priority", "doc_id")
-    chosen = chosen.select("place", "amount", "priority", "split", epochs=pl.lit(1, pl.Int8))
+    chosen = chosen.select("place", "amount", "priority", "split", "epochs")
     return rows[chosen["place"]].hstack(chosen.drop("place"))
+
+
+def held_within(apart: Int64s, mixture: Mixture, holdout_share: float) -> Bools:
+    """Tell which held-out documents are published for validation: under a total its share of it at most."""
+    if mixture.total is None:
+        return _take(apart, math.inf)
+    return _take(apart, math.floor(Fraction(str(mixture.total)) * Fraction(str(holdout_share))))
 
 
 def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, holdout_share: float) -> Choice:
@@ -104,8 +182,7 @@ def choose(human: Int64s, synthetic: Int64s, apart: Int64s, mixture: Mixture, ho
     total = math.inf if mixture.total is None else mixture.total
     # Exact fractions: with floats a share of 0.3 could come out a hair below its floor.
     low, high = Fraction(str(mixture.human.min)), Fraction(str(mixture.human.max))
-    bounded = mixture.total is not None
-    held = _take(apart, math.floor(Fraction(str(total)) * Fraction(str(holdout_share))) if bounded else math.inf)
+    held = held_within(apart, mixture, holdout_share)
     kept_apart = int(apart[held].sum())
     room = max(total - kept_apart, 0)
     share_of_room = room * float(high) if high else 0.0  # without a total, 0 times infinity is no number

@@ -8,7 +8,7 @@ from cuvee.schemas.errors import ConflictError
 from cuvee.schemas.manifest import DataFile, Manifest, TagEntry, version_name
 from cuvee.schemas.records import FileRef, Run
 from cuvee.schemas.report import Accounts, Guarded, RunEnd, RunReport
-from cuvee.schemas.tables import DecidedRef
+from cuvee.schemas.tables import DecidedRef, PlannedRef
 from cuvee.storage.corpus import commit, load_manifest, move_tag, newest_tag, write_report, write_run, write_state
 from cuvee.storage.secrets import hide_in
 from cuvee.storage.store import Store
@@ -19,6 +19,7 @@ from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest.reading import READING_VERSION
 from cuvee.tasks.measure import signals, tokens
 from cuvee.tasks.mixture.proof import prove
+from cuvee.tasks.mixture.recount import recount
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.publish import assemble, documents
 from cuvee.tasks.publish.documents import Document, Told
@@ -30,6 +31,7 @@ def run(
     pool: Pool,
     dates: dict[int, str],
     decided: DecidedRef,
+    planned: PlannedRef,
     generated: Sequence[Generated],
     guarded: Guarded,
     files: Sequence[DataFile],
@@ -43,7 +45,7 @@ def run(
     parent = standing(store, run, files)
     manifest = parent
     if manifest is None:
-        candidate = _manifest(run, store, pool, dates, files, accounts)
+        candidate = _manifest(run, store, pool, dates, files, accounts, planned)
         told = Told(run, store, pool, decided, generated, candidate, accounts, guarded)
         manifest = candidate.model_copy(update={"reports": _documents(told)})
         commit(store, manifest)
@@ -72,6 +74,7 @@ def run(
         steps=accounts.steps,
         sources=accounts.sources,
         findings=guarded.findings,
+        mixture=planned.why,
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning), *([held] if held else [])),
         store=store.uri,
         example=accounts.example,
@@ -94,10 +97,17 @@ def stopped(run: Run, store: Store, accounts: Accounts, gate: str) -> None:
 
 
 def _manifest(
-    run: Run, store: Store, pool: Pool, dates: dict[int, str], files: Sequence[DataFile], accounts: Accounts
+    run: Run,
+    store: Store,
+    pool: Pool,
+    dates: dict[int, str],
+    files: Sequence[DataFile],
+    accounts: Accounts,
+    planned: PlannedRef,
 ) -> Manifest:
     """Return what the candidate is, its mixture proven, without the documents about it."""
     everything, splits, proof = prove(run.recipe, files)
+    counted = {"constraints": recount(store, run.recipe, files), "strata": planned.strata, "why": planned.why}
     versions = {"ingest": READING_VERSION, "pairs": PAIRS_VERSION}
     return Manifest(
         corpus=run.corpus,
@@ -113,7 +123,7 @@ def _manifest(
         files=tuple(files),
         totals=everything,
         splits=splits,
-        mixture=proof,
+        mixture=proof.model_copy(update=counted),
         reports=(),
         ledger=accounts.ledger,
     )

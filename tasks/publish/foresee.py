@@ -48,6 +48,7 @@ def run(
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning)),
         store=store.uri,
         plan=True,
+        mixture=planned.why,
         requests={entry.name: entry.outlook.requests for entry in generated if entry.outlook},
         outlooks={entry.name: entry.outlook for entry in generated if entry.outlook},
     )

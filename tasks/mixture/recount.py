@@ -1,0 +1,67 @@
+"""Recount: every bound of the mixture counted again from the published files, with nothing but their columns."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from cuvee.schemas.amounts import counted_columns, human_provenances, published_amount
+from cuvee.schemas.errors import IntegrityError
+from cuvee.schemas.manifest import Constraint, DataFile
+from cuvee.schemas.recipe import Mixture, Recipe
+from cuvee.storage.store import Store
+from cuvee.storage.tables import read_table
+from cuvee.tasks.mixture.bounds import Bound, bounds_of, count_sums, is_simple, looked_at, sum_names, traits
+
+_ROUNDING = 6
+
+
+def recount(store: Store, recipe: Recipe, files: Sequence[DataFile]) -> tuple[Constraint, ...]:
+    """Count what the bounds look at in the published files of the train split; return each bound with what was found.
+
+    Where the human share is all that is asked, the amounts that were counted of each file as it was written are added
+    up; else each file is read again. Raises IntegrityError for a bound that does not hold.
+    """
+    mixture = recipe.mixture
+    trained = [file for file in files if file.split == "train"]
+    held_out = sum(file.amount for file in files if file.split == "validation")
+    sums = dict.fromkeys(sum_names(mixture), 0)
+    for file in trained:
+        for name, value in (_of_amounts(recipe, file) if is_simple(mixture) else _of(store, recipe, file)).items():
+            sums[name] += value
+    found = []
+    for bound in bounds_of(mixture, held_out):
+        counted = _counted(bound, sums, held_out)
+        if bound.excess(sums) > 0:
+            raise IntegrityError(
+                f"{bound.key}: {bound.asked:g} is asked for, {counted} was counted in the published files; nothing is "
+                "published"
+            )
+        found.append(Constraint(key=bound.key, asked=bound.asked, counted=counted))
+    return tuple(found)
+
+
+def _of_amounts(recipe: Recipe, file: DataFile) -> dict[str, int]:
+    human = sum(file.amounts.get(name, 0) for name in human_provenances(recipe.provenance.unknown_as))
+    return {"all": file.amount, "plain": file.amount, "human": human, "plain_human": human}
+
+
+def _of(store: Store, recipe: Recipe, file: DataFile) -> dict[str, int]:
+    mixture: Mixture = recipe.mixture
+    columns = dict.fromkeys([*counted_columns(mixture.unit), *looked_at(mixture)])
+    published = pl.DataFrame(read_table(store, file, list(columns)))
+    rows = published.with_columns(
+        amount=published_amount(published, mixture.unit), epochs=pl.col("epochs").cast(pl.Int64)
+    )
+    return count_sums(rows, traits(published, mixture, recipe.provenance.unknown_as), sum_names(mixture))
+
+
+def _counted(bound: Bound, sums: dict[str, int], held_out: int) -> float | None:
+    """Return the share or the amount that a bound speaks of."""
+    if bound.key == "mixture.total":
+        return float(sums["all"] + held_out)
+    of = next((name for name in ("all", "plain") if name in bound.terms), None)
+    (own,) = (name for name in bound.terms if name != of)
+    if of is None:
+        return float(sums[own])
+    apart = held_out if bound.key == "mixture.human.max" else 0
+    return round((sums[own] + apart) / (sums[of] + apart), _ROUNDING) if sums[of] + apart else None
