@@ -9,6 +9,7 @@ import json
 import lzma
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -465,6 +466,23 @@ def test_cells_that_are_not_utf_8_are_bad_rows():
     rows, bad, _ = gather(parquet_bytes(table), "x.parquet")
     assert rows.select("text", "title").rows() == [("a", "good"), ("c", None)]
     assert bad == [BadRow(1, None, 'field "title" is not UTF-8')]
+
+
+def test_parquet_whose_footer_disagrees_with_itself_loses_its_rows_and_no_run():
+    content = parquet_bytes(pa.table({"text": ["a"], "doc": [{"inside": "b"}]}))
+    assert content.count(b"inside") == 2
+    damaged = content[::-1].replace(b"edisni", b"edisno", 1)[::-1]
+    for keep, told in (([], "is damaged: the footer has not"), (["doc"], "is damaged")):
+        text = "text" if keep else "doc.inside"
+        read = list(readers.read("a.parquet", io.BytesIO(damaged), "parquet", None, {"text": text}, keep=keep))
+        assert [(batch.rows.height, told in batch.bad[0].reason) for batch in read] == [(0, True)]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR", b"PAR1\x15\x02\x00\x02\x00\x00\x00PAR1"])
+def test_what_is_no_parquet_is_named_to_who_guesses(content, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with suppress(InputError):
+        assert readers.guess(tmp_path / "a.parquet").columns == ()
 
 
 def test_parquet_is_read_from_a_stream_that_cannot_seek_and_in_small_batches():

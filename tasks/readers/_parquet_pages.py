@@ -47,21 +47,30 @@ class Footer:
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
-        end = stream.seek(-8, 2)
+        end = stream.seek(0, 2) - 8
+        if end < 0:
+            raise NoPagesError("it has no footer")
+        stream.seek(end)
         size = struct.unpack("<I", stream.read(4))[0]
         if size > end:
             raise NoPagesError("the footer is longer than the file")
         stream.seek(end - size)
-        self._groups = [group.get(1, []) for group in _Compact(stream.read(size)).struct().get(4, [])]
+        try:
+            self._groups = [group.get(1, []) for group in _Compact(stream.read(size)).struct().get(4, [])]
+        except (TypeError, AttributeError) as error:
+            raise NoPagesError("the footer is not as the format says") from error
 
     def pages(self, group: int, columns: Sequence[str]) -> dict[str, Pages]:
-        """Read the headers of the pages of columns in a row group, and of those within them, by their dotted paths; a
-        column that is not there is left out.
+        """Read the headers of the pages of columns in a row group, and of those within them, by their dotted paths.
+
+        Raises NoPagesError where they, or one of the columns, cannot be found.
         """
         try:
             found = {b".".join(chunk[3][3]).decode(): chunk[3] for chunk in self._groups[group]}
             within = tuple(f"{name}." for name in columns)
             wanted = [path for path in found if path in columns or path.startswith(within)]
+            if not set(columns) <= {path[:end] for path in wanted for end in _ends(path)}:
+                raise NoPagesError("the footer has not the columns of its schema")
             return {path: self._walk(found[path]) for path in wanted}
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise NoPagesError("the footer is not as the format says") from error
@@ -99,6 +108,11 @@ class Footer:
                 if len(content) < size or size > _MOST_HEADER_BYTES:
                     raise
             size *= 16
+
+
+def _ends(path: str) -> list[int]:
+    """Tell where the names of a dotted path end."""
+    return [place for place, sign in enumerate(path) if sign == "."] + [len(path)]
 
 
 class _Compact:

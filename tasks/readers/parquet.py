@@ -35,7 +35,7 @@ ONE_DOCUMENT = False
 # Opens the file with these columns' texts as places in a dictionary.
 Opened = Callable[[tuple[str, ...]], pq.ParquetFile]
 
-_FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError)
+_FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError)
 
 # A page is decoded as a whole, its dictionary twice. Sound pages are larger where 1,024 long rows make one (pyarrow),
 # and then not this much smaller in the file.
