@@ -71,7 +71,7 @@ class Store(Protocol):
 def open_store(uri: str) -> Store:
     """Open a store: a folder, s3://bucket/prefix, or memory://NAME for tests. Nothing is made before the first write.
 
-    Raises RecipeError for another scheme, and for an s3:// address without a bucket.
+    Raises RecipeError for another scheme, for an s3:// address without a bucket, and for a path that is not UTF-8.
     """
     secret = secret_in(uri)
     if secret:
@@ -91,6 +91,8 @@ def open_store(uri: str) -> Store:
         raise RecipeError(
             f"store {shown(uri)}: {uri.partition('://')[0]}:// is no store; name a folder or s3://bucket/prefix"
         )
+    if "\0" in uri or uri != uri.encode("utf-8", "replace").decode():  # Arrow writes to no other path
+        raise RecipeError(f"store {uri!r}: no folder for a store has a NUL, or bytes that are not UTF-8, in its path")
     from cuvee.storage.local import LocalStore
 
     return LocalStore(Path(uri))

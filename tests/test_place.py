@@ -163,6 +163,12 @@ def test_a_place_below_a_file_is_told_before_the_work(tmp_path: Path, recipe: st
         publish_plainly(recipe, str(tmp_path / "file/store"))
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\udcff"])
+def test_a_path_that_is_no_text_is_told_before_the_work(tmp_path: Path, recipe: str, name: str) -> None:
+    with pytest.raises(RecipeError, match=r"store '.*a\\.*': no folder for a store"):
+        publish_plainly(recipe, str(tmp_path / name))
+
+
 def test_a_place_for_a_copy_that_is_a_broken_link_is_told_of(tmp_path: Path, recipe: str) -> None:
     publish_plainly(recipe, str(tmp_path / "store"))
     (tmp_path / "copy").symlink_to(tmp_path / "nowhere")
