@@ -17,17 +17,23 @@ from typing import NamedTuple
 import polars as pl
 
 from cuvee.flows import pipeline
+from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
 from cuvee.tasks.begin import begin
-from cuvee.tasks.decide import verdicts
 from cuvee.tasks.dedup import pairs
 from cuvee.tasks.generate.seeds import Seeds, choose_seeds, windows_of, with_windows
 from cuvee.tasks.generators import openai
 from cuvee.tasks.pool import pool_of
+from cuvee.tasks.steps import load_decided
 from cuvee.tasks.words.counts import count_words
 
 MODEL = ("generator=openai", "base_url=http://127.0.0.1:1/v1", "model=none", "seeds.max_per_seed=1")
 BATCH = 500
+# What of the decided table says which documents may be seeds.
+READ = (
+    *("shard", "position", "doc_id", "source", "domain", "language", "license", "provenance", "depth"),
+    *("words", "chars", "verdict"),
+)
 
 
 class Coverage(NamedTuple):
@@ -49,7 +55,8 @@ def measure(recipe: str, folder: Path) -> Iterator[Coverage]:
     run, store, state = begin(recipe, overrides, str(folder), "coverage")
     files, pool, _ = pipeline.take_in(run, store, pool_of(state), PlainHands())
     pool = pipeline.describe(run, store, pool, pairs.known_pairs(state), PlainHands())
-    rows = verdicts.decide(run, store, pool, files, (), state.dates).rows
+    decided = decide(run, store, pool, files, (), state.dates, PlainHands())
+    rows = load_decided(store, decided, READ)
     entry = run.recipe.generate[0]
     chosen = choose_seeds(run.recipe, entry, rows.filter(pl.col("verdict").is_null()))
     seeds = with_windows(chosen, windows_of(store, pool))
