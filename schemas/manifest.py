@@ -78,7 +78,8 @@ class Constraint(Frozen):
 class Proof(Frozen):
     """The mixture, counted again from the published files. total: the recipe's, null for none; human_share: of all
     files, human_share_train: of the train split; null where nothing counts. counted_from: SHA-256 of the files.
-    constraints: each bound, with what was counted; strata: of the plan, with their amounts; why: what it runs into.
+    constraints: each bound, with what was counted; guaranteed: the share of the train split, 0 to 1, with all suspects
+    and unknown documents counted against it; strata: of the plan, with their amounts; why: what it runs into.
     """
 
     unit: str
@@ -89,6 +90,7 @@ class Proof(Frozen):
     human_share_train: float | None
     counted_from: tuple[str, ...]
     constraints: tuple[Constraint, ...] = ()
+    guaranteed: float | None = None
     strata: dict[str, int] = Field({})
     why: tuple[str, ...] = ()
 

@@ -226,10 +226,12 @@ ChosenRef = NewType("ChosenRef", FileRef)
 
 class PlannedRef(FileRef):
     """Where PLANNED lies. strata: name of a stratum of the plan → amount with copies, empty where the human share is
-    all that is asked; why: what the plan runs into and what more text would allow, a sentence each.
+    all that is asked; guaranteed: human share of the train split, 0 to 1, with all that is suspected or unknown counted
+    against it; why: what the plan runs into and what more text would allow, a sentence each.
     """
 
     strata: dict[str, int] = Field({})
+    guaranteed: float | None = None
     why: tuple[str, ...] = ()
 
 

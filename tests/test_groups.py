@@ -23,7 +23,7 @@ from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.tasks.mixture import recount
 from cuvee.tasks.mixture.bounds import bounds_of, count_sums, sum_names, traits
-from cuvee.tasks.mixture.selection import choose_of
+from cuvee.tasks.mixture.selection import choose_of, guaranteed
 
 DOMAINS = ("news", "blog", "law")
 
@@ -268,3 +268,14 @@ def test_files_that_miss_a_bound_are_not_committed(folder: Path) -> None:
     files = cuvee.open("c", store=str(folder / "other")).manifest.files
     with pytest.raises(IntegrityError, match=r"mixture\.groups\.0\.min: 0\.49 is asked for, 0\.\d+ was counted"):
         recount.recount(made.begun.store, asked, files)
+
+
+def test_the_guaranteed_share_counts_all_doubt_against_it() -> None:
+    frame = rows(8, 40).with_columns(words=pl.lit(10), suspect=pl.int_range(40) % 4 == 0)
+    human = frame.filter(provenance="human")
+    sure = human.filter(~pl.col("suspect")).height / 40
+    share, told = guaranteed(choose_of(frame, recipe(), {}).rows, recipe())
+    assert share == round(sure, 6)
+    assert told[0].startswith(f"the human share of what is trained on is {human.height / 40:.4f}; {sure:.4f} is sure")
+    without = choose_of(frame.with_columns(suspect=pl.lit(value=False)), recipe(), {})
+    assert guaranteed(without.rows, recipe()) == (round(human.height / 40, 6), ())

@@ -44,24 +44,25 @@ def blend(
     Raises GateError where the bounds cannot hold with what is there, where whole documents cannot keep them, and, with
     shortage: fail, where less than the recipe asks for is there.
     """
-    labels = label(found)
-    strata = _strata(amounts, found, labels)
+    strata, places = _strata(amounts, found)
     planned = plan(strata, mixture, held_out, last)
     if isinstance(planned, Impossible):
         raise GateError(f"{explain_impossible(planned, strata, mixture, held_out)}; nothing is published")
     told = explain(planned, strata, mixture, held_out)
     _check_shortage(planned, strata, mixture, held_out, int(amounts.max(initial=0)), told)
-    state = _State(amounts, labels, strata, mixture, planned)
+    state = _State(amounts, places, strata, mixture, planned)
     state.mend(bounds_of(mixture, held_out))
     together = {name: planned.amounts[name] + planned.repeated[name] for name in planned.amounts}
     return Blend(state.epochs(), together, told)
 
 
-def _strata(amounts: Int64s, found: pl.DataFrame, labels: pl.Series) -> pl.DataFrame:
-    """Add documents up by stratum, in the order of their names."""
-    rows = found.with_columns(label=labels, amount=pl.Series(amounts))
-    sums = rows.group_by("label").agg(pl.all().exclude("amount").first(), pl.col("amount").sum())
-    return sums.sort("label")
+def _strata(amounts: Int64s, found: pl.DataFrame) -> tuple[pl.DataFrame, Int64s]:
+    """Add documents up by stratum; return the strata in the order of their names, and each document's place in them."""
+    kinds = found.unique()
+    kinds = kinds.with_columns(label=label(kinds)).sort("label").with_row_index("stratum")
+    strata = found.join(kinds, on=found.columns, how="left", maintain_order="left")["stratum"]
+    sums = pl.DataFrame({"stratum": strata, "amount": amounts}).group_by("stratum").agg(pl.col("amount").sum())
+    return kinds.join(sums, on="stratum", maintain_order="left").drop("stratum"), strata.to_numpy().astype(np.int64)
 
 
 def _check_shortage(
@@ -86,16 +87,10 @@ class _State:
     round the documents taken in the order of priority.
     """
 
-    def __init__(
-        self, amounts: Int64s, labels: pl.Series, strata: pl.DataFrame, mixture: Mixture, planned: Plan
-    ) -> None:
+    def __init__(self, amounts: Int64s, stratum: Int64s, strata: pl.DataFrame, mixture: Mixture, planned: Plan) -> None:
         self.mixture, self.strata, self.names = mixture, strata, sum_names(mixture)
-        self.places = [
-            part["place"].to_numpy()
-            for part in pl.DataFrame({"label": labels, "place": np.arange(len(labels))})
-            .sort("label", "place")
-            .partition_by("label", maintain_order=True)
-        ]
+        ends = np.bincount(stratum, minlength=strata.height).cumsum()
+        self.places = np.split(np.argsort(stratum, kind="stable"), ends[:-1])
         self.each = [amounts[places] for places in self.places]
         self.sums = [np.concatenate([[0], each.cumsum()]) for each in self.each]
         self.most = strata["epochs"].to_numpy()

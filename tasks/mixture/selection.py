@@ -31,7 +31,7 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 # What decides.
-_READ = ("shard", "position", "doc_id", "provenance", "words", "bytes", "tokens", "verdict")
+_READ = ("shard", "position", "doc_id", "provenance", "words", "bytes", "tokens", "verdict", "suspect")
 
 
 class Amounts(NamedTuple):
@@ -73,7 +73,29 @@ def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
     chosen = choose_of(rows, run.recipe, last_plan(run, store))
     saved = save(run, store, chosen.rows, PLANNED)
     why = chosen.why or why_simple(*chosen.there, run.recipe.mixture)
-    return PlannedRef(**saved.model_dump(), strata=chosen.strata, why=why)
+    share, told = guaranteed(chosen.rows, run.recipe)
+    return PlannedRef(**saved.model_dump(), strata=chosen.strata, guaranteed=share, why=(*why, *told))
+
+
+def guaranteed(chosen: pl.DataFrame, recipe: Recipe) -> tuple[float | None, tuple[str, ...]]:
+    """Return the human share of what is trained on, 0 to 1, if all suspects and unknown documents are machine-written,
+    and say so where there are any that count as human; chosen: of `choose_of`, with suspect (boolean).
+    """
+    trained = chosen.filter(pl.col("split") == "train")
+    seen = trained["amount"] * trained["epochs"].cast(pl.Int64)
+    counted = trained["provenance"].is_in(human_provenances(recipe.provenance.unknown_as))
+    in_doubt = counted & (trained["suspect"].fill_null(value=False) | (trained["provenance"] == "unknown"))
+    everything = int(seen.sum())
+    if not everything:
+        return None, ()
+    expected, least = (round(int(seen.filter(which).sum()) / everything, 6) for which in (counted, counted & ~in_doubt))
+    if not in_doubt.any():
+        return least, ()
+    documents = int(in_doubt.sum())
+    return least, (
+        f"the human share of what is trained on is {expected:.4f}; {least:.4f} is sure, with {documents:,} suspect or "
+        "unknown documents counted against it",
+    )
 
 
 def last_plan(run: Run, store: Store) -> dict[str, int]:

@@ -107,7 +107,12 @@ def _manifest(
 ) -> Manifest:
     """Return what the candidate is, its mixture proven, without the documents about it."""
     everything, splits, proof = prove(run.recipe, files)
-    counted = {"constraints": recount(store, run.recipe, files), "strata": planned.strata, "why": planned.why}
+    counted = {
+        "constraints": recount(store, run.recipe, files),
+        "guaranteed": planned.guaranteed,
+        "strata": planned.strata,
+        "why": planned.why,
+    }
     versions = {"ingest": READING_VERSION, "pairs": PAIRS_VERSION}
     return Manifest(
         corpus=run.corpus,
