@@ -16,6 +16,8 @@ checksum = $(shell $(1) | cksum | cut -d ' ' -f 1)
 SOURCES := find $(FOLDERS) -type f ! -path '*/__pycache__/*' ! -path 'tasks/models/*'
 
 DONE := .venv/done
+TORCH := .venv-torch/done
+MDS := .venv-mds/done
 ENVIRONMENT := $(DONE)/environment-$(call checksum,echo '$(CURDIR)')
 LOCK := $(DONE)/lock-$(call checksum,cat requirements.lock)
 LOCK_DEV := $(DONE)/lock-dev-$(call checksum,cat requirements.lock requirements-dev.lock)
@@ -28,10 +30,10 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean
+.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
 demo: setup ## set up, then run the whole pipeline on a small corpus, offline
 	@.venv/bin/cuvee demo
@@ -49,6 +51,9 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 test-slow: setup-dev ## set up, then run the tests that `make test` leaves out: S3 once more, kills, faults, bombs
 	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile -m slow
 
+test-readers: setup-dev $(TORCH) $(MDS) ## read versions by torch and mosaicml-streaming, in environments of their own (minutes)
+	.venv/bin/python -m tests.outside $(dir $(TORCH))bin/python $(dir $(MDS))bin/python
+
 bombs: setup-dev ## set up, then read small files that ask for much, and print the time and memory that each took
 	.venv/bin/python -m tests.bombs
 	DO_NOT_TRACK=1 .venv/bin/python -m tests.bombs --run
@@ -65,7 +70,7 @@ lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that sti
 	    $$(sed -n 's/^\([a-z0-9.-]*\).*==.*/--no-emit-package \1/p' requirements.lock))
 
 clean: ## remove .venv, caches and build output
-	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
+	rm -rf .venv .venv-lock .venv-torch .venv-mds .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(ENVIRONMENT):
@@ -101,8 +106,25 @@ $(CUVEE): $(ENVIRONMENT)
 	@.venv/bin/python -m cuvee.flows.compiling
 	@rm -rf .venv/source $(DONE)/cuvee-* && touch $@
 
+# Torch and mosaicml-streaming do not resolve beside the pins. The environment of torch takes all else from .venv.
+$(TORCH): $(ENVIRONMENT)
+	@$(call environment,$(dir $(TORCH)),torch==2.13.0 torchdata)
+	@.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    >"$$($(dir $(TORCH))bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	@touch $@
+
+$(MDS): $(ENVIRONMENT)
+	@$(call environment,$(dir $(MDS)),torch==2.13.0 mosaicml-streaming)
+	@touch $@
+
 .venv-lock/bin/uv: $(ENVIRONMENT)
 	@.venv/bin/python -m venv .venv-lock && .venv-lock/bin/pip install --quiet --disable-pip-version-check $(UV)
+
+# $(1): folder of an environment to make, $(2): what to install into it.
+define environment
+echo 'set-up: $(2)'; rm -rf $(1) && .venv/bin/python -m venv $(1) && \
+$(1)bin/pip install --quiet --no-input --disable-pip-version-check $(2)
+endef
 
 # $(1): lock files. pip's own words go to .venv/pip.log; on the screen, a line for every 20 packages.
 define install
