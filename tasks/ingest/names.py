@@ -18,6 +18,8 @@ MOST_NAME_BYTES = 8192
 
 def without_long(batch: Batch) -> Batch:
     """Make bad rows of those that have a name of over MOST_NAME_BYTES."""
+    if all(batch.rows[name].estimated_size() <= MOST_NAME_BYTES for name in NAMES):
+        return batch
     lengths = batch.rows.select("row", *(pl.col(name).str.len_bytes().fill_null(0) for name in NAMES))
     long = lengths.filter(pl.max_horizontal(NAMES) > MOST_NAME_BYTES)
     if long.is_empty():

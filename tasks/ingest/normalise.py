@@ -39,6 +39,7 @@ _PERHAPS_NOT_NFC = (
 _ISO = rf"^(?:{ISO_DATE})$"
 _PER_DAY = {"epoch_s": 86_400, "epoch_ms": 86_400_000}
 _NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,2})?$"
+_NO_DAY = pl.Series("created", [None], pl.Date), pl.Series("looks", [False])
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # RFC 2822, section 3.3, with the zones of section 4.3 and a remark behind; years have four digits.
@@ -101,6 +102,8 @@ def days(values: pl.Series, form: DateFormat) -> pl.DataFrame:
     form: how the source writes dates; a full ISO 8601 date is taken in every form, since it is no other. Dates lie in
     the years 1 to 9999. What holds a digit and is no date looks like one.
     """
+    if values.null_count() == len(values):
+        return pl.DataFrame([column.new_from_index(0, len(values)) for column in _NO_DAY])
     text = pl.col("value").str.strip_chars()
     day: pl.Expr = pl.when(text.str.contains(_ISO) & ~text.str.starts_with("0000")).then(
         text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)

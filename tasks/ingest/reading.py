@@ -244,10 +244,11 @@ class _Reading:
                 rows += read.rows.height
                 for kind, count in read.skipped.items():
                     skipped[kind] = skipped.get(kind, 0) + count
-                nulls = read.rows.drop("row").null_count().to_dicts()[0]
-                self.filled.update(name for name, missing in nulls.items() if missing < read.rows.height)
+                told = [one.name for one in read.rows.iter_columns() if one.null_count() < read.rows.height]
+                self.filled |= {*told} - {"row"}
                 found = days(read.rows["created"], self.source.date_format)
-                undated += self._tell_undated(part.name, read.rows.select("row", "created").filter(found["looks"]))
+                if found["looks"].any():
+                    undated += self._tell_undated(part.name, read.rows.select("row", "created").filter(found["looks"]))
                 name = pl.Series("file", [sha256]).new_from_index(0, read.rows.height)
                 # In place, and let go of: with_columns copies the text of a single row, which may be long.
                 read.rows.replace_column(read.rows.get_column_index("created"), found["created"])
@@ -334,13 +335,20 @@ def _together(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     held = 0
     for frame in frames:
         waiting.append(frame)
-        held += int(many(frame["text"]).str.len_bytes().sum())
+        held += _bytes(frame["text"])
         del frame
         if held >= PIECE_BYTES:
             yield _taken(waiting)
             held = 0
     if waiting:
         yield _taken(waiting)
+
+
+def _bytes(text: pl.Series) -> int:
+    """Count the bytes of texts. Of a short one without polars' engine, which takes longer to begin than that takes."""
+    if len(text) == 1 and text.estimated_size() < 1 << 20:
+        return len((text[0] or "").encode())
+    return int(many(text).str.len_bytes().sum())
 
 
 def _taken(waiting: list[pl.DataFrame]) -> pl.DataFrame:
