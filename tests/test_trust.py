@@ -21,6 +21,7 @@ from cuvee.schemas.records import FileRef, StepRecord
 from cuvee.storage import corpus
 from cuvee.storage.local import LocalStore
 from cuvee.storage.trust import is_key, parse_json
+from cuvee.tasks.generators._journal import Journal
 
 RECIPE = "corpus: c\nsources:\n  - {name: a, uri: ../texts/*.jsonl}\nholdout: {share: 0}\n"
 
@@ -278,6 +279,22 @@ def test_signals_of_other_rows_are_refused_by_name(place: Path) -> None:
         break
     with pytest.raises(IntegrityError, match=r"/classify/.*\.parquet is of other rows than its shard; remove it"):
         again(place)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "linked folder", "folder"])
+def test_a_journal_that_is_no_file_of_the_store_is_neither_read_nor_written(tmp_path: Path, kind: str) -> None:
+    outside, path = tmp_path / "outside/a.jsonl", tmp_path / "journal/a.jsonl"
+    outside.parent.mkdir()
+    outside.write_text("not a whole line")
+    if kind == "linked folder":
+        path.parent.symlink_to(outside.parent)
+    else:
+        path.parent.mkdir()
+        make = {"pipe": os.mkfifo, "link": lambda path: path.symlink_to(outside), "folder": Path.mkdir}
+        make[kind](path)
+    with pytest.raises(IntegrityError, match=r"a\.jsonl is no plain file of the store; remove it"):
+        Journal(path)
+    assert outside.read_text() == "not a whole line"
 
 
 def test_an_emptied_pool_state_stops_the_run_and_the_reports(place: Path) -> None:

@@ -157,6 +157,8 @@ class Journal:
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._parts, self._payer, self._counted = path, parts, payer, counted
+        if path.is_symlink() or path.parent.is_symlink() or (path.exists() and not path.is_file()):
+            raise IntegrityError(f"{path} is no plain file of the store; remove it")  # a pipe has no end
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
