@@ -158,7 +158,8 @@ def link(run: Run, store: Store, pool: Pool, partitions: int) -> Linked:
     pairs = read_pairs(store, pool.known_pairs).filter(pl.col("jaccard") >= run.recipe.dedup.threshold)
     keys = pl.concat([pairs["a"], pairs["b"]]).unique().sort()
     a, b = (keys.search_sorted(pairs[name]).cast(pl.Int64).to_numpy() for name in ("a", "b"))
-    near = keys.gather(components(len(keys), a, b))
+    # Without pairs no kernel: a process that loads its first one spends half a second.
+    near = keys.gather(components(len(keys), a, b)) if len(keys) else keys
     links = pl.DataFrame({"text_key": keys, "near_key": near})
     dealt = deal(store, folder_of(run), pairs, by_key(near.gather(a), partitions), partitions)
     return Linked(links=LinksRef(save(run, store, links, LINKS)), pairs=dealt)

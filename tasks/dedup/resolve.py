@@ -37,6 +37,8 @@ def resolve(rank: Int64s, a: Int64s, b: Int64s, jaccard: npt.NDArray[np.float64]
     threshold are passed over. Time is linear in documents (but for sorting the ranks) and pairs.
     """
     near = jaccard >= threshold
+    if not near.any():  # no kernel: a process that loads its first one spends half a second
+        return Resolution(np.full(len(rank), SURVIVOR, np.int64), np.zeros(len(rank), np.float64))
     a, b, jaccard = a[near], b[near], jaccard[near]
     order = np.argsort(rank)
     place = np.empty(len(rank), np.int64)
