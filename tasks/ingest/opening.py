@@ -26,7 +26,9 @@ def expand(pattern: str, folder: Path) -> dict[str, str]:
     root = Path(os.path.normpath(folder.joinpath(*written.parts[:fixed])))
     name = os.path.join(*written.parts[fixed:])
     matches = [name] if (root / name).exists() else glob.glob(name, root_dir=root, recursive=True)
-    return {str(root / match): Path(match).as_posix() for match in matches if (root / match).is_file()}
+    # By names, and not by Path, which takes three times as long: a source may have a hundred thousand files.
+    paths = ((os.path.join(root, match), match) for match in matches)
+    return {path: match for path, match in paths if os.path.isfile(path)}
 
 
 def parts(
