@@ -55,6 +55,11 @@ def order(dataset: Dataset, seed: int = 3) -> list[str]:
     return [doc_id for batch in dataset.loader(seed=seed) for doc_id in batch["doc_id"]]
 
 
+def human_share(rows: list[dict[str, Any]]) -> float:
+    """Return the share by amount."""
+    return sum(row["tokens"] for row in rows if row["provenance"] == "human") / sum(row["tokens"] for row in rows)
+
+
 def mds_rows(path: Path) -> list[dict[str, Any]]:
     """Read a shard by the format's description."""
     raw = path.read_bytes()
@@ -94,7 +99,7 @@ def test_shards_hold_the_mixed_order_with_copies_as_rows_of_their_own(made: Data
     assert [row["doc_id"] for shard in rows for row in shard] == order(made)
     sizes = list(map(len, rows))
     assert max(sizes) - min(sizes) == 1
-    shares = [sum(row["provenance"] == "human" for row in shard) / len(shard) for shard in rows]
+    shares = [human_share(shard) for shard in rows]
     assert max(shares) - min(shares) < 0.05
     kept = {row["doc_id"]: row for row in pl.read_parquet(made.files()).to_dicts()}
     for row in (row for shard in rows for row in shard):
@@ -163,14 +168,17 @@ def test_readers_that_deal_out_files_get_equal_mixed_shares(
     export(made, tmp_path / "out", 24, 0, "parquet")
     stream = datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True)
     for ranks in (1, 3, 6, 8):
-        dealt = [[row["doc_id"] for row in split_dataset_by_node(stream, rank, ranks)] for rank in range(ranks)]
+        dealt = [list(split_dataset_by_node(stream, rank, ranks)) for rank in range(ranks)]
         assert max(map(len, dealt)) - min(map(len, dealt)) <= 24 // ranks
-        assert Counter(doc_id for rank in dealt for doc_id in rank) == Counter(whole)
-        for rank in dealt:
-            news = sum(doc_id.startswith("news") for doc_id in rank) / len(rank)
-            assert abs(news - sum(doc_id.startswith("news") for doc_id in whole) / len(whole)) < 0.05
+        assert Counter(row["doc_id"] for rank in dealt for row in rank) == Counter(whole)
+        share = human_share([row for rank in dealt for row in rank])
+        assert all(abs(human_share(rank) - share) < 0.05 for rank in dealt)
     told = datasets.load_dataset(str(tmp_path / "out"), split="train")
     assert told["doc_id"][:] == whole
+    pulled = [str(path) for path in made.pull(tmp_path / "pulled") if path.parent.name == "train"]
+    stream = datasets.load_dataset("parquet", data_files=pulled, split="train", streaming=True)
+    ids = [[row["doc_id"] for row in split_dataset_by_node(stream, rank, 3)] for rank in range(3)]
+    assert Counter(doc_id for own in ids for doc_id in own) == Counter(set(whole))
 
 
 def test_a_delta_log_beside_the_shards_is_read_by_others(made: Dataset, run: Run, tmp_path: Path) -> None:
