@@ -50,6 +50,13 @@ def _check_is_ours(target: Path) -> None:
         raise RecipeError(f"{target} is a link that leads nowhere; choose another folder")
     if target.exists() and not target.is_dir():
         raise RecipeError(f"{target} is a file; choose another folder")
+    data = target / "data"
+    for folder in (data, *data.glob("*")):
+        if folder.is_symlink() and folder.is_dir():
+            raise RecipeError(
+                f"{folder} is a link, and a pull would write and remove files where it leads; choose another folder, "
+                "or remove the link"
+            )
     if any(_is_manifest(target / name) for name in (MANIFEST, CLAIM)):
         return
     own = [path for path in (target / MANIFEST, target / CARD) if path.exists()] or _files_below(target / "data")[:1]

@@ -174,6 +174,15 @@ def test_a_place_for_a_copy_that_is_a_broken_link_is_told_of(tmp_path: Path, rec
     (tmp_path / "copy").symlink_to(tmp_path / "nowhere")
     with pytest.raises(RecipeError, match="copy is a link that leads nowhere; choose another folder"):
         open_dataset("c", str(tmp_path / "store")).pull(tmp_path / "copy")
+    dataset = open_dataset("c", str(tmp_path / "store"))
+    dataset.pull(tmp_path / "earlier")
+    for name in ("data/train", "data"):
+        kept = (tmp_path / "earlier" / name).rename(tmp_path / name.replace("/", "-"))
+        (kept / "mine.txt").write_text("mine")
+        (tmp_path / "earlier" / name).symlink_to(kept)
+        with pytest.raises(RecipeError, match=f"earlier/{name} is a link, and a pull would write and remove files"):
+            dataset.pull(tmp_path / "earlier")
+        assert (kept / "mine.txt").exists()
 
 
 @pytest.mark.usefixtures("no_work")
