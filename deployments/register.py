@@ -85,8 +85,7 @@ def check_free(client: SyncPrefectClient, wanted: Sequence[Definition], corpus: 
 def apply(client: SyncPrefectClient, definition: Definition, pool: Pool) -> UUID:
     """Make or update a deployment; what was scheduled for it before is scheduled anew."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
-    form = parameter_schema(flow).model_dump()
-    form["properties"] = deployed.schema(form["properties"], definition.parameters)
+    form = deployed.schema(parameter_schema(flow).model_dump(), definition.parameters)
     return client.create_deployment(
         flow_id=client.create_flow(flow),
         name=definition.name,

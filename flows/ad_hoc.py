@@ -11,14 +11,13 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from cuvee.flows import deployed
+from cuvee.flows import deployed, outcome
 from cuvee.flows.names import run_name
 from cuvee.flows.runner import chosen
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.schemas.report import RunReport
-from cuvee.storage import secrets
 
 # The fields that stand for a key of the recipe.
 KEYS = {"human_share": "mixture.human.min", "total": "mixture.total", "tag": "publish.tag"}
@@ -50,14 +49,17 @@ def ad_hoc(
         tag: The name that will point at the new version: lower-case letters, digits, - and _. None: as the recipe says.
         store: The deployed store. None: as the recipe says.
     """
-    registered = deployed.parameters()
-    deployed.check(registered, recipe, store)
-    shown = {"human_share": human_share, "total": total, "tag": tag}
-    with secrets.kept():
-        overrides = checked(recipe, shown, generate, plan_only, registered)
-    from cuvee.flows.curate import carry_out  # every engine that steps use comes with it
 
-    return carry_out(recipe, overrides, store, plan_only)
+    def work() -> RunReport:
+        registered = deployed.parameters()
+        deployed.check(registered, recipe, store)
+        shown = {"human_share": human_share, "total": total, "tag": tag}
+        overrides = checked(recipe, shown, generate, plan_only, registered)
+        from cuvee.flows.curate import carry_out  # every engine that steps use comes with it
+
+        return carry_out(recipe, overrides, store, plan_only)
+
+    return outcome.told(work, outcome.of_report)
 
 
 def defaults(recipe: Recipe) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
 from pydantic import Field
 
-from cuvee.flows import deployed, endpoint, events, pipeline
+from cuvee.flows import deployed, endpoint, events, outcome, pipeline
 from cuvee.flows.artifacts import mixture_markdown, step_table
 from cuvee.flows.hands import PlainHands
 from cuvee.flows.names import run_name
@@ -40,9 +40,12 @@ def curate(
     for a trial, which is a corpus of its own.
     Raises RecipeError where a deployed run has another recipe or store than its deployment.
     """
-    with secrets.kept():
+
+    def work() -> RunReport:
         deployed.check(deployed.parameters(), recipe, store, overrides)
-    return carry_out(recipe, overrides, store, plan, limit)
+        return carry_out(recipe, overrides, store, plan, limit)
+
+    return outcome.told(work, outcome.of_report)
 
 
 def carry_out(
@@ -52,8 +55,7 @@ def carry_out(
     run_id = new_run_id(str(flow_run.get_id() or ""))
     hands = PlainHands() if is_plain() else TaskHands()
     secrets.guard_logs()
-    with secrets.kept():
-        report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit, events.configured())
+    report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit, events.configured())
     steps = [{"step": name, **figures.model_dump(by_alias=True)} for name, figures in report.steps.items()]
     step_table(report.corpus, steps)
     mixture_markdown(report.corpus, report.as_markdown())

@@ -67,20 +67,30 @@ def test_the_form_has_descriptions_defaults_of_the_recipe_and_bounds(place: Plac
     fields = ad_hoc["parameter_openapi_schema"]["properties"]
     assert list(fields) == ["recipe", "human_share", "total", "generate", "plan_only", "tag", "store"]
     assert all(field["description"] for field in fields.values())
-    assert {"type": "number", "minimum": 0.0, "maximum": 1.0} in fields["human_share"]["anyOf"]
-    assert {"type": "integer", "minimum": 1} in fields["total"]["anyOf"]
+    assert fields["human_share"].items() >= {"type": "number", "minimum": 0.0, "maximum": 1.0}.items()
+    assert fields["total"].items() >= {"type": "integer", "minimum": 1}.items()
+    assert "human_share" not in ad_hoc["parameter_openapi_schema"].get("required", [])
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"human_share": 1.7}, {"human_share": "half"}, {"total": 0}, {"tag": "No Tag"}, {"generate": "perhaps"}],
+    [
+        {"human_share": 1.7},
+        {"human_share": "half"},
+        {"total": 0},
+        {"tag": "No Tag"},
+        {"generate": "perhaps"},
+        {"train_command": "touch mark"},
+    ],
     ids=str,
 )
 def test_the_server_refuses_what_is_out_of_bounds(place: Place, wrong: dict[str, Any]) -> None:
     with pytest.raises(urllib.error.HTTPError) as refusal:
         place.start("ad-hoc", **wrong)
     assert refusal.value.code in (409, 422)
-    assert next(iter(wrong)) in refusal.value.read().decode()
+    said = refusal.value.read().decode()
+    assert next(iter(wrong)) in said
+    assert wrong != {"human_share": 1.7} or "1.7 is greater than the maximum of 1" in said
 
 
 def test_nights_come_once_each_where_the_clock_changes(place: Place) -> None:
@@ -140,7 +150,10 @@ def test_the_worker_carries_out_a_scheduled_nightly_run_that_publishes(place: Pl
 def test_an_ad_hoc_run_publishes_what_its_form_says(place: Place) -> None:
     run = place.ended(place.start("ad-hoc", human_share=0.9, total=2000, tag="trial"))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    assert run["name"] == f"library {local_day(run)} ad-hoc"
+    assert run["name"].startswith(f"library {local_day(run)} ad-hoc")
+    assert run["name"].endswith("min=0.9 total=2000 tag=trial")
+    assert run["state_name"] == "Published"
+    assert run["state"]["message"].startswith("Published library@v000")
     trial = cuvee.open("library@trial", store=str(place.folder / "cuvee-store"))
     mixture = trial.manifest.recipe["mixture"]
     assert (mixture["human"]["min"], mixture["total"]) == (0.9, 2000)
@@ -155,7 +168,8 @@ def test_a_wrong_combination_fails_at_once_and_says_why(place: Place) -> None:
     run = place.ended(place.start("ad-hoc", plan_only=True, tag="trial"))
     assert run["state_type"] == "FAILED"
     assert "a plan publishes nothing that a tag could point at" in run["state"]["message"]
-    assert run["name"] == f"library {local_day(run)} ad-hoc plan"
+    assert run["name"].startswith(f"library {local_day(run)} ad-hoc")
+    assert run["name"].endswith("tag=trial plan")
     assert run["total_run_time"] < 10
 
 
@@ -401,6 +415,34 @@ def test_a_run_is_named_by_corpus_and_local_day_even_of_a_broken_recipe(
     assert names.day_of(late) == "2026-11-22"
     monkeypatch.setenv(names.TIMEZONE, "nowhere")
     assert names.day_of(late) == "2026-11-21"
+
+
+def test_a_run_says_in_its_name_what_it_changes_and_keeps_a_name_that_was_typed() -> None:
+    registered = {"human_share": 0.6, "tag": "latest", "generate": True}
+    form = {"human_share": 0.8, "total": 900, "tag": "latest", "generate": False, "plan_only": True}
+    assert names.changes(form, registered) == ["min=0.8", "total=900", "no drafts", "plan"]
+    assert names.changes(registered, registered) == []
+    told = names.changes({"overrides": ["mixture.human.min=0.7", "generate.0.headers.x=key"], "plan": True}, {})
+    assert told == ["min=0.7", "plan"]
+    assert names.is_typed("before the summer")
+    assert names.is_typed("Trial")
+    assert not names.is_typed("steadfast-otter")
+
+
+def test_a_form_says_its_bounds_and_takes_no_other_field() -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from cuvee.flows.ad_hoc import ad_hoc
+    from cuvee.flows.deployed import schema
+
+    form = schema(parameter_schema(ad_hoc).model_dump(), {"recipe": "/srv/library.yaml"})
+    assert form["additionalProperties"] is False
+    assert form["required"] == ["recipe"]
+    fields = form["properties"]
+    assert (fields["recipe"]["enum"], fields["store"]["enum"]) == (["/srv/library.yaml"], [None])
+    assert (fields["human_share"]["minimum"], fields["human_share"]["maximum"]) == (0.0, 1.0)
+    assert fields["human_share"]["type"] == "number"
+    assert not any("anyOf" in field or "default" in field for field in (fields["human_share"], fields["total"]))
 
 
 def test_the_default_hour_exists_once_each_night_in_every_timezone() -> None:
