@@ -186,7 +186,7 @@ def test_errors_end_with_the_code_of_their_kind() -> None:
         (["run", "nowhere.yaml", "--workers", "0"], "--workers"),
         (["run", "{recipe}", "--set", "mixture.human.mni=1"], "mixture.human.mni: unknown key; did you mean 'min'?"),
         (["run", "{recipe}", "--set", "mixture.human.min=2"], "mixture.human.min: 2"),
-        (["run", "{recipe}", "--set", "mixture.shortage=repeat"], "not built yet"),
+        (["run", "{recipe}", "--set", "mixture.unit=tokens"], "give the path of a tokenizer.json"),
         (["versions", "libary", "--store", "{store}"], "did you mean library?"),
         (["show", "library@v0009", "--store", "{store}"], "it has: v0001, v0002"),
         (["files", "library@nightly", "--store", "{store}"], "tags: latest"),
