@@ -89,7 +89,7 @@ mixture:
   total: null
   human: {min: 0.0, max: 1.0, min_amount: null}
   groups: []
-  depth: {max: 1}
+  depth: {max: 1, share_over_1: null}
   shortage: shrink
   max_epochs: 1
   seed: 7
