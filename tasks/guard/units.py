@@ -29,8 +29,8 @@ def figures(candidate: Candidate) -> Units:
 def findings(candidate: Candidate, figures: Units) -> Sequence[Finding]:
     """Say that words are no common measure, where both ways of writing hold a hundredth of them."""
     words = figures.spaced + figures.spaceless
-    both = min(figures.spaced, figures.spaceless)
-    if candidate.run.recipe.mixture.unit != "words" or both * _MOST_IN_ONE < words:
+    fewer = min(figures.spaced, figures.spaceless)
+    if candidate.run.recipe.mixture.unit != "words" or not fewer or fewer * _MOST_IN_ONE < words:
         return []
     message = (
         f"the mixture is in words and holds languages with spaces between words ({figures.spaced:,} words) and without "
