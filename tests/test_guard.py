@@ -202,7 +202,8 @@ def test_the_habits_of_generators_that_ask_an_endpoint_are_measured_and_told() -
     place = MemoryStore()
     entry = "{name: g, generator: openai, base_url: 'http://127.0.0.1:9/v1', model: m}"
     baseline = "{name: n, generator: ngram, allow_baseline: true}"
-    begun = candidate(store=place, recipe=f"generate: [{entry}, {baseline}]\nmixture: {{human: {{min: 0.5}}}}")
+    drafts = [{"source": "g", "verdict": "refusal"}, {"source": "g"}, {"source": "a"}, {"source": "n"}]
+    begun = candidate(drafts, store=place, recipe=f"generate: [{entry}, {baseline}]\nmixture: {{human: {{min: 0.5}}}}")
     begun = begun._replace(run=begun.run.model_copy(update={"readings": {"g": "r", "n": "r"}}))
     rounds = pl.DataFrame(
         {"request_key": ["a", "b"], "round": [0, 0], "text": ["One.", "Two."], "model_returned": ["m1", "m2"]}
@@ -214,6 +215,7 @@ def test_the_habits_of_generators_that_ask_an_endpoint_are_measured_and_told() -
     found = generation.figures(begun)
     assert list(found.generators) == ["g"]
     assert found.generators["g"].models == ("m1", "m2")
+    assert (found.generators["g"].survived, found.generators["g"].rejected) == (1, {"refusal": 1})
     (told,) = generation.findings(begun, found)
     assert (told.kind, told.subject, told.figures) == ("generation_model_changed", "g", {"models": 2})
     assert told.message.startswith("generator g: the endpoint's answers name 2 models (m1, m2) for one model;")

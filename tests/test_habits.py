@@ -94,6 +94,13 @@ def test_when_nothing_survives_the_reasons_are_on_the_terminal_whether_a_gate_st
         assert f"nothing of {len(one.drafts[0].planned)} drafts survived (refusal " in warning
         assert "failed: truncated " in warning
         assert warning in one.publish().warnings
+        none = found(one)["generation_nothing_survived"]
+    planned = len(one.drafts[0].planned)
+    assert none.figures == {"asked": planned}
+    assert none.message.startswith(
+        f"generator rephrased: none of {planned} requests gave a draft that survives: refusal ("
+    )
+    assert ", failed: truncated (" in none.message
 
 
 def test_shares_of_a_few_answers_say_nothing_and_the_borders_are_passed_and_not_reached() -> None:
@@ -122,7 +129,8 @@ def test_shares_of_a_few_answers_say_nothing_and_the_borders_are_passed_and_not_
             ]
         )
         frame = pl.concat([drafting.LINEAGE_SCHEMA.to_frame(), frame], how="diagonal_relaxed")
-        return {kind for kind, _, _ in habits.findings(habits.measure(entry, frame))}
+        kept = pl.DataFrame({"verdict": [None] * rows}, schema={"verdict": pl.String})
+        return {kind for kind, _, _ in habits.findings(habits.measure(entry, frame, kept))}
 
     assert kinds(9, 9, 9, 9, True) == set()
     assert kinds(20, 1, 4, 2) == set()

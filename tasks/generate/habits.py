@@ -4,7 +4,7 @@ Measured on all rounds that the pool has of an entry, as the recipe reads them (
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
@@ -27,12 +27,17 @@ _OPENING_WORDS, _OPENING_CHARACTERS = 4, 8
 class Habits(Frozen):
     """What was counted of one generator.
 
+    asked: requests that were carried out; survived: drafts that no step rejected; rejected: the others and the requests
+    that failed, by reason, the most frequent first.
     answers: that were paid for; cut_off: of these, those that ran into a limit; models: names that the endpoint gave,
     and judges: the judge's; opening: the commonest beginning of the drafts, and opened how many have it; judgements,
     readable: of the judge; grades: how often each was given to a first answer; cost_usd, planned_usd: null without
     prices or counts.
     """
 
+    asked: int
+    survived: int
+    rejected: dict[str, int]
     answers: int
     cut_off: int
     models: tuple[str, ...]
@@ -47,9 +52,10 @@ class Habits(Frozen):
     planned_usd: float | None
 
 
-def measure(entry: Generate, rounds: pl.DataFrame) -> Habits:
-    """Count. rounds: columns of `drafting.LINEAGE_SCHEMA`."""
+def measure(entry: Generate, rounds: pl.DataFrame, rows: pl.DataFrame) -> Habits:
+    """Count. rounds: columns of `drafting.LINEAGE_SCHEMA`; rows: of the entry's drafts, with their verdict."""
     first = rounds.filter(pl.col("round") == 0)
+    failed = first.filter(pl.col("text").is_null()).select("request_key", pl.col("reason").fill_null("failed"))
     drafts = first.drop_nulls("text")
     cut = pl.col("stripped").list.contains("cut_off").fill_null(value=False)
     judged = rounds.drop_nulls("judge_key")
@@ -58,6 +64,9 @@ def measure(entry: Generate, rounds: pl.DataFrame) -> Habits:
     sent, received = budget.tokens(rounds)
     planned = first.drop_nulls(["prompt_words", "words_expected"])
     return Habits(
+        asked=first.height,
+        survived=rows["verdict"].null_count(),
+        rejected=rejected(rows, dict(failed.iter_rows())),
         answers=first.filter(pl.col("text").is_not_null() | pl.col("reason").is_in([TRUNCATED, UNFINISHED])).height,
         cut_off=first.filter(cut | pl.col("reason").is_in([TRUNCATED, UNFINISHED])).height,
         models=tuple(sorted(set(rounds["model_returned"].drop_nulls()))),
@@ -73,8 +82,23 @@ def measure(entry: Generate, rounds: pl.DataFrame) -> Habits:
     )
 
 
+def rejected(drafts: pl.DataFrame, failed: Mapping[str, str]) -> dict[str, int]:
+    """Count drafts that were rejected (column verdict) and requests that failed, by reason, the most frequent first."""
+    reasons = [*drafts["verdict"].drop_nulls(), *(f"failed: {reason}" for reason in failed.values())]
+    counted = pl.Series("reason", reasons, dtype=pl.String).value_counts()
+    return dict(counted.sort(["count", "reason"], descending=[True, False]).iter_rows())
+
+
 def findings(habits: Habits) -> Iterator[tuple[str, str, dict[str, float | None]]]:
     """Yield what is worth a look: a kind, what to tell and to do, and the figures."""
+    if habits.asked and not habits.survived:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in habits.rejected.items())
+        yield (
+            "generation_nothing_survived",
+            f"none of {habits.asked:,} requests gave a draft that survives: {reasons}; change the model, kinds, gates "
+            "or sampling",
+            {"asked": habits.asked},
+        )
     if habits.answers >= FEWEST and habits.cut_off > MOST_CUT_OFF * habits.answers:
         yield (
             "generation_cut_off",

@@ -18,7 +18,8 @@ from cuvee.schemas.tables import DecidedRef
 from cuvee.schemas.visible import markdown
 from cuvee.storage.store import Store
 from cuvee.tasks.generate import budget, drafting, judge
-from cuvee.tasks.generate.rounds import Generated, rejected
+from cuvee.tasks.generate.habits import rejected
+from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.generators._journal import paid
 from cuvee.tasks.pool import Pool, Texts, frame_of
 from cuvee.tasks.priority import priorities

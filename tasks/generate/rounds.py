@@ -5,7 +5,7 @@ the first round expects every draft to survive, the next ones ask for what is sh
 What becomes of the requests stands in `drafting`, how many there are in `budget`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks import generators
 from cuvee.tasks.generate import budget, drafting
+from cuvee.tasks.generate.habits import rejected
 from cuvee.tasks.generate.outlook import outlook
 from cuvee.tasks.generate.seeds import choose_seeds, windows_of, with_windows
 from cuvee.tasks.generators._journal import paid
@@ -113,13 +114,6 @@ def run(
     if faults and not any(entry.planned for entry in found if not entry.fault):
         raise next(iter(faults.values()))
     return found
-
-
-def rejected(drafts: pl.DataFrame, failed: Mapping[str, str]) -> dict[str, int]:
-    """Count drafts that were rejected (column verdict) and requests that failed, by reason, the most frequent first."""
-    reasons = [*drafts["verdict"].drop_nulls(), *(f"failed: {reason}" for reason in failed.values())]
-    counted = pl.Series("reason", reasons, dtype=pl.String).value_counts()
-    return dict(counted.sort(["count", "reason"], descending=[True, False]).iter_rows())
 
 
 def is_over(earlier: Sequence[Generated], now: Sequence[Generated]) -> bool:

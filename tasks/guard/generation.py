@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import polars as pl
+
 from cuvee.schemas.report import Figures, Finding
 from cuvee.tasks import generators
 from cuvee.tasks.generate import drafting, habits
@@ -18,8 +20,11 @@ def figures(candidate: Candidate) -> Generation:
     """Measure the generators of the recipe that ask an endpoint."""
     run, store, pool = candidate.run, candidate.store, candidate.pool
     asking = [entry for entry in run.recipe.generate if generators.find(entry.generator).GRADED]
-    rounds = {entry.name: drafting.rounds_of(store, pool, run, entry) for entry in asking}
-    return Generation(generators={entry.name: habits.measure(entry, rounds[entry.name]) for entry in asking})
+    found = {}
+    for entry in asking:
+        rows = candidate.rows.filter(pl.col("source") == entry.name)
+        found[entry.name] = habits.measure(entry, drafting.rounds_of(store, pool, run, entry), rows)
+    return Generation(generators=found)
 
 
 def findings(candidate: Candidate, figures: Generation) -> Sequence[Finding]:
