@@ -30,7 +30,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers
+.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers test-deploy
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ test: setup-dev ## set up, then lint, check formatting and types, and test
 
 test-slow: setup-dev ## set up, then run the tests that `make test` leaves out: S3 once more, kills, faults, bombs
 	DO_NOT_TRACK=1 .venv/bin/pytest -n 2 --dist loadfile -m slow
+
+test-deploy: setup-dev ## set up, then deploy in an empty home, on a real server: nights, a training job, faults (minutes)
+	DO_NOT_TRACK=1 .venv/bin/pytest tests/test_nights.py tests/test_deploy.py tests/test_access.py
 
 test-readers: setup-dev $(TORCH) $(MDS) ## read versions by torch and mosaicml-streaming, in environments of their own (minutes)
 	.venv/bin/python -m tests.outside $(dir $(TORCH))bin/python $(dir $(MDS))bin/python

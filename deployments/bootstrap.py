@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cuvee.deployments import daemons, environment, programs
 from cuvee.deployments import login as logins
 from cuvee.deployments.daemons import Standing
+from cuvee.deployments.wishes import Wish
 from cuvee.flows import door
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError
@@ -43,19 +43,6 @@ class Deployed(Frozen):
     warnings: tuple[str, ...]
 
 
-class Wish(Frozen):
-    """What to deploy. recipe: path; the rest as the options of `cuvee deploy`."""
-
-    recipe: str
-    store: str | None = None
-    cron: str | None = None
-    timezone: str | None = None
-    name: str | None = None
-    port: int | None = None
-    runner: str = "threads"
-    workers: int | None = None
-
-
 def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
     """Check everything, start what does not run yet, and make or update the deployments. tell: takes progress lines.
 
@@ -64,38 +51,22 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
     Raises RecipeError for a wrong recipe, schedule, name or port, and CuveeError where a program does not start.
     """
     os.environ.update(programs.settings())
-    from cuvee.deployments import definitions
-    from cuvee.flows.runner import task_runner
+    from cuvee.deployments.plans import planned
 
-    task_runner(wish.runner, wish.workers)  # type: ignore[arg-type]
-    cron, timezone = wish.cron or definitions.default_cron(), wish.timezone or definitions.local_timezone()
-    definitions.check_schedule(cron, timezone)
-    from cuvee.tasks.begin import check
-
-    run, _, _ = check(wish.recipe, (), wish.store, "check")
-    path = str(Path(wish.recipe).absolute())
-    # A worker runs in a folder of its own: a store named on the command line or by default is fixed here.
-    store = run.store if wish.store or not run.recipe.store else None
-    size = (wish.runner, wish.workers)
-    wanted = definitions.definitions(run.recipe, path, store, cron, timezone, wish.name, *size)
-    named = environment.named_by(path)
+    plan = planned(wish)
+    named = environment.named_by(plan.recipe)
     with _one_at_a_time():
         known_login = logins.path().exists()
         before = _running()
         standing = before
         try:
-            programs.check_given(before, named, path)
+            programs.check_given(before, named, plan.recipe)
             standing = programs.with_server(before, wish.port, tell)
             with _client(standing) as client:
-                from cuvee.deployments import register
+                from cuvee.deployments import definitions, register
 
-                register.check_free(client, wanted, run.corpus)
-                command = wanted[0].job_variables["command"]
-                pool = register.ensure_pool(client, definitions.POOL, command, standing.has_server)
-                ids = [register.apply(client, definition, pool) for definition in wanted]
-                register.apply_automations(client)
-                due = register.next_run(client, ids[0])
-                if pool.type == "process":
+                made = register.register(client, plan, standing.has_server)
+                if made.pool.type == "process":
                     others = register.recipes(client, definitions.POOL) if standing.has_server else []
                     named = named.union(*map(environment.named_by, others))
                     standing = programs.with_worker(standing, client, named, tell)
@@ -107,13 +78,13 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
         ui=_ui(standing.api),
         api=standing.api,
         started=tuple(daemon.name for daemon in standing.daemons if daemon.name not in known),
-        names=tuple(definition.name for definition in wanted),
-        ids=tuple(str(id) for id in ids),
-        next_run=_local(due, timezone),
+        names=tuple(definition.name for definition in plan.wanted),
+        ids=made.ids,
+        next_run=_local(made.next_run, plan.timezone),
         logs=str(daemons.home()),
         login=None if known_login or not standing.has_server else logins.held(),
         login_file=str(logins.path()) if standing.has_server else None,
-        warnings=() if standing.has_server else _doubts(standing.api, pool.is_fixed),
+        warnings=() if standing.has_server else _doubts(standing.api, made.pool.is_fixed),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cuvee.flows import history
 from cuvee.schemas.base import Frozen
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -134,7 +135,7 @@ def _group_exists(group: int) -> bool:
 
 def home() -> Path:
     """Return the folder for records and logs, below Prefect's home."""
-    return Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser().absolute() / "cuvee"
+    return history.home() / "cuvee"
 
 
 def recall() -> Standing | None:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -23,7 +23,9 @@ NO_VARIABLES = {"type": "object", "properties": {}, "additionalProperties": Fals
 
 
 class Definition(Frozen):
-    """One deployment, ready for the server. job_variables: for a pool that lets runs have some."""
+    """One deployment, ready for the server. queue: of the pool, None for its default one; job_variables: for a pool
+    that lets runs have some.
+    """
 
     name: str
     entrypoint: str
@@ -34,6 +36,7 @@ class Definition(Frozen):
     limit: int
     collision_strategy: str
     pool: str
+    queue: str | None
     job_variables: dict[str, Any]
 
 
@@ -84,25 +87,54 @@ def definitions(
     """
     choices = deployed.tags(timezone, runner, workers)
     common = {"recipe": path} | ({"store": store} if store else {})
+    about = f"Corpus {recipe.corpus}, recipe {path}"
     found = []
     for entry in _deployments():
-        pool, limit = entry["work_pool"], entry["concurrency_limit"]
         form = {} if entry["schedules"] else defaults(recipe)
-        found.append(
-            Definition(
-                name=f"{entry['name']}-{name}" if name else entry["name"],
-                entrypoint=entry["entrypoint"],
-                description=f"{entry['description']}\n\nCorpus {recipe.corpus}, recipe {path}",
-                tags=(*entry["tags"], corpus_tag(recipe.corpus), *choices),
-                parameters=common | form,
-                schedules=tuple({**schedule, "cron": cron, "timezone": timezone} for schedule in entry["schedules"]),
-                limit=limit["limit"],
-                collision_strategy=limit["collision_strategy"],
-                pool=pool["name"],
-                job_variables=_job(pool["job_variables"], timezone),
-            )
-        )
+        filled = _definition(entry, name, recipe.corpus, about, choices, timezone)
+        schedules = tuple({**schedule, "cron": cron, "timezone": timezone} for schedule in entry["schedules"])
+        found.append(filled.model_copy(update={"parameters": common | form, "schedules": schedules}))
     return found
+
+
+def training(corpus: str, store: str, timezone: str, name: str | None) -> Definition:
+    """Fill in the deployment that pulls the versions of a corpus for a training command."""
+    about = f"Corpus {corpus}, store {store}"
+    filled = _definition(_load("training.yaml")["deployment"], name, corpus, about, deployed.tags(timezone), timezone)
+    return filled.model_copy(update={"parameters": {"corpus": corpus, "store": store}})
+
+
+def training_automation(definition: Definition, deployment: str) -> dict[str, Any]:
+    """Fill in the automation that starts such a deployment, by its id."""
+    tree = dict(_load("training.yaml")["automation"])
+    corpus = str(definition.parameters["corpus"])
+    (action,) = tree["actions"]
+    return {
+        **tree,
+        "name": f"cuvee-{definition.name}",
+        "trigger": {**tree["trigger"], "match": {"prefect.resource.id": f"cuvee.corpus.{corpus}"}},
+        "actions": [{**action, "deployment_id": deployment}],
+    }
+
+
+def _definition(
+    entry: Mapping[str, Any], name: str | None, corpus: str, about: str, choices: Sequence[str], timezone: str
+) -> Definition:
+    """Fill in all of a deployment but its parameters and schedules."""
+    pool, limit = entry["work_pool"], entry["concurrency_limit"]
+    return Definition(
+        name=f"{entry['name']}-{name}" if name else entry["name"],
+        entrypoint=entry["entrypoint"],
+        description=f"{entry['description']}\n\n{about}",
+        tags=(*entry["tags"], corpus_tag(corpus), *choices),
+        parameters={},
+        schedules=(),
+        limit=limit["limit"],
+        collision_strategy=limit["collision_strategy"],
+        pool=pool["name"],
+        queue=pool.get("queue"),
+        job_variables=_job(pool["job_variables"], timezone),
+    )
 
 
 def job_template(command: str) -> dict[str, Any]:

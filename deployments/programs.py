@@ -89,8 +89,10 @@ def with_worker(standing: Standing, client: "SyncPrefectClient", named: Iterable
         runs.recover(client, POOL)  # the server is ours, and no worker runs: nothing can be in hand
     tell("Starting the worker …")
     name = f"{WORKER}-{socket.gethostname()}"
-    # One run at a time: it uses all CPUs, and two of one corpus would compete for the next version.
-    command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", "1"]
+    # One run at a time: it uses all CPUs, and two of one corpus would compete for the next version. On our own server
+    # the queues see to that, and the second run is a training command.
+    most = "2" if standing.has_server else "1"
+    command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", most]
     settings = {
         "PREFECT_API_URL": standing.api,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that Prefect takes

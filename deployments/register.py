@@ -1,6 +1,7 @@
 """Register: tell a Prefect server about the work pool, the deployments and the automations; again is no harm."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -25,12 +26,19 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from cuvee.deployments.definitions import NO_VARIABLES, Definition, automations, corpus_tag, job_template
-from cuvee.flows import deployed
+from cuvee.deployments.definitions import (
+    NO_VARIABLES,
+    POOL,
+    Definition,
+    automations,
+    corpus_tag,
+    job_template,
+    training_automation,
+)
+from cuvee.deployments.plans import Plan
+from cuvee.flows import deployed, training_order
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
-
-FLOW = "curate"
 
 
 class Pool(Frozen):
@@ -38,6 +46,33 @@ class Pool(Frozen):
 
     type: str
     is_fixed: bool
+
+
+class Registered(Frozen):
+    """What a server was told. ids: of the deployments, in the plan's order; next_run: of the first of them."""
+
+    pool: Pool
+    ids: tuple[str, ...]
+    next_run: datetime | None
+
+
+def register(client: SyncPrefectClient, plan: Plan, ours: bool) -> Registered:
+    """Make or update all that a plan means; raises RecipeError where a name belongs to another corpus.
+
+    ours: the server is one that we have started.
+    """
+    check_free(client, plan.wanted, plan.corpus)
+    pool = ensure_pool(client, POOL, plan.wanted[0].job_variables["command"], ours)
+    for queue in dict.fromkeys(definition.queue for definition in plan.wanted):
+        if queue or ours:
+            take_turns(client, POOL, queue)
+    ids = [apply(client, definition, pool) for definition in plan.wanted]
+    apply_automations(client)
+    if plan.order:
+        training = plan.wanted[-1]
+        training_order.keep(training.name, plan.order)
+        apply_automation(client, training_automation(training, str(ids[-1])))
+    return Registered(pool=pool, ids=tuple(map(str, ids)), next_run=next_run(client, ids[0]))
 
 
 def ensure_pool(client: SyncPrefectClient, name: str, command: str, ours: bool) -> Pool:
@@ -70,7 +105,7 @@ def check_free(client: SyncPrefectClient, wanted: Sequence[Definition], corpus: 
     """Raise RecipeError if a wanted name belongs to another corpus."""
     for definition in wanted:
         try:
-            standing = client.read_deployment_by_name(f"{FLOW}/{definition.name}")
+            standing = client.read_deployment_by_name(full_name(definition))
         except ObjectNotFound:
             continue
         owners = [tag.partition(":")[2] for tag in standing.tags if tag.startswith(corpus_tag(""))]
@@ -78,13 +113,23 @@ def check_free(client: SyncPrefectClient, wanted: Sequence[Definition], corpus: 
             raise RecipeError(
                 f"the deployment {definition.name} runs corpus {owners[0]} ({standing.parameters.get('recipe')}); "
                 f"give {corpus} a pair of its own with --name {corpus}, or remove that one first: "
-                f"prefect deployment delete {FLOW}/{definition.name}"
+                f"prefect deployment delete {full_name(definition)}"
             )
+
+
+def full_name(definition: Definition) -> str:
+    """Return what Prefect calls a deployment, FLOW/NAME."""
+    return f"{_flow(definition.entrypoint).name}/{definition.name}"
+
+
+@functools.cache
+def _flow(entrypoint: str) -> Flow[..., Any]:
+    return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
 
 
 def apply(client: SyncPrefectClient, definition: Definition, pool: Pool) -> UUID:
     """Make or update a deployment; what was scheduled for it before is scheduled anew."""
-    flow: Flow[..., Any] = load_flow_from_entrypoint(definition.entrypoint, use_placeholder_flow=False)
+    flow = _flow(definition.entrypoint)
     form = deployed.schema(parameter_schema(flow).model_dump(), definition.parameters)
     return client.create_deployment(
         flow_id=client.create_flow(flow),
@@ -108,6 +153,7 @@ def apply(client: SyncPrefectClient, definition: Definition, pool: Pool) -> UUID
             collision_strategy=ConcurrencyLimitStrategy(definition.collision_strategy)
         ),
         work_pool_name=definition.pool,
+        work_queue_name=definition.queue,
         job_variables={} if pool.is_fixed else definition.job_variables,
         pull_steps=[],
     )
@@ -116,12 +162,28 @@ def apply(client: SyncPrefectClient, definition: Definition, pool: Pool) -> UUID
 def apply_automations(client: SyncPrefectClient) -> None:
     """Make or update the automations, by name."""
     for tree in automations():
-        wanted = AutomationCore.model_validate(tree)
-        standing = client.read_automations_by_name(wanted.name)
-        if standing:
-            client.update_automation(standing[0].id, wanted)
-        else:
-            client.create_automation(wanted)
+        apply_automation(client, tree)
+
+
+def apply_automation(client: SyncPrefectClient, tree: Mapping[str, Any]) -> None:
+    """Make or update an automation, by name."""
+    wanted = AutomationCore.model_validate(tree)
+    standing = client.read_automations_by_name(wanted.name)
+    if standing:
+        client.update_automation(standing[0].id, wanted)
+    else:
+        client.create_automation(wanted)
+
+
+def take_turns(client: SyncPrefectClient, pool: str, queue: str | None) -> None:
+    """Let one run of a queue of the pool be in hand at a time; None: the default queue. It is made where it lacks."""
+    name = queue or "default"
+    try:
+        standing = client.read_work_queue_by_name(name, pool)
+    except ObjectNotFound:
+        client.create_work_queue(name, concurrency_limit=1, work_pool_name=pool)
+        return
+    client.update_work_queue(standing.id, concurrency_limit=1)
 
 
 def next_run(client: SyncPrefectClient, deployment: UUID) -> datetime | None:

@@ -71,8 +71,8 @@ def _plain(field: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, **kinds[0]}
 
 
-def tags(timezone: str, runner: str, workers: int | None) -> list[str]:
-    """Return the tags by which a deployment says how its runs are carried out. workers: None for the CPUs."""
+def tags(timezone: str, runner: str | None = None, workers: int | None = None) -> list[str]:
+    """Return the tags by which a deployment says how its runs are carried out; None leaves a choice out."""
     chosen = {"timezone": timezone, "runner": runner, "workers": workers}
     return [f"{name}:{value}" for name, value in chosen.items() if value is not None]
 

@@ -39,7 +39,12 @@ def database(settings_text: str = "") -> Path | None:
         return Path(place.partition("?")[0]) if scheme.startswith("sqlite") and place else None
     if "database" in settings_text:
         return None
-    return Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser() / "prefect.db"
+    return home() / "prefect.db"
+
+
+def home() -> Path:
+    """Return Prefect's home, absolute."""
+    return Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser().absolute()
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from cuvee.schemas.errors import CuveeError, IntegrityError, RecipeError
-from cuvee.schemas.manifest import Manifest
+from cuvee.schemas.manifest import DataFile, Manifest
 from cuvee.schemas.records import FileRef
 from cuvee.storage.store import Store
 from cuvee.storage.trust import MOST_JSON_BYTES, parse_manifest
@@ -17,11 +17,19 @@ from cuvee.storage.trust import MOST_JSON_BYTES, parse_manifest
 MANIFEST, CLAIM, CARD = "manifest.json", "manifest.json.part", "README.md"
 
 
-def copy_version(store: Store, manifest: Manifest, card: FileRef | None, target: Path) -> list[Path]:
+def copied(manifest: Manifest, target: Path) -> dict[Path, DataFile]:
+    """Return where the data files of a version are in its copy."""
+    return {target / "data" / file.split / file.path.rsplit("/", 1)[-1]: file for file in manifest.files}
+
+
+def copy_version(
+    store: Store, manifest: Manifest, card: FileRef | None, target: Path, beside: Path | None = None
+) -> list[Path]:
     """Copy a version into a folder: data/<split>/…, README.md, manifest.json; return the data files, sorted.
 
     card: the report that becomes README.md; None leaves none. Files that stand already are kept, files below data/
     that the manifest does not name are removed. An interrupted copy is completed by the next one.
+    beside: the copy of another version; files that it holds whole become hard links, where the file system has them.
     Raises RecipeError, and touches nothing, when the folder holds what no pull wrote; IntegrityError when a copy does
     not have its recorded bytes.
     """
@@ -29,9 +37,9 @@ def copy_version(store: Store, manifest: Manifest, card: FileRef | None, target:
     target.mkdir(parents=True, exist_ok=True)
     claim = target / CLAIM
     claim.write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-    names = {target / "data" / file.split / file.path.rsplit("/", 1)[-1]: file for file in manifest.files}
+    names = copied(manifest, target)
     for path, file in names.items():
-        if not (path.is_file() and path.stat().st_size == file.bytes and _sha256(path) == file.sha256):
+        if not (_is_whole(path, file) or (beside and _link(beside / path.relative_to(target), path, file))):
             _copy(store, file, path)
     if card is None:
         (target / CARD).unlink(missing_ok=True)
@@ -79,6 +87,23 @@ def _is_manifest(path: Path) -> bool:
 
 def _files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _is_whole(path: Path, ref: FileRef) -> bool:
+    return path.is_file() and path.stat().st_size == ref.bytes and _sha256(path) == ref.sha256
+
+
+def _link(known: Path, path: Path, ref: FileRef) -> bool:
+    """Make a path another name of a file; tell whether that was possible, and the file is what it should be."""
+    if known.is_symlink() or not _is_whole(known, ref):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        path.hardlink_to(known)
+    except OSError:
+        return False
+    return True
 
 
 def _copy(store: Store, ref: FileRef, path: Path) -> None:

@@ -51,10 +51,20 @@ def _miscounts(store: Store, file: DataFile, unit: str) -> Iterator[str]:
     except (IntegrityError, pa.ArrowException) as error:
         yield str(error)
         return
+    fault = miscount(published, file, unit, store.location(file.path))
+    if fault:
+        yield fault
+
+
+def miscount(published: pl.DataFrame, file: DataFile, unit: str, place: str) -> str | None:
+    """Say what rows of a data file hold, if it is not what the manifest says; place: of the file, in the message.
+
+    published: the columns of `counted_columns(unit)`.
+    """
     counted = count(published, unit)
-    if counted != file.amounts or published.height != file.rows:
-        place = store.location(file.path)
-        yield f"{place} holds {counted} in {published.height} rows, the manifest says {file.amounts} in {file.rows}"
+    if counted == file.amounts and published.height == file.rows:
+        return None
+    return f"{place} holds {counted} in {published.height} rows, the manifest says {file.amounts} in {file.rows}"
 
 
 def _wrong_sums(manifest: Manifest) -> Iterator[str]:

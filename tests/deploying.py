@@ -57,11 +57,12 @@ class Place(NamedTuple):
                 time.sleep(1)
         return None
 
-    def deployment(self, name: str) -> Any:
-        return self.ask(f"/deployments/name/curate/{name}")
+    def deployment(self, name: str, flow: str = "curate") -> Any:
+        return self.ask(f"/deployments/name/{flow}/{name}")
 
-    def start(self, name: str, **parameters: Any) -> str:
-        created = self.ask(f"/deployments/{self.deployment(name)['id']}/create_flow_run", {"parameters": parameters})
+    def start(self, name: str, flow: str = "curate", **parameters: Any) -> str:
+        found = self.deployment(name, flow)["id"]
+        created = self.ask(f"/deployments/{found}/create_flow_run", {"parameters": parameters})
         return str(created["id"])
 
     def ended(self, run: str) -> Any:

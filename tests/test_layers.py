@@ -38,7 +38,7 @@ ROOMS = [
     {"review"},
     {"publish"},
     {"erase"},
-    {"begin", "look", "starter", "doctor", "demo", "drill"},
+    {"begin", "look", "starter", "doctor", "training", "demo", "drill"},
 ]
 STAGE = {room: stage for stage, rooms in enumerate(ROOMS) for room in rooms}
 # Modules that reach the file system, the network, the clock, the environment or chance.

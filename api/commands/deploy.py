@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the server. Default 4200, or a free one.")
 @runner_option("What carries each run out; plain: the run's own process.")
 @workers_option
+@click.option("--train-command", metavar="CMD", help="Run CMD FOLDER on each new version, once, without a shell.")
+@click.option("--train-folder", metavar="DIR", help="Where it finds the versions. Default ./cuvee-training.")
 @click.option("--detach", is_flag=True, help="Leave it running, until --stop.")
 @click.option("--stop", is_flag=True, help="Stop the server and the worker.")
 @store_option
@@ -37,6 +39,8 @@ def deploy(
     port: int | None,
     runner: str,
     workers: int | None,
+    train_command: str | None,
+    train_folder: str | None,
     detach: bool,
     stop: bool,
     store: str | None,
@@ -51,8 +55,9 @@ def deploy(
     if not recipe:
         raise RecipeError("give the path of a recipe, or --stop")
     from cuvee.deployments import bootstrap
+    from cuvee.deployments.wishes import Wish
 
-    wish = bootstrap.Wish(
+    wish = Wish(
         recipe=recipe,
         store=store,
         cron=cron,
@@ -61,6 +66,8 @@ def deploy(
         port=port,
         runner=runner,
         workers=workers,
+        train_command=train_command,
+        train_folder=train_folder,
     )
     deployed = bootstrap.deploy(wish, lambda line: say(line, err=True))
     for warning in deployed.warnings:
