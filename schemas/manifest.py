@@ -8,7 +8,7 @@ from pydantic import Field
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.recipe import Name
-from cuvee.schemas.records import Accepted, FileRef
+from cuvee.schemas.records import Accepted, Count, FileRef
 
 FORMAT = 1
 
@@ -31,12 +31,15 @@ class DataFile(FileRef):
     """A published file: one stratum, one night, one split.
 
     amounts: provenance → Σ amount · epochs, in the recipe's unit. accepted: the pool state that first held its rows.
+    human_of_unknown: what of unknown text counts as human by its probability, Σ amount · epochs · (1 - p_synthetic), in
+    millionths of the unit; null where the recipe counts it whole.
     """
 
     split: Literal["train", "validation"]
     stratum: Stratum
     accepted: Accepted
     amounts: dict[str, int]
+    human_of_unknown: Count | None = None
 
     @property
     def amount(self) -> int:
@@ -47,12 +50,13 @@ class DataFile(FileRef):
 class Totals(Frozen):
     """Documents and amounts (Σ amount · epochs) by provenance; human_share is null when nothing counts.
 
-    counted_human: what the ratio counts as human; all else in `amount` it counts as synthetic.
+    counted_human: what the ratio counts as human, with six decimals where it counts documents in part; all else in
+    `amount` it counts as synthetic.
     """
 
     documents: int
     amount: int
-    counted_human: int
+    counted_human: int | float
     by_provenance: dict[str, int]
     human_share: float | None
 

@@ -348,7 +348,7 @@ class Provenance(Frozen):
         "auto",
         description="auto: relabel where the classifier was calibrated on the source's own text, else keep",
     )
-    unknown_as: Literal["exclude", "human", "synthetic"] = "exclude"
+    unknown_as: Literal["exclude", "human", "synthetic", "by_probability"] = "exclude"
 
 
 class HumanShare(Frozen):

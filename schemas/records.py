@@ -161,9 +161,12 @@ class PairsReport(Report):
 
 
 class CountReport(Report):
-    """amounts: provenance → Σ amount · epochs of a published file, in the recipe's unit."""
+    """amounts: provenance → Σ amount · epochs of a published file, in the recipe's unit; human_of_unknown: as of
+    `DataFile`.
+    """
 
     amounts: dict[str, int]
+    human_of_unknown: Count | None = None
 
 
 class StepRecord(Frozen):

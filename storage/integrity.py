@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import polars as pl
 import pyarrow as pa
 
-from cuvee.schemas.amounts import count, counted_columns, totals
+from cuvee.schemas.amounts import count, count_unknown, counted_columns, totals
 from cuvee.schemas.document import PUBLISHED
 from cuvee.schemas.errors import IntegrityError
-from cuvee.schemas.manifest import DataFile, Manifest
+from cuvee.schemas.manifest import DataFile, Manifest, Proof
 from cuvee.schemas.records import FileRef
 from cuvee.storage.corpus import sizes_of, state_of
 from cuvee.storage.store import Store
@@ -28,7 +28,7 @@ def faults(store: Store, manifest: Manifest) -> Iterator[str]:
         if fault:
             yield fault
         elif isinstance(ref, DataFile):
-            yield from _miscounts(store, ref, manifest.mixture.unit)
+            yield from _miscounts(store, ref, manifest.mixture)
     yield from _wrong_sums(manifest)
     fault = changed(store, manifest.pool)
     if fault:
@@ -43,28 +43,31 @@ def pool_files(store: Store, manifest: Manifest) -> list[FileRef]:
     return list({file.path: file for entry in entries for file in entry.record.files}.values())
 
 
-def _miscounts(store: Store, file: DataFile, unit: str) -> Iterator[str]:
+def _miscounts(store: Store, file: DataFile, proof: Proof) -> Iterator[str]:
     """Recount documents and amounts from a file's own columns."""
-    columns = pa.schema([PUBLISHED.field(name) for name in counted_columns(unit)])
+    columns = pa.schema([PUBLISHED.field(name) for name in counted_columns(proof.unit, proof.unknown_as)])
     try:
         published = pl.DataFrame(read_table(store, file, columns.names).cast(columns))
     except (IntegrityError, pa.ArrowException) as error:
         yield str(error)
         return
-    fault = miscount(published, file, unit, store.location(file.path))
+    fault = miscount(published, file, proof, store.location(file.path))
     if fault:
         yield fault
 
 
-def miscount(published: pl.DataFrame, file: DataFile, unit: str, place: str) -> str | None:
+def miscount(published: pl.DataFrame, file: DataFile, proof: Proof, place: str) -> str | None:
     """Say what rows of a data file hold, if it is not what the manifest says; place: of the file, in the message.
 
-    published: the columns of `counted_columns(unit)`.
+    published: the columns of `counted_columns`; proof: the version's.
     """
-    counted = count(published, unit)
-    if counted == file.amounts and published.height == file.rows:
+    counted = count(published, proof.unit)
+    if counted != file.amounts or published.height != file.rows:
+        return f"{place} holds {counted} in {published.height} rows, the manifest says {file.amounts} in {file.rows}"
+    human = count_unknown(published, proof.unit, proof.unknown_as)
+    if human == file.human_of_unknown:
         return None
-    return f"{place} holds {counted} in {published.height} rows, the manifest says {file.amounts} in {file.rows}"
+    return f"{place} holds unknown text of {human} millionths human, the manifest says {file.human_of_unknown}"
 
 
 def _wrong_sums(manifest: Manifest) -> Iterator[str]:

@@ -80,10 +80,10 @@ def pull(store: Store, manifest: Manifest, folder: Path) -> int:
     """
     card = next((ref for ref in manifest.reports if ref.path.endswith(f"/{CARD}")), None)
     copy_version(store, manifest, card, folder, _before(folder.parent, manifest.version))
-    unit, documents = manifest.mixture.unit, 0
+    proof, documents = manifest.mixture, 0
     for path, file in copied(manifest, folder).items():
-        rows = pl.read_parquet(path, columns=counted_columns(unit))
-        fault = miscount(rows, file, unit, str(path))
+        rows = pl.read_parquet(path, columns=counted_columns(proof.unit, proof.unknown_as))
+        fault = miscount(rows, file, proof, str(path))
         if fault:
             raise IntegrityError(fault)
         documents += rows.height

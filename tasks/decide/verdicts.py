@@ -46,7 +46,7 @@ def run(
     found = look_up(doc_ids, ["doc_id"], collect(store, near, partition, NEAR))
     bound = told.tell(found, told.of_near_copies(run.recipe))
     verdicts.object("dedup_near", found["reason"], keeper=found["keeper"], jaccard=found["jaccard"], detail=bound)
-    rows = load(store, concluded.concluded, ["provenance", "depth"])
+    rows = load(store, concluded.concluded, ["provenance", "depth", "p_synthetic"])
     overlaps = load(store, judged.heard, ["overlap", "benchmark"])
     over = pl.col("overlap").cast(pl.Float64).round(6) >= run.recipe.decontaminate.overlap
     reason = overlaps.select(pl.when(over).then(pl.lit("benchmark"))).to_series()
@@ -61,8 +61,12 @@ def run(
 
 
 def excluded(run: Run, rows: pl.DataFrame) -> pl.Series:
-    """Object to what the mixture may not hold: documents of unknown provenance, and those too far from human text."""
-    unknown = (pl.col("provenance") == "unknown") & pl.lit(run.recipe.provenance.unknown_as == "exclude")
+    """Object to what the mixture may not hold: documents of unknown provenance that the recipe excludes
+    or cannot weigh, and those too far from human text.
+    """
+    unknown_as = run.recipe.provenance.unknown_as
+    without = pl.col("p_synthetic").is_null() if unknown_as == "by_probability" else pl.lit(unknown_as == "exclude")
+    unknown = (pl.col("provenance") == "unknown") & without
     deep = pl.col("depth") > run.recipe.mixture.depth.max
     reason = pl.when(unknown).then(pl.lit("unknown_provenance")).when(deep).then(pl.lit("depth"))
     return rows.select(reason.alias("reason"))["reason"]

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from cuvee.schemas.amounts import human_provenances, unit_amount
+from cuvee.schemas.amounts import WHOLE, human_part, unit_amount
 from cuvee.schemas.recipe import Generate, Recipe
 from cuvee.tasks.generate.judge import JUDGE_TOKENS
 from cuvee.tasks.generators._purse import Purse
@@ -36,12 +36,13 @@ def wanted_amount(recipe: Recipe, entry: Generate, rows: pl.DataFrame) -> float:
         return entry.budget.amount
     rows = rows.with_columns(
         amount=unit_amount(recipe.mixture.unit),
-        human=pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as)),
+        human=human_part(recipe.provenance.unknown_as),
     )
     # The floor holds in the train split alone, and a total has room for its share of held-out text too.
     is_apart = held_out(rows, recipe)
     train, apart = rows.filter(~is_apart), int(rows.filter(is_apart)["amount"].sum())
-    human, synthetic = (int(train.filter(where)["amount"].sum()) for where in (pl.col("human"), ~pl.col("human")))
+    human = int((train["amount"] * train["human"]).sum()) // WHOLE
+    synthetic = int(train["amount"].sum()) - human
     floor, total = recipe.mixture.human.min, recipe.mixture.total
     within = math.inf if total is None else total - min(apart, math.floor(total * recipe.holdout.share))
     room = min(within, human / floor if floor else math.inf)

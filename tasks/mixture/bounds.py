@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from cuvee.schemas.amounts import human_provenances
+from cuvee.schemas.amounts import WHOLE, human_part, is_by_probability
 from cuvee.schemas.licenses import licence_class
-from cuvee.schemas.recipe import Group, Mixture
+from cuvee.schemas.recipe import Group, Mixture, Recipe
 
 # What a group may name a document by; license and grade are looked at as classes.
 KEYS = ("source", "domain", "language", "provenance", "depth", "generator", "kind", "license", "grade")
+# Kinds of text: unknown ones that count by probability by the tenth of their p_synthetic, 0 to 9, and all others.
+_TENTHS, _HUMAN, _SYNTHETIC = 10, 10, 11
+_KINDS = {**{tenth: f"unknown{tenth}" for tenth in range(_TENTHS)}, _HUMAN: "human", _SYNTHETIC: "synthetic"}
 
 
 class Bound(NamedTuple):
@@ -27,7 +30,7 @@ class Bound(NamedTuple):
     terms: Mapping[str, Fraction]
     most: Fraction
 
-    def excess(self, sums: Mapping[str, int]) -> Fraction:
+    def excess(self, sums: Mapping[str, int | Fraction]) -> Fraction:
         """Return by how much sums pass the bound, exactly; at most 0 where they hold it."""
         return sum((factor * sums[name] for name, factor in self.terms.items()), Fraction(0)) - self.most
 
@@ -88,9 +91,11 @@ def most_epochs(mixture: Mixture) -> list[int]:
     return [mixture.max_epochs, *(group.max_epochs or mixture.max_epochs for group in mixture.groups)]
 
 
-def is_simple(mixture: Mixture) -> bool:
-    """Tell whether the human share, an amount of it and a total are all that is asked."""
-    return not mixture.groups and mixture.depth.share_over_1 is None and not repeats(mixture)
+def is_simple(recipe: Recipe) -> bool:
+    """Tell whether the human share of whole documents, an amount of it and a total are all that is asked."""
+    mixture = recipe.mixture
+    whole = not is_by_probability(recipe.provenance.unknown_as)
+    return whole and not mixture.groups and mixture.depth.share_over_1 is None and not repeats(mixture)
 
 
 def members(rows: pl.DataFrame, group: Group) -> pl.Series:
@@ -102,7 +107,9 @@ def members(rows: pl.DataFrame, group: Group) -> pl.Series:
 
 
 def traits(rows: pl.DataFrame, mixture: Mixture, unknown_as: str) -> pl.DataFrame:
-    """Return what the bounds look at of each row: human and deep, groups.0, … (boolean), epochs (int64, at most)."""
+    """Return what the bounds look at of each row: human (int64, millionths of it), kind (int8, of _KINDS), deep,
+    groups.0, … (boolean), epochs (int64, at most). rows: columns `looked_at`.
+    """
     named = {f"groups.{number}": members(rows, group) for number, group in enumerate(mixture.groups)}
     most = pl.lit(mixture.max_epochs, pl.Int64)
     own = [
@@ -110,25 +117,34 @@ def traits(rows: pl.DataFrame, mixture: Mixture, unknown_as: str) -> pl.DataFram
         for (name, _), group in zip(named.items(), mixture.groups, strict=True)
         if group.max_epochs is not None
     ]
-    found = rows.select(
-        human=pl.col("provenance").is_in(human_provenances(unknown_as)), deep=pl.col("depth") > 1
-    ).with_columns(**named)
+    whole = pl.when(pl.col("human") == WHOLE).then(_HUMAN).otherwise(_SYNTHETIC)
+    tenth = ((WHOLE - pl.col("human")) // (WHOLE // _TENTHS)).clip(0, _TENTHS - 1)
+    weighed = (pl.col("provenance") == "unknown") & is_by_probability(unknown_as)
+    found = (
+        rows.select("provenance", human=human_part(unknown_as), deep=pl.col("depth") > 1)
+        .with_columns(**named, kind=pl.when(weighed).then(tenth).otherwise(whole).cast(pl.Int8))
+        .drop("provenance")
+    )
     # Of several groups that say something, the least holds.
     least = pl.coalesce(pl.min_horizontal(*own), most) if own else most
     return found.with_columns(epochs=least if repeats(mixture) else pl.lit(1, pl.Int64))
 
 
-def looked_at(mixture: Mixture) -> list[str]:
+def looked_at(mixture: Mixture, unknown_as: str) -> list[str]:
     """Name the columns of documents that `traits` looks at."""
-    return list(dict.fromkeys(["provenance", "depth", *(key for group in mixture.groups for key in group.where)]))
+    weight = ["p_synthetic"] if is_by_probability(unknown_as) else []
+    named = [key for group in mixture.groups for key in group.where]
+    return list(dict.fromkeys(["provenance", "depth", *weight, *named]))
 
 
 def label(found: pl.DataFrame) -> pl.Series:
-    """Name the stratum of the plan of each row by its traits: rows with one name are alike for every bound."""
+    """Name the stratum of the plan of each row by its traits but human: rows with one name are alike for every bound,
+    unknown ones that count by probability nearly.
+    """
     groups = [name for name in found.columns if name.startswith("groups.")]
     in_groups = [pl.when(name).then(pl.lit(f" {name}")).otherwise(pl.lit("")) for name in groups]
     parts = [
-        pl.when("human").then(pl.lit("human")).otherwise(pl.lit("synthetic")),
+        pl.col("kind").replace_strict(_KINDS, return_dtype=pl.String),
         pl.when("deep").then(pl.lit(" deep")).otherwise(pl.lit("")),
         *in_groups,
         pl.format(" x{}", "epochs"),
@@ -136,13 +152,13 @@ def label(found: pl.DataFrame) -> pl.Series:
     return found.select(label=pl.concat_str(parts))["label"]
 
 
-def count_sums(rows: pl.DataFrame, found: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
-    """Add up a mixture: rows with amount (of one copy) and epochs, traits beside them."""
+def count_sums(rows: pl.DataFrame, found: pl.DataFrame, names: Sequence[str]) -> dict[str, int | Fraction]:
+    """Add up a mixture, exactly: rows with amount (of one copy) and epochs, traits beside them."""
     each, seen = rows["amount"], rows["amount"] * rows["epochs"]
-    sums = {"all": seen, "plain": each, "human": seen.filter(found["human"]), "deep": seen.filter(found["deep"])}
-    sums["plain_human"] = each.filter(found["human"])
+    sums = {"all": seen, "plain": each, "deep": seen.filter(found["deep"])}
     sums |= {name: seen.filter(found[name]) for name in names if name.startswith("groups.")}
-    return {name: int(sums[name].sum()) for name in names}
+    parts = {"human": seen * found["human"], "plain_human": each * found["human"]}
+    return {name: Fraction(int(parts[name].sum()), WHOLE) if name in parts else int(sums[name].sum()) for name in names}
 
 
 def _class_of(values: pl.Series, key: str) -> pl.Series:

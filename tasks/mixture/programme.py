@@ -91,7 +91,7 @@ def _merge(strata: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     if strata.height <= MOST_STRATA:
         return strata, pl.Series(np.arange(strata.height))
     order = strata["amount"].rank("ordinal", descending=True)
-    blended = pl.format("merged {} {}", pl.col("human"), "epochs")
+    blended = pl.format("merged {} {}", pl.col("human").cast(pl.Float64).round(1), "epochs")
     named = strata.with_columns(group=pl.when(order <= MOST_STRATA - 1000).then(pl.col("label")).otherwise(blended))
     weights = [
         (pl.col(name).cast(pl.Float64) * pl.col("amount")).sum() / pl.col("amount").sum().clip(1)

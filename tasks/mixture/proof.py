@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from cuvee.schemas.amounts import totals
+from cuvee.schemas.amounts import counted_human, totals
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import Bounds, DataFile, Proof, Totals
 from cuvee.schemas.recipe import Recipe
@@ -16,22 +16,21 @@ def prove(recipe: Recipe, files: Sequence[DataFile]) -> tuple[Totals, dict[str, 
     """
     unknown_as = recipe.provenance.unknown_as
     everything = totals(files, unknown_as)
-    splits = {
-        name: totals([file for file in files if file.split == name], unknown_as) for name in ("train", "validation")
-    }
+    of = {name: [file for file in files if file.split == name] for name in ("train", "validation")}
+    splits = {name: totals(own, unknown_as) for name, own in of.items()}
     human, unit = recipe.mixture.human, recipe.mixture.unit
     floor, ceiling = Fraction(str(human.min)), Fraction(str(human.max))
-    for name, counted in {"all files": everything, "the train split": splits["train"]}.items():
-        if counted.counted_human < floor * counted.amount:
+    for name, counted, own in (("all files", everything, files), ("the train split", splits["train"], of["train"])):
+        if counted_human(own, unknown_as) < floor * counted.amount:
             raise IntegrityError(
                 f"{name}: the human share is {counted.human_share}, under the floor {human.min:g}; nothing is published"
             )
-    if everything.counted_human > ceiling * everything.amount:
+    if counted_human(files, unknown_as) > ceiling * everything.amount:
         raise IntegrityError(
             f"all files: the human share is {everything.human_share}, above the ceiling {human.max:g}; nothing is "
             "published"
         )
-    if human.min_amount is not None and splits["train"].counted_human < human.min_amount:
+    if human.min_amount is not None and counted_human(of["train"], unknown_as) < Fraction(str(human.min_amount)):
         raise IntegrityError(
             f"the train split: {splits['train'].counted_human} {unit} of human text are less than "
             f"mixture.human.min_amount {human.min_amount:g}; nothing is published"

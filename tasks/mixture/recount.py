@@ -1,10 +1,11 @@
 """Recount: every bound of the mixture counted again from the published files, with nothing but their columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import polars as pl
 
-from cuvee.schemas.amounts import counted_columns, human_provenances, published_amount
+from cuvee.schemas.amounts import counted_columns, counted_human, is_by_probability, published_amount
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import Constraint, DataFile
 from cuvee.schemas.recipe import Mixture, Recipe
@@ -24,9 +25,9 @@ def recount(store: Store, recipe: Recipe, files: Sequence[DataFile]) -> tuple[Co
     mixture = recipe.mixture
     trained = [file for file in files if file.split == "train"]
     held_out = sum(file.amount for file in files if file.split == "validation")
-    sums = dict.fromkeys(sum_names(mixture), 0)
+    sums: dict[str, int | Fraction] = dict.fromkeys(sum_names(mixture), 0)
     for file in trained:
-        for name, value in (_of_amounts(recipe, file) if is_simple(mixture) else _of(store, recipe, file)).items():
+        for name, value in (_of_amounts(recipe, file) if is_simple(recipe) else _of(store, recipe, file)).items():
             sums[name] += value
     found = []
     for bound in bounds_of(mixture, held_out):
@@ -40,22 +41,25 @@ def recount(store: Store, recipe: Recipe, files: Sequence[DataFile]) -> tuple[Co
     return tuple(found)
 
 
-def _of_amounts(recipe: Recipe, file: DataFile) -> dict[str, int]:
-    human = sum(file.amounts.get(name, 0) for name in human_provenances(recipe.provenance.unknown_as))
+def _of_amounts(recipe: Recipe, file: DataFile) -> dict[str, int | Fraction]:
+    human = counted_human([file], recipe.provenance.unknown_as)
     return {"all": file.amount, "plain": file.amount, "human": human, "plain_human": human}
 
 
-def _of(store: Store, recipe: Recipe, file: DataFile) -> dict[str, int]:
+def _of(store: Store, recipe: Recipe, file: DataFile) -> dict[str, int | Fraction]:
     mixture: Mixture = recipe.mixture
-    columns = dict.fromkeys([*counted_columns(mixture.unit), *looked_at(mixture)])
+    unknown_as = recipe.provenance.unknown_as
+    columns = dict.fromkeys([*counted_columns(mixture.unit, unknown_as), *looked_at(mixture, unknown_as)])
     published = pl.DataFrame(read_table(store, file, list(columns)))
     rows = published.with_columns(
         amount=published_amount(published, mixture.unit), epochs=pl.col("epochs").cast(pl.Int64)
     )
-    return count_sums(rows, traits(published, mixture, recipe.provenance.unknown_as), sum_names(mixture))
+    if is_by_probability(unknown_as) and rows.filter(provenance="unknown")["p_synthetic"].has_nulls():
+        raise IntegrityError(f"{file.path}: it holds unknown text without p_synthetic; nothing is published")
+    return count_sums(rows, traits(published, mixture, unknown_as), sum_names(mixture))
 
 
-def _counted(bound: Bound, sums: dict[str, int], held_out: int) -> float | None:
+def _counted(bound: Bound, sums: Mapping[str, int | Fraction], held_out: int) -> float | None:
     """Return the share or the amount that a bound speaks of."""
     if bound.key == "mixture.total":
         return float(sums["all"] + held_out)
@@ -64,4 +68,4 @@ def _counted(bound: Bound, sums: dict[str, int], held_out: int) -> float | None:
     if of is None:
         return float(sums[own])
     apart = held_out if bound.key == "mixture.human.max" else 0
-    return round((sums[own] + apart) / (sums[of] + apart), _ROUNDING) if sums[of] + apart else None
+    return round(float((sums[own] + apart) / (sums[of] + apart)), _ROUNDING) if sums[of] + apart else None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cuvee.schemas.amounts import human_provenances, unit_amount
+from cuvee.schemas.amounts import WHOLE, human_part, human_provenances, unit_amount
 from cuvee.schemas.errors import GateError
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.schemas.records import Run
@@ -68,7 +68,8 @@ class Chosen(NamedTuple):
 
 def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
     """Choose among the survivors of the last pass, and save the choice: PLANNED, in sampling order."""
-    columns = dict.fromkeys([*_READ, *looked_at(run.recipe.mixture)])
+    unknown_as = run.recipe.provenance.unknown_as
+    columns = dict.fromkeys([*_READ, *looked_at(run.recipe.mixture, unknown_as)])
     rows = load_decided(store, decided, columns).filter(pl.col("verdict").is_null())
     chosen = choose_of(rows, run.recipe, last_plan(run, store))
     saved = save(run, store, chosen.rows, PLANNED)
@@ -83,12 +84,13 @@ def guaranteed(chosen: pl.DataFrame, recipe: Recipe) -> tuple[float | None, tupl
     """
     trained = chosen.filter(pl.col("split") == "train")
     seen = trained["amount"] * trained["epochs"].cast(pl.Int64)
-    counted = trained["provenance"].is_in(human_provenances(recipe.provenance.unknown_as))
-    in_doubt = counted & (trained["suspect"].fill_null(value=False) | (trained["provenance"] == "unknown"))
+    part = trained.select(part=human_part(recipe.provenance.unknown_as))["part"]
+    in_doubt = (part > 0) & (trained["suspect"].fill_null(value=False) | (trained["provenance"] == "unknown"))
     everything = int(seen.sum())
     if not everything:
         return None, ()
-    expected, least = (round(int(seen.filter(which).sum()) / everything, 6) for which in (counted, counted & ~in_doubt))
+    human = seen * part
+    expected, least = (round(int(of.sum()) / WHOLE / everything, 6) for of in (human, human.filter(~in_doubt)))
     if not in_doubt.any():
         return least, ()
     documents = int(in_doubt.sum())
@@ -100,7 +102,7 @@ def guaranteed(chosen: pl.DataFrame, recipe: Recipe) -> tuple[float | None, tupl
 
 def last_plan(run: Run, store: Store) -> dict[str, int]:
     """Return the strata of the standing version's plan, none where its recipe had other groups."""
-    if is_simple(run.recipe.mixture) or not run.parent:
+    if is_simple(run.recipe) or not run.parent:
         return {}
     parent = load_manifest(store, run.corpus, run.parent)
     told = run.recipe.model_dump(mode="json")["mixture"]["groups"]
@@ -124,7 +126,7 @@ def choose_of(rows: pl.DataFrame, recipe: Recipe, last: Mapping[str, int]) -> Ch
     last: stratum → amount of the last version's plan.
     """
     mixture = recipe.mixture
-    if not is_simple(mixture):
+    if not is_simple(recipe):
         return _blended(rows, recipe, last)
     # Only what decides is sorted and cut, and the rows themselves are put in order once, at the end.
     deciding = _deciding(rows, recipe)

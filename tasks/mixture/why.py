@@ -87,7 +87,8 @@ def explain_impossible(found: Impossible, strata: pl.DataFrame, mixture: Mixture
 def describe(name: str, mixture: Mixture) -> str:
     """Say in words what a stratum of the plan is."""
     kind, *rest = name.split(" ")
-    words = ["human text" if kind == "human" else "synthetic text"]
+    tenth = kind.removeprefix("unknown")
+    words = [f"{kind} text" if tenth == kind else f"unknown text, synthetic to {tenth}0% and more"]
     if "deep" in rest:
         words.append("of depth 2 and more")
     groups = [mixture.groups[int(part.removeprefix("groups."))] for part in rest if part.startswith("groups.")]

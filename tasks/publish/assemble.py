@@ -9,7 +9,7 @@ import hashlib
 import polars as pl
 import pyarrow as pa
 
-from cuvee.schemas.amounts import count, counted_columns
+from cuvee.schemas.amounts import count, count_unknown, counted_columns, is_by_probability
 from cuvee.schemas.document import HIDDEN_ID, MESSAGES, PUBLISHED, STRATUM
 from cuvee.schemas.manifest import DataFile, Stratum
 from cuvee.schemas.marking import KEY, mark_of, write_mark
@@ -79,16 +79,18 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
     documents = documents.sort("priority", "doc_id")
     thin = _columns(documents)
     metadata = _metadata(run, documents)
-    unit = run.recipe.mixture.unit
-    key = step_key(STEP, VERSION, content=_digest(documents, thin), metadata=metadata, unit=unit, corpus=run.corpus)
+    unit, unknown_as = run.recipe.mixture.unit, run.recipe.provenance.unknown_as
+    counting = {"unit": unit, **({"unknown_as": unknown_as} if is_by_probability(unknown_as) else {})}
+    key = step_key(STEP, VERSION, content=_digest(documents, thin), metadata=metadata, corpus=run.corpus, **counting)
     record = read_record(store, FileRecord, STEP, key, corpus_folder(run.corpus))
     if record is None:
         again = frame_of(texts.take(documents["shard"].to_numpy(), documents["position"].to_numpy()))
         again = again.with_columns(pl.col("messages").str.json_decode(_MESSAGES))
         table = thin.hstack(again).select(PUBLISHED.names).to_arrow().cast(PUBLISHED)
         ref = write_table(store, data_folder(run.corpus), table, level=3, metadata=metadata)
-        written = frame_of(read_table(store, ref, counted_columns(unit)))
-        record = FileRecord(key=key, files=(ref,), report=CountReport(amounts=count(written, unit)))
+        written = frame_of(read_table(store, ref, counted_columns(unit, unknown_as)))
+        told = CountReport(amounts=count(written, unit), human_of_unknown=count_unknown(written, unit, unknown_as))
+        record = FileRecord(key=key, files=(ref,), report=told)
         write_record(store, record)
     first = documents.row(0, named=True)
     return DataFile(
@@ -97,6 +99,7 @@ def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> Data
         stratum=Stratum(**{name: first[name] for name in STRATUM}),
         accepted=first["accepted"],
         amounts=record.report.amounts,
+        human_of_unknown=record.report.human_of_unknown,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from cuvee.schemas.amounts import human_provenances
+from cuvee.schemas.amounts import WHOLE, human_part
 from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import RunReport
 from cuvee.schemas.tables import DecidedRef, PlannedRef
@@ -30,10 +30,10 @@ def run(
     The arguments are those of `publish.run`. Raises IntegrityError when the accounts do not balance.
     """
     ledger = build(run, store, pool, sources, decided, planned, generated)
-    plan = load_planned(store, planned, decided, ["provenance"])
+    plan = load_planned(store, planned, decided, ["provenance", "p_synthetic"])
     kept = plan.filter(pl.col("split").is_not_null())
     amount = int((kept["amount"] * kept["epochs"]).sum())
-    human = kept.filter(pl.col("provenance").is_in(human_provenances(run.recipe.provenance.unknown_as)))
+    human = kept["amount"] * kept["epochs"] * kept.select(part=human_part(run.recipe.provenance.unknown_as))["part"]
     return RunReport(
         corpus=run.corpus,
         version=run.parent,
@@ -41,7 +41,7 @@ def run(
         documents=kept.height,
         amount=amount,
         unit=run.recipe.mixture.unit,
-        human_share=round(int((human["amount"] * human["epochs"]).sum()) / amount, 6) if amount else None,
+        human_share=round(int(human.sum()) / WHOLE / amount, 6) if amount else None,
         floor=run.recipe.mixture.human.min,
         steps=step_reports(run.recipe, ledger),
         sources=source_reports(run.recipe, ledger),
