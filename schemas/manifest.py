@@ -7,6 +7,7 @@ from pydantic import Field
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
+from cuvee.schemas.marks import Marked
 from cuvee.schemas.recipe import Name
 from cuvee.schemas.records import Accepted, Count, FileRef
 
@@ -83,7 +84,8 @@ class Proof(Frozen):
     """The mixture, counted again from the published files. total: the recipe's, null for none; human_share: of all
     files, human_share_train: of the train split; null where nothing counts. counted_from: SHA-256 of the files.
     constraints: each bound, with what was counted; guaranteed: the share of the train split, 0 to 1, with all suspects
-    and unknown documents counted against it; strata: of the plan, with their amounts; why: what it runs into.
+    and unknown documents counted against it; strata: of the plan, with their amounts; why: what it runs into. marked:
+    what reviewers' marks say of text that counts as human: the floor is held with `marked.low` of it; null for none.
     """
 
     unit: str
@@ -97,6 +99,7 @@ class Proof(Frozen):
     guaranteed: float | None = None
     strata: dict[str, int] = Field({})
     why: tuple[str, ...] = ()
+    marked: Marked | None = None
 
 
 class Manifest(Frozen):

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.document import SHARD, THIN
+from cuvee.schemas.marks import Marked
 from cuvee.schemas.records import FileRef
 
 # The thin columns of a shard's rows, with the row's address and what is known of its shard.
@@ -227,12 +228,13 @@ ChosenRef = NewType("ChosenRef", FileRef)
 class PlannedRef(FileRef):
     """Where PLANNED lies. strata: name of a stratum of the plan → amount with copies, empty where the human share is
     all that is asked; guaranteed: human share of the train split, 0 to 1, with all that is suspected or unknown counted
-    against it; why: what the plan runs into and what more text would allow, a sentence each.
+    against it; why: what the plan runs into and what more text would allow, a sentence each; marked: as of `Proof`.
     """
 
     strata: dict[str, int] = Field({})
     guaranteed: float | None = None
     why: tuple[str, ...] = ()
+    marked: Marked | None = None
 
 
 class DecidedPart(Frozen):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from fractions import Fraction
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ import cuvee
 from cuvee.commands import cli
 from cuvee.schemas.errors import GateError, IntegrityError, RecipeError
 from cuvee.schemas.licenses import licence_class
+from cuvee.schemas.marks import Mark, Marks
 from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.recipe import Recipe
 from cuvee.storage.integrity import faults
+from cuvee.storage.marks import read_marks, write_marks
 from cuvee.storage.store import open_store
 from cuvee.tasks.mixture import recount
 from cuvee.tasks.mixture.bounds import bounds_of, count_sums, sum_names, traits
+from cuvee.tasks.mixture.marks import heard, lower_bound, raised
 from cuvee.tasks.mixture.selection import choose_of, guaranteed
 
 DOMAINS = ("news", "blog", "law")
@@ -342,3 +346,60 @@ def test_a_stranger_weighs_published_unknown_text_by_its_probability(tmp_path: P
     files = [file.model_copy(update={"human_of_unknown": 1}) for file in version.manifest.files]
     store = open_store(str(tmp_path / "store"))
     assert any("millionths" in fault for fault in faults(store, version.manifest.model_copy(update={"files": files})))
+
+
+def test_the_lower_bound_is_that_of_clopper_and_pearson() -> None:
+    for human, marked in ((1, 1), (5, 5), (45, 50), (188, 200), (1, 30)):
+        low = lower_bound(human, marked)
+        # At the bound, so many or more are seen in 5 samples of 100 (binomial distribution).
+        tail = sum(comb(marked, k) * low**k * (1 - low) ** (marked - k) for k in range(human, marked + 1))
+        assert tail == pytest.approx(0.05, abs=1e-4)
+    assert lower_bound(0, 10) == 0.0
+
+
+def test_marks_that_say_nothing_of_human_text_change_nothing() -> None:
+    ids = rows(1, 4)["doc_id"].to_list()
+    marks = {"0" * 64: [Mark(doc_id=ids[0], verdict="keep"), Mark(doc_id=ids[3], verdict="human")]}
+    assert heard(pl.Series(ids[:3]), marks) is None
+    both = {"0" * 64: [Mark(doc_id=ids[0], verdict=verdict) for verdict in ("human", "synthetic")]}
+    told = heard(pl.Series(ids), both)
+    assert told
+    assert (told.documents, told.human, told.low) == (1, 0, 0.0)
+    asked = recipe(min=0.5)
+    assert raised(asked, None) == asked
+    assert raised(recipe(min=1.0), told) == recipe(min=1.0)
+    with pytest.raises(
+        GateError, match=r"human\.min 0\.5: 0 of 1 marked documents .* labelled share of 1 does not show"
+    ):
+        raised(asked, told)
+
+
+def test_a_floor_is_held_with_what_marks_leave_of_human_text(tmp_path: Path) -> None:
+    texts = documents(90, seed=5)
+    write_jsonl(tmp_path / "people.jsonl", texts[:50])
+    write_jsonl(tmp_path / "machine.jsonl", texts[50:])
+    sources = "{name: people, uri: people.jsonl}, {name: machine, uri: machine.jsonl, origin: synthetic}"
+    text = f"corpus: c\nsources: [{sources}]\nholdout: {{share: 0}}\nprovenance: {{suspects: keep}}\n"
+    path = str(recipe_file(tmp_path, text + "mixture: {unit: documents, human: {min: 0.6}}\n"))
+    store = open_store(str(tmp_path / "store"))
+    publish_plainly(path, store.uri)
+    before = cuvee.open("c", store=store.uri)
+    published = before.scan().collect()
+    ids = published.filter(provenance="human")["doc_id"].sort().to_list()
+    marks = [Mark(doc_id=one, verdict="human") for one in ids[:38]]
+    marks += [Mark(doc_id=one, verdict="synthetic", note="a listing") for one in ids[38:40]]
+    name = write_marks(store, "c", Marks(marks=tuple(marks)))
+    report = publish_plainly(path, store.uri)
+    proof = cuvee.open("c", store=store.uri).manifest.mixture
+    low = lower_bound(38, 40)
+    assert proof.marked
+    assert (proof.marked.documents, proof.marked.human, proof.marked.low, proof.marked.files) == (40, 38, low, (name,))
+    held = {bound.key: bound for bound in proof.constraints}["mixture.human.min"]
+    assert held.asked == proof.bounds.min == 0.6
+    assert held.counted == round(proof.human_share * low, 6) >= 0.6
+    assert before.manifest.mixture.human_share * low < 0.6
+    assert any("38 of 40 marked documents that count as human are" in sentence for sentence in report.mixture)
+    key = f"corpora/c/marks/{name}.json"
+    store.put(key, store.get(key).replace(b"synthetic", b"human"))
+    with pytest.raises(IntegrityError, match="its name is its SHA-256"):
+        read_marks(store, "c")

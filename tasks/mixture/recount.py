@@ -8,20 +8,26 @@ import polars as pl
 from cuvee.schemas.amounts import counted_columns, counted_human, is_by_probability, published_amount
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.manifest import Constraint, DataFile
+from cuvee.schemas.marks import Marked
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table
 from cuvee.tasks.mixture.bounds import Bound, bounds_of, count_sums, is_simple, looked_at, sum_names, traits
+from cuvee.tasks.mixture.marks import holds_by_marks, raised
 
 _ROUNDING = 6
 
 
-def recount(store: Store, recipe: Recipe, files: Sequence[DataFile]) -> tuple[Constraint, ...]:
+def recount(
+    store: Store, asked: Recipe, files: Sequence[DataFile], marked: Marked | None = None
+) -> tuple[Constraint, ...]:
     """Count what the bounds look at in the published files of the train split; return each bound with what was found.
 
     Where the human share is all that is asked, the amounts that were counted of each file as it was written are added
-    up; else each file is read again. Raises IntegrityError for a bound that does not hold.
+    up; else each file is read again. marked: what marks say of the labels; the floor is looked at with the least share
+    of human text that they leave. Raises IntegrityError for a bound that does not hold.
     """
+    recipe = raised(asked, marked)
     mixture = recipe.mixture
     trained = [file for file in files if file.split == "train"]
     held_out = sum(file.amount for file in files if file.split == "validation")
@@ -37,6 +43,10 @@ def recount(store: Store, recipe: Recipe, files: Sequence[DataFile]) -> tuple[Co
                 f"{bound.key}: {bound.asked:g} is asked for, {counted} was counted in the published files; nothing is "
                 "published"
             )
+        if marked and bound.key == "mixture.human.min" and holds_by_marks(asked):
+            least = None if counted is None else round(counted * marked.low, _ROUNDING)
+            found.append(Constraint(key=bound.key, asked=asked.mixture.human.min, counted=least))
+            continue
         found.append(Constraint(key=bound.key, asked=bound.asked, counted=counted))
     return tuple(found)
 

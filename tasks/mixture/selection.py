@@ -15,11 +15,14 @@ import polars as pl
 
 from cuvee.schemas.amounts import WHOLE, human_part, human_provenances, unit_amount
 from cuvee.schemas.errors import GateError
+from cuvee.schemas.marks import Marked
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.schemas.records import Run
 from cuvee.schemas.tables import PLANNED, DecidedRef, PlannedRef
 from cuvee.storage.corpus import load_manifest
+from cuvee.storage.marks import read_marks
 from cuvee.storage.store import Store
+from cuvee.tasks.mixture import marks
 from cuvee.tasks.mixture.blend import blend
 from cuvee.tasks.mixture.bounds import is_simple, looked_at, traits
 from cuvee.tasks.mixture.why import why_simple
@@ -71,11 +74,28 @@ def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
     unknown_as = run.recipe.provenance.unknown_as
     columns = dict.fromkeys([*_READ, *looked_at(run.recipe.mixture, unknown_as)])
     rows = load_decided(store, decided, columns).filter(pl.col("verdict").is_null())
-    chosen = choose_of(rows, run.recipe, last_plan(run, store))
+    counted = rows.filter(pl.col("provenance").is_in(human_provenances(unknown_as)))["doc_id"]
+    marked = marks.heard(counted, read_marks(store, run.corpus))
+    recipe = marks.raised(run.recipe, marked)
+    chosen = choose_of(rows, recipe, last_plan(run, store))
     saved = save(run, store, chosen.rows, PLANNED)
-    why = chosen.why or why_simple(*chosen.there, run.recipe.mixture)
-    share, told = guaranteed(chosen.rows, run.recipe)
-    return PlannedRef(**saved.model_dump(), strata=chosen.strata, guaranteed=share, why=(*why, *told))
+    why = chosen.why or why_simple(*chosen.there, recipe.mixture)
+    share, doubt = guaranteed(chosen.rows, recipe)
+    why = (*(_marked(run.recipe, recipe, marked) if marked else ()), *why, *doubt)
+    return PlannedRef(**saved.model_dump(), strata=chosen.strata, guaranteed=share, why=why, marked=marked)
+
+
+def _marked(asked: Recipe, planned: Recipe, marked: Marked) -> tuple[str, ...]:
+    """Say what marks say, and what that makes of the floor."""
+    floor, least = asked.mixture.human.min, planned.mixture.human.min
+    held = (
+        f"the floor of {floor:g} is held as {least:g} by labels"
+        if marks.holds_by_marks(asked)
+        else "no floor rests on it"
+    )
+    if floor == 1:
+        held = "the floor of 1 is held by labels alone"
+    return (f"{marks.told(marked)}: {held}",)
 
 
 def guaranteed(chosen: pl.DataFrame, recipe: Recipe) -> tuple[float | None, tuple[str, ...]]:

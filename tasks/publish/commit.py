@@ -106,12 +106,13 @@ def _manifest(
     planned: PlannedRef,
 ) -> Manifest:
     """Return what the candidate is, its mixture proven, without the documents about it."""
-    everything, splits, proof = prove(run.recipe, files)
+    everything, splits, proof = prove(run.recipe, files, planned.marked)
     counted = {
-        "constraints": recount(store, run.recipe, files),
+        "constraints": recount(store, run.recipe, files, planned.marked),
         "guaranteed": planned.guaranteed,
         "strata": planned.strata,
         "why": planned.why,
+        "marked": planned.marked,
     }
     versions = {"ingest": READING_VERSION, "pairs": PAIRS_VERSION}
     return Manifest(
