@@ -26,7 +26,7 @@ from cuvee.tasks.ingest import bad_rows, fetch, reading, sources
 from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.publish import assemble, commit, events, foresee, ledger
+from cuvee.tasks.publish import assemble, commit, events, foresee, ledger, unchanged
 from cuvee.tasks.steps import clear
 
 # Each attempt is lost to a version that somebody else published: after this many, a person should look.
@@ -84,6 +84,8 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
     """Lead the documents of a run from their sources into a version, or into a plan of one."""
     files, pool, warnings = take_in(run, store, pool_of(state), hands)
     pool = describe(run, store, pool, pairs.known_pairs(state), hands)
+    if not plan_only and (said := unchanged.run(run, store, pool, state.dates, files, warnings)):
+        return said
     decided = decide(run, store, pool, files, (), state.dates, hands)
 
     drafts: list[rounds.Generated] = []
@@ -109,7 +111,7 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
         raise GateError(message) from None
     written = hands.one("assemble", assemble.run, run, store, pool, decided, plan)
     accounts = hands.one("account", ledger.run, run, store, pool, files, decided, plan, drafts)
-    told = (drafts, guarded, written, accounts, warnings)
+    told = (drafts, guarded, written, accounts, warnings, unchanged.inputs(run, pool, state.dates, files))
     return hands.one("publish", commit.run, run, store, pool, state.dates, decided, plan, *told)
 
 

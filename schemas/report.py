@@ -61,7 +61,11 @@ class Accounts(Frozen):
 
 
 class RunEnd(Frozen):
-    """How a run ended, as the store keeps it. version: the one that stands, 0 for none; message: what stopped it."""
+    """How a run ended, as the store keeps it. version: the one that stands, 0 for none; message: what stopped it.
+
+    inputs: hash of all that it followed from, of runs that were not stopped; findings, warnings of generators, mixture
+    and example: as of RunReport.
+    """
 
     run_id: str
     corpus: str
@@ -71,6 +75,11 @@ class RunEnd(Frozen):
     steps: dict[str, StepReport]
     sources: dict[str, SourceReport] = Field({})
     ledger: tuple[FileRef, ...]
+    inputs: str = ""
+    findings: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
+    mixture: tuple[str, ...] = ()
+    example: str | None = None
 
 
 class Figures(Frozen):

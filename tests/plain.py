@@ -33,7 +33,7 @@ from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.publish import assemble, commit, ledger
+from cuvee.tasks.publish import assemble, commit, ledger, unchanged
 from cuvee.tasks.steps import load_decided, load_planned, save
 
 _runs = itertools.count()
@@ -140,7 +140,8 @@ class Candidate(NamedTuple):
         written = assemble.run(run, store, pool, self.decided, self.planned)
         accounts = ledger.run(run, store, pool, files, self.decided, self.planned, self.drafts)
         told = (self.drafts, guarded, written, accounts, warnings)
-        return commit.run(run, store, pool, state.dates, self.decided, self.planned, *told)
+        inputs = unchanged.inputs(run, pool, state.dates, files)
+        return commit.run(run, store, pool, state.dates, self.decided, self.planned, *told, inputs)
 
     def ledger(self) -> pl.DataFrame:
         run, store, _, pool, files, _ = self.begun

@@ -33,6 +33,7 @@ from cuvee.tasks.steps import load_decided
 
 STEP = drafting.STEP
 VERSION = 2
+FAILED = "failed"
 NOT_SENT = "not_sent"
 UNANSWERED = "endpoint"
 # What a plan depends on: how much survives, and of what seeds may be.

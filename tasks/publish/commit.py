@@ -37,9 +37,11 @@ def run(
     files: Sequence[DataFile],
     accounts: Accounts,
     warnings: Sequence[str],
+    inputs: str,
 ) -> RunReport:
     """Commit the candidate, or find that the standing version says the same already; keep the run's ledger.
 
+    inputs: as of `unchanged.inputs`.
     Raises IntegrityError when bounds do not hold, ConflictError when another run published first.
     """
     parent = standing(store, run, files)
@@ -50,34 +52,44 @@ def run(
         manifest = candidate.model_copy(update={"reports": _documents(told)})
         commit(store, manifest)
     held = move_publishing_tag(store, run, manifest.version)
-    write_run(
-        store,
-        RunEnd(
-            run_id=run.run_id,
-            corpus=run.corpus,
-            outcome="nothing_new" if parent else "published",
-            version=manifest.version,
-            steps=accounts.steps,
-            sources=accounts.sources,
-            ledger=accounts.ledger,
-        ),
-    )
-    return RunReport(
+    end = RunEnd(
+        run_id=run.run_id,
         corpus=run.corpus,
+        outcome="nothing_new" if parent else "published",
         version=manifest.version,
-        published=parent is None,
-        documents=manifest.totals.documents,
-        amount=manifest.totals.amount,
-        unit=run.recipe.mixture.unit,
-        human_share=manifest.totals.human_share,
-        floor=run.recipe.mixture.human.min,
         steps=accounts.steps,
         sources=accounts.sources,
+        ledger=accounts.ledger,
+        inputs=inputs,
         findings=guarded.findings,
+        warnings=tuple(entry.warning for entry in generated if entry.warning),
         mixture=planned.why,
-        warnings=(*warnings, *(entry.warning for entry in generated if entry.warning), *([held] if held else [])),
-        store=store.uri,
         example=accounts.example,
+    )
+    write_run(store, end)
+    return report_of(run, store, manifest, end, warnings, held)
+
+
+def report_of(
+    run: Run, store: Store, standing: Manifest, end: RunEnd, warnings: Sequence[str], held: str | None
+) -> RunReport:
+    """Report how a run ended. standing: the version that stands now; warnings: of sources; held: of the tag."""
+    return RunReport(
+        corpus=run.corpus,
+        version=standing.version,
+        published=end.outcome == "published",
+        documents=standing.totals.documents,
+        amount=standing.totals.amount,
+        unit=run.recipe.mixture.unit,
+        human_share=standing.totals.human_share,
+        floor=run.recipe.mixture.human.min,
+        steps=end.steps,
+        sources=end.sources,
+        findings=end.findings,
+        mixture=end.mixture,
+        warnings=(*warnings, *end.warnings, *([held] if held else [])),
+        store=store.uri,
+        example=end.example,
     )
 
 

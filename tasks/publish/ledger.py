@@ -12,7 +12,7 @@ from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, UNREADABL
 from cuvee.storage.corpus import ledger_folder
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
-from cuvee.tasks.generate.rounds import NOT_SENT, Generated
+from cuvee.tasks.generate.rounds import FAILED, NOT_SENT, Generated
 from cuvee.tasks.pool import Pool, declared, read_declared
 from cuvee.tasks.steps import load, load_decided, look_up
 
@@ -158,7 +158,7 @@ def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
     frame = pl.DataFrame(
         failed, schema=dict.fromkeys(["source", "file", "source_id", "detail"], pl.String), orient="row"
     )
-    reason = pl.when(pl.col("detail") == NOT_SENT).then(pl.lit(NOT_SENT)).otherwise(pl.lit("failed"))
+    reason = pl.when(pl.col("detail") == NOT_SENT).then(pl.lit(NOT_SENT)).otherwise(pl.lit(FAILED))
     return frame.with_columns(outcome=pl.lit("failed"), step=pl.lit("generate"), reason=reason)
 
 

@@ -88,7 +88,7 @@ def lengths(array: pa.Array) -> npt.NDArray[np.int64]:
     """
     if pa.types.is_dictionary(array.type):
         of_values = lengths(array.dictionary)
-        places = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        places = _numbers(array.indices)
         found = of_values[places] if len(of_values) else np.zeros(len(array), np.int64)
         return cast(npt.NDArray[np.int64], np.where(array.is_null().to_numpy(zero_copy_only=False), 0, found))
     if pa.types.is_struct(array.type):
@@ -97,8 +97,12 @@ def lengths(array: pa.Array) -> npt.NDArray[np.int64]:
         return _of_lists(array)
     if not is_text(array.type) or pa.types.is_null(array.type):
         return np.zeros(len(array), np.int64)
-    found = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False)
-    return cast(npt.NDArray[np.int64], found.astype(np.int64))
+    return _numbers(pc.binary_length(array))
+
+
+def _numbers(array: pa.Array) -> npt.NDArray[np.int64]:
+    """Return small whole numbers, 0 for null; fill_null would import pandas, where there is one, for its scalar."""
+    return cast(npt.NDArray[np.int64], np.nan_to_num(array.to_numpy(zero_copy_only=False)).astype(np.int64))
 
 
 def _of_lists(array: pa.Array) -> npt.NDArray[np.int64]:
