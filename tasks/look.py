@@ -43,6 +43,8 @@ _MENDS = (
 _COLUMN = re.compile('(?:column|field) "([^"]+)"')
 # The one column that a table has when it is parted by another sign.
 _UNPARTED = re.compile("the columns are: (?:[^,]*[;|\t][^,]*|[^,]*(?:,[^, ][^,]*)+)")
+# What was found in files that this process has looked at.
+_seen: dict[tuple[object, ...], list["Fault"]] = {}
 
 
 class Fault(NamedTuple):
@@ -126,9 +128,22 @@ def _unread(source: Source, limits: Ingest, files: dict[str, str]) -> Iterator[F
     paths = sorted(files)
     step = max(1, -(-len(paths) // MOST_FILES))
     looked = paths[::step]
-    found = [fault for path in looked for fault in _first_fault(source, limits, path, files[path])]
+    found = [fault for path in looked for fault in _seen_fault(source, limits, path, files[path])]
     if 2 * len(found) > len(looked):
         yield found[0]
+
+
+def _seen_fault(source: Source, limits: Ingest, path: str, name: str) -> list[Fault]:
+    """Return what `_first_fault` does, without opening a file again that is as it was."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return _first_fault(source, limits, path, name)
+    stands = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode)
+    key = (source.model_dump_json(), limits.model_dump_json(), path, name, *stands)
+    if key not in _seen:
+        _seen[key] = _first_fault(source, limits, path, name)
+    return _seen[key]
 
 
 def _first_fault(source: Source, limits: Ingest, path: str, name: str) -> list[Fault]:

@@ -101,8 +101,8 @@ def lengths(array: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _numbers(array: pa.Array) -> npt.NDArray[np.int64]:
-    """Return small whole numbers, 0 for null; fill_null would import pandas, where there is one, for its scalar."""
-    return cast(npt.NDArray[np.int64], np.nan_to_num(array.to_numpy(zero_copy_only=False)).astype(np.int64))
+    """Return whole numbers, 0 for null, without pandas, which Arrow would import where there is one."""
+    return pl.Series(array).fill_null(0).cast(pl.Int64).to_numpy()
 
 
 def _of_lists(array: pa.Array) -> npt.NDArray[np.int64]:
