@@ -142,7 +142,8 @@ def describe(run: Run, store: Store, pool: Pool, known_pairs: PairsRecord | None
     todo = [(run, store, shards[place], names) for place, names in lacking]
     measured = hands.each("measure", signals.run, todo) if todo else []
     pool = pool.with_signals(signals.complete(known, [place for place, _ in lacking], measured))
-    return pool.with_pairs(hands.one("pairs", pairs.run, run, store, pool, known_pairs))
+    same = pairs.standing(run, pool, known_pairs)
+    return pool.with_pairs(same or hands.one("pairs", pairs.run, run, store, pool, known_pairs))
 
 
 def _filled(known: Sequence[R | None], new: Sequence[R]) -> list[R]:

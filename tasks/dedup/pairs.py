@@ -61,6 +61,8 @@ def run(run: Run, store: Store, pool: Pool, previous: PairsRecord | None) -> Pai
     Raises GateError where near copies of each other are so many that their pairs do not
     fit into memory.
     """
+    if same := standing(run, pool, previous):
+        return same
     signed = [record.key for record in pool.signals["sign"]]
     options = pair_options(run.recipe, run.bands)
     anew = _objection(previous, run, options, signed) if previous else None
@@ -69,8 +71,6 @@ def run(run: Run, store: Store, pool: Pool, previous: PairsRecord | None) -> Pai
         previous = None
     covered = previous.report.signed if previous else ()
     floor = previous.report.floor if previous else run.recipe.dedup.threshold
-    if previous and set(covered) == set(signed):
-        return previous
     key = step_key(STEP, PAIRS_VERSION, options=options, floor=floor, signed=sorted(signed), covered=sorted(covered))
 
     def build() -> PairsRecord:
@@ -83,6 +83,14 @@ def run(run: Run, store: Store, pool: Pool, previous: PairsRecord | None) -> Pai
         return PairsRecord(key=key, files=files, report=report)
 
     return once(run, store, PairsRecord, STEP, key, build)
+
+
+def standing(run: Run, pool: Pool, previous: PairsRecord | None) -> PairsRecord | None:
+    """Return the pairs known so far where they are those of all texts of the pool, and nothing is to be compared."""
+    signed = [record.key for record in pool.signals["sign"]]
+    if previous is None or set(previous.report.signed) != set(signed):
+        return None
+    return None if _objection(previous, run, pair_options(run.recipe, run.bands), signed) else previous
 
 
 def pair_options(recipe: Recipe, bands: tuple[int, int]) -> tuple[int, int, int, tuple[int, int]]:

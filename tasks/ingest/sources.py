@@ -30,6 +30,8 @@ from cuvee.tasks.steps import progress
 # A file that was changed within this time before it was read may change once more and keep its dates: the coarsest
 # file system counts in two seconds.
 RACY_NS = 2 * 10**9
+# Local files are looked at in lots: a few large ones by all threads, many small ones without a wait for each.
+_FEWEST_LOTS, _MOST_IN_LOT = 64, 500
 _MEMORY = TypeAdapter(dict[str, Content])
 
 # What is known of a source's files: path or address → content.
@@ -187,13 +189,13 @@ def _known(run: Run, store: Store, place: Place, memory: Memory, copies: dict[st
 
 def _local(source: Source, places: Sequence[Place], memory: Memory) -> list[Place]:
     """Add the content of local files, reading those that are not as they were."""
-    found = []
+    found: list[Place] = []
+    size = min(_MOST_IN_LOT, len(places) // _FEWEST_LOTS + 1)
+    lots = [places[start : start + size] for start in range(0, len(places), size)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        identified = pool.map(lambda place: _identify(place, memory.get(place.path)), places)
-        for done, place in enumerate(identified, start=1):
-            found.append(place)
-            if done % 1000 == 0 or done == len(places):
-                progress(f"list {source.name}", done, len(places))
+        for lot in pool.map(lambda lot: [_identify(place, memory.get(place.path)) for place in lot], lots):
+            found += lot
+            progress(f"list {source.name}", len(found), len(places))
     return found
 
 
