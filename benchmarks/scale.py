@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
 from cuvee.schemas.document import SHARD, THIN
@@ -45,7 +46,6 @@ from cuvee.tasks.begin import begin
 from cuvee.tasks.measure.signals import kinds
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.publish import ledger
 
 RECIPE = """
 corpus: scale
@@ -201,7 +201,7 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     decided = decide(run, store, pool, files, (), {}, hands)
     of_decisions = sampled.anonymous, sampled.resident
     planned = hands.one("mixture", selection.run, run, store, decided)
-    hands.one("account", ledger.run, run, store, pool, files, decided, planned, [])
+    account(run, store, pool, files, decided, planned, [], hands)
     sampled.stop()
     return {
         "rows": rows,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
+from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import Hands
 from cuvee.schemas.errors import ConflictError, GateError
@@ -26,7 +27,7 @@ from cuvee.tasks.ingest import bad_rows, fetch, reading, sources
 from cuvee.tasks.measure import signals
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.publish import assemble, commit, events, foresee, ledger, unchanged
+from cuvee.tasks.publish import assemble, commit, events, foresee, unchanged
 from cuvee.tasks.steps import clear
 
 # Each attempt is lost to a version that somebody else published: after this many, a person should look.
@@ -101,16 +102,17 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
     try:
         plan = hands.one("mixture", selection.run, run, store, decided)
         if plan_only:
-            return foresee.run(run, store, pool, files, decided, plan, drafts, warnings)
+            counted = account(run, store, pool, files, decided, plan, drafts, hands, is_kept=False)
+            return foresee.run(run, store, decided, plan, counted, drafts, warnings)
         guarded = hands.one("guard", guard.run, run, store, pool, decided, plan)
     except GateError as gate:
         message = "\n".join([str(gate), *(entry.warning for entry in drafts if entry.warning)])
         if not plan_only:
-            accounts = hands.one("account", ledger.run, run, store, pool, files, decided, None, drafts)
+            accounts = account(run, store, pool, files, decided, None, drafts, hands)
             commit.stopped(run, store, accounts, message)
         raise GateError(message) from None
     written = hands.one("assemble", assemble.run, run, store, pool, decided, plan)
-    accounts = hands.one("account", ledger.run, run, store, pool, files, decided, plan, drafts)
+    accounts = account(run, store, pool, files, decided, plan, drafts, hands)
     told = (drafts, guarded, written, accounts, warnings, unchanged.inputs(run, pool, state.dates, files))
     return hands.one("publish", commit.run, run, store, pool, state.dates, decided, plan, *told)
 

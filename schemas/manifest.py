@@ -103,7 +103,9 @@ class Proof(Frozen):
 
 
 class Manifest(Frozen):
-    """All that a version is."""
+    """All that a version is. ledger_partitions: how many files of the ledger, the first, hold the rows of documents by
+    the first bits of their doc_id, 0 where one file holds all; the others hold what has no document.
+    """
 
     format: int = FORMAT
     corpus: Name
@@ -123,6 +125,7 @@ class Manifest(Frozen):
     review: dict[str, Any] | None = None
     reports: tuple[FileRef, ...]
     ledger: tuple[FileRef, ...] = ()
+    ledger_partitions: Count = 0
 
     @property
     def ref(self) -> str:

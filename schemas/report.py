@@ -50,11 +50,13 @@ class Finding(Frozen):
 
 
 class Accounts(Frozen):
-    """Where all rows of a run ended. ledger: files with the columns of LEDGER; sources: by the recipe's name, in its
-    order; example: a document whose story is worth a look.
+    """Where all rows of a run ended. ledger: files with the columns of LEDGER, of which the first `partitions` hold the
+    rows of documents, by the first bits of their doc_id, and the others what has none; sources: by the recipe's name,
+    in its order; example: a document whose story is worth a look.
     """
 
     ledger: tuple[FileRef, ...]
+    partitions: int
     steps: dict[str, StepReport]
     sources: dict[str, SourceReport] = Field({})
     example: str | None
@@ -63,6 +65,7 @@ class Accounts(Frozen):
 class RunEnd(Frozen):
     """How a run ended, as the store keeps it. version: the one that stands, 0 for none; message: what stopped it.
 
+    partitions: how many files of the ledger hold the rows of documents, as of Accounts, 0 where it has one file of all;
     inputs: hash of all that it followed from, of runs that were not stopped; findings, warnings of generators, mixture
     and example: as of RunReport.
     """
@@ -75,6 +78,7 @@ class RunEnd(Frozen):
     steps: dict[str, StepReport]
     sources: dict[str, SourceReport] = Field({})
     ledger: tuple[FileRef, ...]
+    partitions: int = 0
     inputs: str = ""
     findings: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -129,6 +129,11 @@ LEDGER = pl.Schema(
     }
 )
 
+# How many rows of a ledger ended in one way.
+ENDS = pl.Schema({**dict.fromkeys(["source", "outcome", "step", "reason"], pl.String()), "rows": pl.Int64()})
+# The id of each source file.
+PATHS = pl.Schema(dict.fromkeys(["source", "file", "path"], pl.String()))
+
 # Rows that could not be read, beside the shards of their batch.
 UNREADABLE = pl.Schema(
     {
@@ -223,14 +228,19 @@ HeardRef = NewType("HeardRef", FileRef)
 KnownHumanRef = NewType("KnownHumanRef", FileRef)
 ThresholdsRef = NewType("ThresholdsRef", FileRef)
 ChosenRef = NewType("ChosenRef", FileRef)
+EndsRef = NewType("EndsRef", FileRef)
+PathsRef = NewType("PathsRef", FileRef)
+KeptRef = NewType("KeptRef", FileRef)
 
 
 class PlannedRef(FileRef):
     """Where PLANNED lies. strata: name of a stratum of the plan → amount with copies, empty where the human share is
     all that is asked; guaranteed: human share of the train split, 0 to 1, with all that is suspected or unknown counted
-    against it; why: what the plan runs into and what more text would allow, a sentence each; marked: as of `Proof`.
+    against it; why: what the plan runs into and what more text would allow, a sentence each; marked: as of `Proof`;
+    kept: ADDRESSES of the rows that are published, a file a partition of the decided table.
     """
 
+    kept: tuple[KeptRef, ...]
     strata: dict[str, int] = Field({})
     guaranteed: float | None = None
     why: tuple[str, ...] = ()

@@ -151,13 +151,16 @@ def read_table(
 
 
 def read_ledger(store: Store, refs: Sequence[FileRef]) -> pa.Table:
-    """Read files of a ledger, the table LEDGER; raises IntegrityError when one's bytes are not the recorded ones."""
+    """Read files of a ledger: LEDGER, by source, file and row.
+
+    Raises IntegrityError when the bytes of one are not the recorded ones.
+    """
     columns = LEDGER.to_frame().to_arrow().schema
     tables = [columns.empty_table()]
     for ref in refs:
         with opened(store, ref, columns.names, BytesIO(read_whole(store, ref, MOST_LEDGER_BYTES))) as (_, parquet):
             tables.append(_read(store, ref, parquet, columns.names).cast(columns))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("source", "file", "row")])
 
 
 def read_tables(

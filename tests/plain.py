@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from cuvee.flows import pipeline
+from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
 from cuvee.schemas.records import PoolState, Run, SourceFile
@@ -25,6 +26,7 @@ from cuvee.schemas.tables import (
     VerdictsRef,
 )
 from cuvee.storage.store import Store
+from cuvee.storage.tables import read_ledger
 from cuvee.tasks import guard
 from cuvee.tasks.begin import begin
 from cuvee.tasks.decide.current import Drafts
@@ -33,7 +35,7 @@ from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
-from cuvee.tasks.publish import assemble, commit, ledger, unchanged
+from cuvee.tasks.publish import assemble, commit, unchanged
 from cuvee.tasks.steps import load_decided, load_planned, save
 
 _runs = itertools.count()
@@ -138,14 +140,15 @@ class Candidate(NamedTuple):
         run, store, state, pool, files, warnings = self.begun
         guarded = guard.run(run, store, pool, self.decided, self.planned)
         written = assemble.run(run, store, pool, self.decided, self.planned)
-        accounts = ledger.run(run, store, pool, files, self.decided, self.planned, self.drafts)
+        accounts = account(run, store, pool, files, self.decided, self.planned, self.drafts, PlainHands())
         told = (self.drafts, guarded, written, accounts, warnings)
         inputs = unchanged.inputs(run, pool, state.dates, files)
         return commit.run(run, store, pool, state.dates, self.decided, self.planned, *told, inputs)
 
     def ledger(self) -> pl.DataFrame:
         run, store, _, pool, files, _ = self.begun
-        return ledger.build(run, store, pool, files, self.decided, self.planned, self.drafts)
+        told = account(run, store, pool, files, self.decided, self.planned, self.drafts, PlainHands())
+        return pl.DataFrame(read_ledger(store, told.ledger))
 
 
 def candidate(recipe: str, store: str, *overrides: str) -> Candidate:

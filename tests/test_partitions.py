@@ -1,4 +1,4 @@
-"""Decisions by partition are those of one table of all rows, whatever the number of partitions and the hands."""
+"""Decisions and ledgers by partition are those of one table of all rows, whatever the partitions and the hands."""
 
 import itertools
 import json
@@ -15,14 +15,21 @@ from plain import ALL, Described, ingested, publish_plainly, recipe_file
 from polars.testing import assert_frame_equal
 from texts import paragraphs
 
+from cuvee.commands.story import ledger_of, rows_of
+from cuvee.dataset import open_dataset
+from cuvee.flows.accounting import account
 from cuvee.flows.hands import PlainHands
 from cuvee.flows.pipeline import describe
-from cuvee.schemas.errors import GateError
+from cuvee.schemas.errors import GateError, IntegrityError
 from cuvee.schemas.records import DraftRecord, DraftReport
 from cuvee.storage.corpus import pool_folder
+from cuvee.storage.store import open_store
+from cuvee.storage.tables import read_ledger, read_table
 from cuvee.tasks.decide import gather, partitions
+from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.reading import draft_shards
+from cuvee.tasks.mixture import selection
 
 _numbers = itertools.count()
 RECIPE = """
@@ -130,6 +137,32 @@ def assert_same(begun: Described, drafts: list[tuple[str, str]], counts: tuple[i
         found = begun.decide(drafts, count)
         assert found["doc_id"].is_sorted()
         assert_frame_equal(found, expected.select(ALL))
+    first, *others = [accounts_of(begun, drafts, count) for count in counts]
+    for other in others:
+        assert_frame_equal(first, other)
+
+
+def accounts_of(begun: Described, drafts: list[tuple[str, str]], count: int) -> pl.DataFrame:
+    """Return the ledger by source, file and row, each file of which holds its part of the doc_ids in order."""
+    run, store, _, pool, files, _ = begun
+    decided = begun.decided(drafts, count)
+    planned = None
+    with suppress(GateError):  # where nothing can be trained on
+        planned = selection.run(run, store, decided)
+    generated = Generated(name="writer", planned=tuple(key for _, key in drafts), failed={}, record=None)
+    told = account(run, store, pool, files, decided, planned, [generated], PlainHands())
+    assert told.partitions == count
+    assert len(told.ledger) - count in (0, 1)
+    for number, ref in enumerate(told.ledger):
+        doc_ids = pl.DataFrame(read_table(store, ref, ["doc_id"]))["doc_id"]
+        if number < count:
+            assert doc_ids.is_sorted()
+            assert set(partitions.by_doc_id(doc_ids, count)) <= {number}
+        else:
+            assert doc_ids.is_null().all()
+    rows = pl.DataFrame(read_ledger(store, told.ledger))
+    assert rows.height == sum(source.rows for source in told.sources.values()) + len(drafts)
+    return rows
 
 
 @settings(max_examples=4)
@@ -139,7 +172,26 @@ def test_the_partitioned_decision_is_that_of_one_table(seed: int, tmp_path_facto
 
 
 def test_many_partitions_of_few_rows_decide_the_same(tmp_path: Path) -> None:
-    decide_each_way(random.Random(3), tmp_path, (64,))
+    decide_each_way(random.Random(3), tmp_path, (1, 64))
+
+
+def test_a_document_is_explained_from_the_one_file_of_the_ledger_that_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "ROWS_A_PARTITION", 4)
+    texts = "".join(json.dumps({"text": text, "id": str(n)}) + "\n" for n, text in enumerate(paragraphs()[:12]))
+    (tmp_path / "texts.jsonl").write_text(texts)
+    store = str(tmp_path / "store")
+    publish_plainly(recipe_file(tmp_path, "corpus: c\nsources: [{name: texts, uri: texts.jsonl}]\n"), store)
+    manifest = open_dataset("c", store).manifest
+    assert len(manifest.ledger) == manifest.ledger_partitions == 4
+    whole = read_ledger(open_store(store), manifest.ledger).to_pylist()
+    held = read_table(open_store(store), manifest.ledger[2], ["doc_id"])["doc_id"][0].as_py()
+    for ref in (*manifest.ledger[:2], manifest.ledger[3]):
+        Path(store, ref.path).unlink()
+    assert rows_of(ledger_of("c@v0001", store, held), held) == [row for row in whole if row["doc_id"] == held]
+    with pytest.raises(IntegrityError, match="is missing"):
+        ledger_of("c@v0001", store, held[:8])
 
 
 def decide_each_way(draw: random.Random, folder: Path, counts: tuple[int, ...]) -> None:

@@ -27,7 +27,7 @@ from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.reading import draft_shards
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.publish.ledger import step_reports
+from cuvee.tasks.publish.ledger import count, step_reports
 
 _numbers = itertools.count()
 Row = dict[str, Any]
@@ -473,7 +473,7 @@ def test_every_row_of_every_source_ends_in_exactly_one_account(accounted: Candid
 
 def test_the_steps_pass_on_what_they_do_not_drop_and_end_with_what_is_published(accounted: Candidate) -> None:
     ledger = accounted.ledger()
-    reports = step_reports(accounted.begun.run.recipe, ledger)
+    reports = step_reports(accounted.begun.run.recipe, count(ledger))
     assert list(reports) == ["ingest", "generate", *STEPS[1:]]
     for report in reports.values():
         assert report.into == report.out + sum(report.dropped.values())

@@ -227,7 +227,7 @@ def explain(corpus: str, name: str, store: str | None, as_json: bool) -> None:
     """
     from cuvee.commands.story import ledger_of, rows_of, tell
 
-    ledger = ledger_of(corpus, store)
+    ledger = ledger_of(corpus, store, name)
     rows = rows_of(ledger, name)
     if as_json:
         run = {"run_id": ledger.end.run_id, "outcome": ledger.end.outcome} if ledger.end else None

@@ -10,13 +10,14 @@ from cuvee.dataset import open_dataset
 from cuvee.schemas.document import hidden_id
 from cuvee.schemas.errors import RecipeError
 from cuvee.schemas.manifest import parse_ref, version_name
-from cuvee.schemas.records import PoolState
+from cuvee.schemas.records import FileRef, PoolState
 from cuvee.schemas.report import STEPS, RunEnd
 from cuvee.schemas.visible import on_line
 from cuvee.storage.corpus import newest_run, resolve, state_of
 from cuvee.storage.store import Store, open_store, store_uri
 from cuvee.storage.tables import read_ledger
 
+_DOC_ID = re.compile("[0-9a-f]{32}")
 # Fewer digits of an id could name many documents.
 _FEWEST_DIGITS = 6
 # What is published as the id of a row that has none of its own.
@@ -40,9 +41,10 @@ class Ledger(NamedTuple):
         return state_of(store, resolve(store, self.ref)) if "@" in self.ref else PoolState()
 
 
-def ledger_of(ref: str, store: str | None) -> Ledger:
+def ledger_of(ref: str, store: str | None, doc_id: str = "") -> Ledger:
     """Read the ledger of a version, or, for a corpus without a tag or version, of its last run, published or not.
 
+    doc_id: where it is one, and the ledger has it, its file alone is read.
     Raises RecipeError when there is neither, IntegrityError when a file of the ledger is missing or damaged.
     """
     place = open_store(store_uri(store))
@@ -50,10 +52,22 @@ def ledger_of(ref: str, store: str | None) -> Ledger:
     end = newest_run(place, corpus) if ref == corpus else None
     if end is None:
         dataset = open_dataset(ref, store)
-        return Ledger(dataset.ledger(), dataset.manifest.ref)
+        manifest = dataset.manifest
+        rows = _near_by(place, manifest.ledger, manifest.ledger_partitions, doc_id)
+        return Ledger(dataset.ledger() if rows is None else rows, manifest.ref)
     standing = f"{corpus}@{version_name(end.version)}" if end.version else corpus
-    rows = pl.DataFrame(read_ledger(place, end.ledger))
+    rows = _near_by(place, end.ledger, end.partitions, doc_id)
+    rows = pl.DataFrame(read_ledger(place, end.ledger)) if rows is None else rows
     return Ledger(rows, standing, None if end.outcome == "published" else end)
+
+
+def _near_by(store: Store, files: Sequence[FileRef], partitions: int, doc_id: str) -> pl.DataFrame | None:
+    """Return the rows of the file in which a document stands, None where it is no doc_id or stands nowhere."""
+    if not _DOC_ID.fullmatch(doc_id) or not 0 < partitions <= len(files):
+        return None
+    number = int(doc_id, 16) * partitions >> 4 * len(doc_id)
+    rows = pl.DataFrame(read_ledger(store, [files[number]]))
+    return rows if doc_id in rows["doc_id"] else None
 
 
 def rows_of(ledger: Ledger, name: str) -> list[dict[str, Any]]:

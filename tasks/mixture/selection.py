@@ -18,10 +18,11 @@ from cuvee.schemas.errors import GateError
 from cuvee.schemas.marks import Marked
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.schemas.records import Run
-from cuvee.schemas.tables import PLANNED, DecidedRef, PlannedRef
+from cuvee.schemas.tables import ADDRESSES, PLANNED, DecidedRef, KeptRef, PlannedRef
 from cuvee.storage.corpus import load_manifest
 from cuvee.storage.marks import read_marks
 from cuvee.storage.store import Store
+from cuvee.tasks.decide.partitions import by_doc_id
 from cuvee.tasks.mixture import marks
 from cuvee.tasks.mixture.blend import blend
 from cuvee.tasks.mixture.bounds import is_simple, looked_at, traits
@@ -82,7 +83,8 @@ def run(run: Run, store: Store, decided: DecidedRef) -> PlannedRef:
     why = chosen.why or why_simple(*chosen.there, recipe.mixture)
     share, doubt = guaranteed(chosen.rows, recipe)
     why = (*(_marked(run.recipe, recipe, marked) if marked else ()), *why, *doubt)
-    return PlannedRef(**saved.model_dump(), strata=chosen.strata, guaranteed=share, why=why, marked=marked)
+    kept = _kept(run, store, chosen.rows, len(decided.partitions))
+    return PlannedRef(**saved.model_dump(), strata=chosen.strata, guaranteed=share, why=why, marked=marked, kept=kept)
 
 
 def _marked(asked: Recipe, planned: Recipe, marked: Marked) -> tuple[str, ...]:
@@ -118,6 +120,13 @@ def guaranteed(chosen: pl.DataFrame, recipe: Recipe) -> tuple[float | None, tupl
         f"the human share of what is trained on is {expected:.4f}; {least:.4f} is sure, with {documents:,} suspect or "
         "unknown documents counted against it",
     )
+
+
+def _kept(run: Run, store: Store, chosen: pl.DataFrame, partitions: int) -> tuple[KeptRef, ...]:
+    """Save the addresses of what is published, a file a partition."""
+    kept = chosen.drop_nulls("split")
+    where = pl.Series(by_doc_id(kept["doc_id"], partitions))
+    return tuple(KeptRef(save(run, store, kept.filter(where == part), ADDRESSES)) for part in range(partitions))
 
 
 def last_plan(run: Run, store: Store) -> dict[str, int]:

@@ -60,6 +60,7 @@ def run(
         steps=accounts.steps,
         sources=accounts.sources,
         ledger=accounts.ledger,
+        partitions=accounts.partitions,
         inputs=inputs,
         findings=guarded.findings,
         warnings=tuple(entry.warning for entry in generated if entry.warning),
@@ -104,6 +105,7 @@ def stopped(run: Run, store: Store, accounts: Accounts, gate: str) -> None:
         steps=accounts.steps,
         sources=accounts.sources,
         ledger=accounts.ledger,
+        partitions=accounts.partitions,
     )
     write_run(store, end)
 
@@ -144,6 +146,7 @@ def _manifest(
         mixture=proof.model_copy(update=counted),
         reports=(),
         ledger=accounts.ledger,
+        ledger_partitions=accounts.partitions,
     )
 
 

@@ -5,31 +5,27 @@ from collections.abc import Sequence
 import polars as pl
 
 from cuvee.schemas.amounts import WHOLE, human_part
-from cuvee.schemas.records import Run, SourceFile
-from cuvee.schemas.report import RunReport
+from cuvee.schemas.records import Run
+from cuvee.schemas.report import Accounts, RunReport
 from cuvee.schemas.tables import DecidedRef, PlannedRef
 from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import Generated
-from cuvee.tasks.pool import Pool
-from cuvee.tasks.publish.ledger import build, source_reports, step_reports
 from cuvee.tasks.steps import load_planned
 
 
 def run(
     run: Run,
     store: Store,
-    pool: Pool,
-    sources: Sequence[SourceFile],
     decided: DecidedRef,
     planned: PlannedRef,
+    accounts: Accounts,
     generated: Sequence[Generated],
     warnings: Sequence[str],
 ) -> RunReport:
     """Report on a plan: the mixture without the drafts that are not there yet, and the requests to be sent for them.
 
-    The arguments are those of `publish.run`. Raises IntegrityError when the accounts do not balance.
+    The arguments are those of `publish.run`.
     """
-    ledger = build(run, store, pool, sources, decided, planned, generated)
     plan = load_planned(store, planned, decided, ["provenance", "p_synthetic"])
     kept = plan.filter(pl.col("split").is_not_null())
     amount = int((kept["amount"] * kept["epochs"]).sum())
@@ -43,8 +39,8 @@ def run(
         unit=run.recipe.mixture.unit,
         human_share=round(int(human.sum()) / WHOLE / amount, 6) if amount else None,
         floor=run.recipe.mixture.human.min,
-        steps=step_reports(run.recipe, ledger),
-        sources=source_reports(run.recipe, ledger),
+        steps=accounts.steps,
+        sources=accounts.sources,
         warnings=(*warnings, *(entry.warning for entry in generated if entry.warning)),
         store=store.uri,
         plan=True,

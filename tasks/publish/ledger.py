@@ -1,60 +1,75 @@
-"""Ledger: where each row ended, and why: the table LEDGER. No text."""
+"""Ledger: where each row ended, and why: the table LEDGER. No text.
+
+A file holds the rows of one partition, by doc_id; one more holds what has no document: unreadable rows, and requests
+without a draft. Files are named by their content, so a partition in which nothing changed keeps its file. What a run
+tells of its rows is added up from the counts of all files (ENDS).
+"""
 
 from collections.abc import Sequence
 
 import polars as pl
 
+from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import Recipe
-from cuvee.schemas.records import Run, SourceFile
+from cuvee.schemas.records import FileRef, Run, SourceFile
 from cuvee.schemas.report import STEPS, Accounts, SourceReport, StepReport
-from cuvee.schemas.tables import CONCLUDED, DECLARED, LEDGER, PLANNED, UNREADABLE, VERDICTS, DecidedRef, PlannedRef
+from cuvee.schemas.tables import (
+    ADDRESSES,
+    CONCLUDED,
+    DECLARED,
+    ENDS,
+    LEDGER,
+    PATHS,
+    UNREADABLE,
+    VERDICTS,
+    DecidedPart,
+    EndsRef,
+    KeptRef,
+    PathsRef,
+)
 from cuvee.storage.corpus import ledger_folder
 from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks.generate.rounds import FAILED, NOT_SENT, Generated
 from cuvee.tasks.pool import Pool, declared, read_declared
-from cuvee.tasks.steps import load, load_decided, look_up
+from cuvee.tasks.steps import load, load_part, look_up, save
 
 # What is read of the decided rows.
 _READ = tuple(name for name in LEDGER if name in DECLARED or name in CONCLUDED or name in VERDICTS)
+_COPY = "duplicate_near"
 
 
-def run(
-    run: Run,
-    store: Store,
-    pool: Pool,
-    files: Sequence[SourceFile],
-    decided: DecidedRef,
-    planned: PlannedRef | None,
-    generated: Sequence[Generated],
-) -> Accounts:
-    """Write the ledger of a run, and add up what became of its rows; the arguments and errors are those of `build`."""
-    ledger = build(run, store, pool, files, decided, planned, generated)
-    ref = write_table(store, ledger_folder(run.corpus), ledger.to_arrow(), level=3)
-    steps, sources = step_reports(run.recipe, ledger), source_reports(run.recipe, ledger)
-    return Accounts(ledger=(ref,), steps=steps, sources=sources, example=_example(ledger))
-
-
-def build(
-    run: Run,
-    store: Store,
-    pool: Pool,
-    files: Sequence[SourceFile],
-    decided: DecidedRef,
-    planned: PlannedRef | None,
-    generated: Sequence[Generated],
-) -> pl.DataFrame:
-    """Write down every row's end, sorted by source, file and row.
-
-    files: the source files that exist now; what was unreadable in a file that is gone is no row of anything.
-    decided: all current rows with verdicts; planned: the survivors with their split, null where nothing can be
-    published: then all of them are pooled.
-    Raises IntegrityError when the accounts do not balance: that is a fault of cuvee, and nothing is published.
+class Ended(Frozen):
+    """Where the rows of a partition ended. file: of the ledger, null where none is kept; ends: ENDS; first, first_copy:
+    the first document, and the first near copy, for whoever wants an example.
     """
-    rows = load_decided(store, decided, ["shard", "position", "verdict", *_READ])
-    chosen = load(store, planned, ["shard", "position", "split"]) if planned else PLANNED.to_frame()
-    splits = chosen.select("shard", "position", kept=pl.col("split").is_not_null())
+
+    file: FileRef | None
+    ends: EndsRef
+    first: str | None
+    first_copy: str | None
+
+
+def paths(run: Run, store: Store, pool: Pool) -> PathsRef:
+    """Name each file of the pool by its id; of several paths with one content the one that was read: PATHS."""
+    records = pool.read_as(run.readings)
+    names = [(r.report.source, file.sha256, file.id) for r in records for file in r.report.files]
+    frame = pl.DataFrame(names, schema=PATHS, orient="row")
+    return PathsRef(save(run, store, frame.unique(["source", "file"], keep="first", maintain_order=True), PATHS))
+
+
+def of_partition(
+    run: Run, store: Store, part: DecidedPart, kept: KeptRef | None, names: PathsRef, is_kept: bool = True
+) -> Ended:
+    """Write down the end of each row of a partition.
+
+    kept: addresses of the rows that are published, null where nothing can be: then all survivors are pooled. names:
+    PATHS. is_kept: whether the file is written, or the rows are only counted.
+    """
+    rows = load_part(store, part, ["shard", "position", "verdict", *_READ])
+    published = load(store, kept) if kept else ADDRESSES.to_frame()
+    rows = look_up(rows, ADDRESSES.names(), published.with_columns(kept=pl.lit(value=True)))
     outcome = (
         pl.when(pl.col("verdict").is_not_null())
         .then(pl.lit("dropped"))
@@ -62,16 +77,62 @@ def build(
         .then(pl.lit("kept"))
         .otherwise(pl.lit("pooled"))
     )
-    readable = look_up(rows, ["shard", "position"], splits).select(*_READ, outcome=outcome, reason=pl.col("verdict"))
-    ledger = pl.concat([readable, _lost(run, store, pool, files), _failed(generated)], how="diagonal_relaxed")
-    ledger = declared(look_up(ledger, ["source", "file"], _paths(run, pool)), LEDGER)
-    ledger = ledger.sort("source", "file", "row", nulls_last=True)
-    _balance(run, pool, files, ledger, generated)
-    return ledger
+    rows = rows.sort("doc_id", "shard", "position").select(*_READ, outcome=outcome, reason=pl.col("verdict"))
+    return _ended(run, store, rows, names, is_kept)
 
 
-def step_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, StepReport]:
-    """Return rows in, rows out and drops by reason of every step.
+def run(
+    run: Run,
+    store: Store,
+    pool: Pool,
+    files: Sequence[SourceFile],
+    parts: Sequence[Ended],
+    generated: Sequence[Generated],
+    names: PathsRef,
+    is_kept: bool = True,
+) -> Accounts:
+    """Write down what has no document, and add up what became of all rows.
+
+    files: the source files that exist now; what was unreadable in a file that is gone is no row of anything. parts: of
+    all partitions, in their order. names, is_kept: as of `of_partition`.
+    Raises IntegrityError when the accounts do not balance: that is a fault of cuvee, and nothing is published.
+    """
+    rows = pl.concat([_lost(run, store, pool, files), _failed(generated)], how="diagonal_relaxed")
+    rows = rows.sort("source", "file", "row", nulls_last=True)
+    ended = [*parts, *([_ended(run, store, rows, names, is_kept)] if rows.height else [])]
+    ends = pl.concat([ENDS.to_frame(), *(load(store, one.ends) for one in ended)])
+    ends = ends.group_by(ENDS.names()[:-1]).agg(pl.col("rows").sum())
+    _balance(run, pool, files, ends, generated)
+    examples = [one.first_copy for one in parts if one.first_copy] or [one.first for one in parts if one.first]
+    return Accounts(
+        ledger=tuple(one.file for one in ended if one.file),
+        partitions=len(parts),
+        steps=step_reports(run.recipe, ends),
+        sources=source_reports(run.recipe, ends),
+        example=next(iter(examples), None),
+    )
+
+
+def _ended(run: Run, store: Store, rows: pl.DataFrame, names: PathsRef, is_kept: bool) -> Ended:
+    """Keep rows as a file of the ledger, and count them. rows: columns of LEDGER, of which some may be lacking."""
+    rows = pl.concat([LEDGER.to_frame().drop("path"), rows], how="diagonal_relaxed")
+    ledger = declared(look_up(rows, ["source", "file"], load(store, names)), LEDGER)
+    copies, documents = ledger.filter(reason=_COPY)["doc_id"], ledger["doc_id"].drop_nulls()
+    return Ended(
+        file=write_table(store, ledger_folder(run.corpus), ledger.to_arrow(), level=3) if is_kept else None,
+        ends=EndsRef(save(run, store, count(ledger), ENDS)),
+        first=next(iter(documents.head(1)), None),
+        first_copy=next(iter(copies.head(1)), None),
+    )
+
+
+def count(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Count rows of LEDGER by how they ended: ENDS."""
+    return declared(ledger.group_by(ENDS.names()[:-1]).agg(rows=pl.len()), ENDS)
+
+
+def step_reports(recipe: Recipe, ends: pl.DataFrame) -> dict[str, StepReport]:
+    """Return rows in, rows out and drops by reason of every step. ends: ENDS.
 
     `ingest` counts rows of sources and `generate` requests; what they let through enters `filter`. The last step
     counts as dropped what it pools.
@@ -79,20 +140,21 @@ def step_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, StepReport]:
     generators = [entry.name for entry in recipe.generate]
     drafts = pl.col("source").is_in(generators)
     reports = {
-        "ingest": _report(ledger.filter(~drafts), "ingest"),
-        "generate": _report(ledger.filter(drafts), "generate"),
+        "ingest": _report(ends.filter(~drafts), "ingest"),
+        "generate": _report(ends.filter(drafts), "generate"),
     }
     left = sum(report.out for report in reports.values())
     for step in STEPS[1:]:
-        dropped = _dropped(ledger, step)
+        dropped = _dropped(ends, step)
         reports[step] = StepReport(into=left, out=left - sum(dropped.values()), dropped=dropped)
         left = reports[step].out
     return reports
 
 
-def source_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, SourceReport]:
-    """Return where the rows of every source ended, in the recipe's order; one without rows has zeros."""
-    counts = ledger.group_by("source", "outcome", "reason").len().sort(["len", "reason"], descending=[True, False])
+def source_reports(recipe: Recipe, ends: pl.DataFrame) -> dict[str, SourceReport]:
+    """Return where the rows of every source ended, in the recipe's order; one without rows has zeros. ends: ENDS."""
+    counts = ends.group_by("source", "outcome", "reason").agg(pl.col("rows").sum())
+    counts = counts.sort(["rows", "reason"], descending=[True, False])
     ended: dict[str, dict[str, int]] = {source.name: {} for source in recipe.sources}
     dropped: dict[str, dict[str, int]] = {source.name: {} for source in recipe.sources}
     for source, outcome, reason, count in counts.iter_rows():
@@ -112,16 +174,11 @@ def source_reports(recipe: Recipe, ledger: pl.DataFrame) -> dict[str, SourceRepo
     }
 
 
-def _example(ledger: pl.DataFrame) -> str | None:
-    """Choose a document to explain: a near-duplicate where there is one, for its keeper."""
-    ended = ledger.drop_nulls("doc_id").sort(pl.col("reason") == "duplicate_near", descending=True, nulls_last=True)
-    return ended["doc_id"].head(1).to_list()[0] if ended.height else None
-
-
 def _report(rows: pl.DataFrame, step: str) -> StepReport:
     # Drafts may be objected to at ingest too, when nothing is left of their text.
     dropped = _dropped(rows.with_columns(step=pl.col("step").replace("ingest", step)), step)
-    return StepReport(into=rows.height, out=rows.height - sum(dropped.values()), dropped=dropped)
+    into = int(rows["rows"].sum())
+    return StepReport(into=into, out=into - sum(dropped.values()), dropped=dropped)
 
 
 def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
@@ -130,7 +187,8 @@ def _dropped(rows: pl.DataFrame, step: str) -> dict[str, int]:
     reason = pl.when(pooled).then(pl.lit("pooled")).otherwise(pl.col("reason"))
     at = pl.when(pooled).then(pl.lit("mixture")).otherwise(pl.col("step"))
     ended = rows.filter((pl.col("outcome") != "kept") & (at == step))
-    counts = ended.group_by(reason.alias("reason")).len().sort(["len", "reason"], descending=[True, False])
+    counts = ended.group_by(reason.alias("reason")).agg(pl.col("rows").sum())
+    counts = counts.sort(["rows", "reason"], descending=[True, False])
     return {str(name): int(count) for name, count in counts.iter_rows()}
 
 
@@ -145,14 +203,6 @@ def _lost(run: Run, store: Store, pool: Pool, files: Sequence[SourceFile]) -> pl
     return rows.with_columns(outcome=pl.lit("unreadable"), step=pl.lit("ingest"), reason=pl.lit("unreadable"))
 
 
-def _paths(run: Run, pool: Pool) -> pl.DataFrame:
-    """Name each file by its id; of several paths with one content the one that was read."""
-    records = pool.read_as(run.readings)
-    names = [(r.report.source, file.sha256, file.id) for r in records for file in r.report.files]
-    frame = pl.DataFrame(names, schema=dict.fromkeys(["source", "file", "path"], pl.String), orient="row")
-    return frame.unique(["source", "file"], keep="first", maintain_order=True)
-
-
 def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
     failed = [(g.name, g.name, key, reason) for g in generated for key, reason in g.failed.items()]
     frame = pl.DataFrame(
@@ -163,7 +213,7 @@ def _failed(generated: Sequence[Generated]) -> pl.DataFrame:
 
 
 def _balance(
-    run: Run, pool: Pool, files: Sequence[SourceFile], ledger: pl.DataFrame, generated: Sequence[Generated]
+    run: Run, pool: Pool, files: Sequence[SourceFile], ends: pl.DataFrame, generated: Sequence[Generated]
 ) -> None:
     """Check per source: rows = kept + pooled + dropped + unreadable, and per generator: planned = … + failed."""
     expected = {source.name: 0 for source in run.recipe.sources}
@@ -173,7 +223,7 @@ def _balance(
         for file in record.report.files:
             expected[source] += file.rows + file.unreadable * ((source, file.sha256) in present)
     expected |= {g.name: len(g.planned) for g in generated}
-    found = dict(ledger.group_by("source").len().iter_rows())
+    found = dict(ends.group_by("source").agg(pl.col("rows").sum()).iter_rows())
     for name in sorted(expected.keys() | found.keys()):
         count = expected.get(name, 0)
         if found.get(name, 0) != count:
