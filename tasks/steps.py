@@ -72,10 +72,16 @@ def load_decided(store: Store, decided: DecidedRef, columns: Iterable[str]) -> p
     return pl.concat(load_part(store, part, wanted) for part in decided.partitions)
 
 
-def load_planned(store: Store, planned: PlannedRef, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
-    """Read the mixture's choice, in sampling order, with columns of the decided table beside it."""
-    rows = load_decided(store, decided, ["shard", "position", *columns])
-    return look_up(load(store, planned), ["shard", "position"], rows)
+def load_published(store: Store, planned: PlannedRef, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
+    """Read what the mixture publishes, in sampling order, with columns of the decided table beside it.
+
+    Memory: the rows that are published, and those of one partition.
+    """
+    where = ["shard", "position"]
+    wanted = [*where, *columns]
+    parts = zip(decided.partitions, planned.kept, strict=True)
+    rows = [load_part(store, part, wanted).join(load(store, kept), on=where, how="semi") for part, kept in parts]
+    return look_up(load(store, planned).drop_nulls("split"), where, pl.concat(rows))
 
 
 def clear(run: Run, store: Store) -> None:

@@ -8,7 +8,7 @@ import math
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -57,6 +57,7 @@ from cuvee.tasks.guard import (
 )
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.provenance import prevalence
+from cuvee.tasks.provenance.sources import SourceFigures
 
 ROWS = pl.Schema({**DECLARED, **CONCLUDED, **VERDICTS})
 TRAINED = pl.Schema(
@@ -84,8 +85,15 @@ def candidate(
         bands=(25, 5),
         readings={},
     )
-    frames = [pl.DataFrame(list(rows), ROWS), pl.DataFrame(list(trained), {**TRAINED, "words": pl.Int64})]
-    return guard.Candidate(run, store or MemoryStore(), pool or Pool(entries=()), *frames, published or {})
+    told, chosen = pl.DataFrame(list(rows), ROWS), pl.DataFrame(list(trained), {**TRAINED, "words": pl.Int64})
+    # Partitions: the copies of a document lie in one.
+    number = pl.int_range(pl.len(), dtype=pl.UInt64)
+    dealt = told.select(pl.when(pl.col("doc_id").is_null()).then(number).otherwise(pl.col("doc_id").hash()) % 2)
+
+    def parts(columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        return (told.filter(dealt.to_series() == part).select(columns) for part in (0, 1))
+
+    return guard.Candidate(run, store or MemoryStore(), pool or Pool(entries=()), parts, chosen, published or {})
 
 
 # ---- units
@@ -542,7 +550,7 @@ def judged(documents: int, suspects: int, calibrated: bool = False, best: preval
         distance=None,
         warning=None,
     )
-    return prevalence.SourceFigures(
+    return SourceFigures(
         documents=documents + 5,
         judged=documents,
         known_human=0,
@@ -683,8 +691,8 @@ def test_only_what_is_trained_on_is_compared_in_sampling_order() -> None:
         guard.run(*under(made))
     assert looked_at[0].trained["doc_id"].to_list() == trained["doc_id"].to_list()
     assert trained["priority"].is_sorted()
-    assert looked_at[0].rows.schema == ROWS
-    assert looked_at[0].rows.equals(made.rows.select(ROWS.names()))
+    (part,) = looked_at[0].parts(ROWS.names())
+    assert part.equals(made.rows.select(ROWS.names()))
 
 
 def test_the_figures_of_the_version_that_is_compared_with_stand_beside_the_candidates() -> None:

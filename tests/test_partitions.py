@@ -22,14 +22,17 @@ from cuvee.flows.hands import PlainHands
 from cuvee.flows.pipeline import describe
 from cuvee.schemas.errors import GateError, IntegrityError
 from cuvee.schemas.records import DraftRecord, DraftReport
+from cuvee.schemas.report import Guarded, RunReport
 from cuvee.storage.corpus import pool_folder
 from cuvee.storage.store import open_store
 from cuvee.storage.tables import read_ledger, read_table
+from cuvee.tasks import guard
 from cuvee.tasks.decide import gather, partitions
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.reading import draft_shards
 from cuvee.tasks.mixture import selection
+from cuvee.tasks.publish import foresee
 
 _numbers = itertools.count()
 RECIPE = """
@@ -137,13 +140,18 @@ def assert_same(begun: Described, drafts: list[tuple[str, str]], counts: tuple[i
         found = begun.decide(drafts, count)
         assert found["doc_id"].is_sorted()
         assert_frame_equal(found, expected.select(ALL))
-    first, *others = [accounts_of(begun, drafts, count) for count in counts]
-    for other in others:
+    (first, judged), *others = [accounts_of(begun, drafts, count) for count in counts]
+    for other, judged_too in others:
         assert_frame_equal(first, other)
+        assert judged == judged_too
 
 
-def accounts_of(begun: Described, drafts: list[tuple[str, str]], count: int) -> pl.DataFrame:
-    """Return the ledger by source, file and row, each file of which holds its part of the doc_ids in order."""
+def accounts_of(
+    begun: Described, drafts: list[tuple[str, str]], count: int
+) -> tuple[pl.DataFrame, tuple[Guarded, RunReport] | None]:
+    """Return the ledger by source, file and row, each file of which holds its part of the doc_ids in order; and what
+    the guard and `--plan` say where something can be published.
+    """
     run, store, _, pool, files, _ = begun
     decided = begun.decided(drafts, count)
     planned = None
@@ -162,7 +170,10 @@ def accounts_of(begun: Described, drafts: list[tuple[str, str]], count: int) -> 
             assert doc_ids.is_null().all()
     rows = pl.DataFrame(read_ledger(store, told.ledger))
     assert rows.height == sum(source.rows for source in told.sources.values()) + len(drafts)
-    return rows
+    if planned is None:
+        return rows, None
+    said = guard.run(run, store, pool, decided, planned), foresee.run(run, store, decided, planned, told, (), ())
+    return rows, said
 
 
 @settings(max_examples=4)

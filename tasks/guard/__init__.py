@@ -4,8 +4,8 @@ Every module of this package whose name does not start with "_" is a metric, fou
 measures the candidate, and `findings` says what of these figures deserves a look.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import polars as pl
 
@@ -13,31 +13,37 @@ from cuvee.schemas.errors import GateError
 from cuvee.schemas.manifest import parse_version
 from cuvee.schemas.records import Run
 from cuvee.schemas.report import Figures, Finding, Guarded
-from cuvee.schemas.tables import CONCLUDED, DECLARED, VERDICTS, DecidedRef, PlannedRef
+from cuvee.schemas.tables import DecidedRef, PlannedRef
 from cuvee.storage.corpus import check_tagged, load_manifest, read_tag
 from cuvee.storage.store import Store
 from cuvee.storage.trust import parse_tree, read_whole
 from cuvee.tasks import shelf
 from cuvee.tasks.pool import Pool
-from cuvee.tasks.steps import load_decided, load_planned
+from cuvee.tasks.steps import load_part, load_published
 
-# What a metric may look at of the rows, and beside it of those that are trained on.
-_ROWS = (*DECLARED, *CONCLUDED, *VERDICTS)
+# What a metric may look at of the documents that are trained on, beside PLANNED.
 _TRAINED = ("source", "doc_id", "origin", "provenance", "language", "words")
+
+Parts: TypeAlias = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 
 
 class Candidate(NamedTuple):
-    """What metrics look at. rows: every current row, with the columns of DECLARED, CONCLUDED and VERDICTS; trained: the
-    train split in sampling order, with PLANNED, source, doc_id, origin, provenance, language and words; published:
-    documents of each source in both splits.
+    """What metrics look at. parts: yields some columns of the decided table, a partition at a time, of which there is
+    one at least; no two hold rows of one doc_id, and what is counted of each adds up. trained: the train split in
+    sampling order, with PLANNED, source, doc_id, origin, provenance, language and words; published: documents of each
+    source in both splits.
     """
 
     run: Run
     store: Store
     pool: Pool
-    rows: pl.DataFrame
+    parts: Parts
     trained: pl.DataFrame
     published: Mapping[str, int]
+
+    def counted(self, columns: Sequence[str], count: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        """Return what is counted of each partition, one below the other."""
+        return pl.concat([count(part) for part in self.parts(columns)])
 
     def named(self, name: str) -> str:
         """Say whether a generator or a source bears a name: it may be called human, and is no person for that."""
@@ -61,10 +67,14 @@ def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: Planne
     Raises GateError when there are findings and guard.action is block, RecipeError when there is no version that
     guard.compare_with names, IntegrityError when its findings have changed; nothing is published then.
     """
-    rows = load_decided(store, decided, _ROWS)
-    chosen = load_planned(store, planned, decided, _TRAINED).drop_nulls("split")
+    chosen = load_published(store, planned, decided, _TRAINED)
     published = dict(chosen.group_by("source").len().iter_rows())
-    candidate = Candidate(run, store, pool, rows, chosen.filter(pl.col("split") == "train"), published)
+    trained = chosen.filter(pl.col("split") == "train")
+
+    def parts(columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        return (load_part(store, part, columns) for part in decided.partitions)
+
+    candidate = Candidate(run, store, pool, parts, trained, published)
     measured: dict[str, Figures] = {}
     findings: list[Finding] = []
     for name, module in shelf.modules(__name__).items():

@@ -20,10 +20,12 @@ class Ceiling(Figures):
 
 def figures(candidate: Candidate) -> Ceiling:
     """Count human documents."""
-    recipe, rows = candidate.run.recipe, candidate.rows
+    recipe = candidate.run.recipe
     is_human = pl.col("provenance").is_in(human_provenances(recipe.provenance.unknown_as))
-    there = rows.filter(is_human & pl.col("verdict").is_null() & ~held_out(rows, recipe))
-    return Ceiling(there=there.height, trained=candidate.trained.filter(is_human).height)
+    alive = is_human & pl.col("verdict").is_null()
+    parts = candidate.parts(["doc_id", "provenance", "verdict"])
+    there = sum(rows.filter(alive & ~held_out(rows, recipe)).height for rows in parts)
+    return Ceiling(there=there, trained=candidate.trained.filter(is_human).height)
 
 
 def findings(candidate: Candidate, figures: Ceiling) -> Sequence[Finding]:

@@ -36,8 +36,8 @@ def findings(candidate: Candidate, figures: Compared) -> Sequence[Finding]:
         found.append(Finding(kind="compared_anew", subject="dedup", message=message, figures=counted, note=True))
     if work and work.most_copies.copies >= MOST_NEAR_COPIES:
         key = pl.lit(work.most_copies.text_key, pl.UInt64)
-        text = candidate.rows.filter(pl.col("text_key") == key).sort("doc_id").head(1)
-        places = text.select("doc_id", "source").rows()
+        same = candidate.counted(["doc_id", "source", "text_key"], lambda rows: rows.filter(pl.col("text_key") == key))
+        places = same.sort("doc_id").head(1).select("doc_id", "source").rows()
         named = "".join(f" ({doc_id} of {candidate.named(source)})" for doc_id, source in places)
         message = (
             f"one text{named} has {work.most_copies.copies:,} near copies that are near copies of each other: "

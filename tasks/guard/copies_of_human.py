@@ -30,8 +30,13 @@ def figures(candidate: Candidate) -> CopiesOfHuman:
     """Count each synthetic source's rows and its copies of human text."""
     copied = (pl.col("verdict") == "copy_of_human").fill_null(value=False)
     of_seed = copied & pl.col("seed_ids").list.contains(pl.col("keeper")).fill_null(value=False)
-    made = candidate.rows.filter(pl.col("origin") == "synthetic").group_by("source")
-    counted = made.agg(pl.len(), copied.sum().alias("copies"), of_seed.sum().alias("of_seeds")).sort("source")
+
+    def count(rows: pl.DataFrame) -> pl.DataFrame:
+        made = rows.filter(pl.col("origin") == "synthetic").group_by("source")
+        return made.agg(pl.len(), copied.sum().alias("copies"), of_seed.sum().alias("of_seeds"))
+
+    counted = candidate.counted(["source", "origin", "verdict", "keeper", "seed_ids"], count)
+    counted = counted.group_by("source").agg(pl.all().sum()).sort("source")
     return CopiesOfHuman(
         sources={
             source: Copies(rows=rows, copies=copies, of_seeds=of_seeds)

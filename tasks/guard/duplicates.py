@@ -35,7 +35,12 @@ class Duplicates(Figures):
 def figures(candidate: Candidate) -> Duplicates:
     """Count each source's rows, and those removed as duplicates."""
     gone = pl.col("verdict").is_in(COPIES).fill_null(value=False)
-    counted = candidate.rows.group_by("source").agg(pl.len(), gone.mean().round(6).alias("share")).sort("source")
+
+    def count(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.group_by("source").agg(pl.len(), gone.sum().alias("gone"))
+
+    counted = candidate.counted(["source", "verdict"], count).group_by("source").agg(pl.all().sum()).sort("source")
+    counted = counted.select("source", "len", (pl.col("gone") / pl.col("len")).round(6))
     return Duplicates(sources={source: Losses(rows=rows, share=share) for source, rows, share in counted.iter_rows()})
 
 

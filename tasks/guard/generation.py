@@ -20,9 +20,13 @@ def figures(candidate: Candidate) -> Generation:
     """Measure the generators of the recipe that ask an endpoint."""
     run, store, pool = candidate.run, candidate.store, candidate.pool
     asking = [entry for entry in run.recipe.generate if generators.find(entry.generator).GRADED]
+    if not asking:
+        return Generation(generators={})
+    drafted = pl.col("source").is_in([entry.name for entry in asking])
+    drafts = candidate.counted(["source", "verdict"], lambda rows: rows.filter(drafted))
     found = {}
     for entry in asking:
-        rows = candidate.rows.filter(pl.col("source") == entry.name)
+        rows = drafts.filter(pl.col("source") == entry.name)
         found[entry.name] = habits.measure(entry, drafting.rounds_of(store, pool, run, entry), rows)
     return Generation(generators=found)
 

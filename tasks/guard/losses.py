@@ -33,8 +33,10 @@ class SourceLosses(Figures):
 
 def figures(candidate: Candidate) -> SourceLosses:
     """Count each source's rows by how they ended."""
-    rows = candidate.rows.filter(~pl.col("verdict").is_in(_OF_NIGHTS).fill_null(value=False))
-    counts = rows.group_by("source", "verdict").len().sort(["len", "verdict"], descending=[True, False])
+    own = ~pl.col("verdict").is_in(_OF_NIGHTS).fill_null(value=False)
+    ended = ["source", "verdict"]
+    counts = candidate.counted(ended, lambda rows: rows.filter(own).group_by(ended).len())
+    counts = counts.group_by(ended).agg(pl.col("len").sum()).sort(["len", "verdict"], descending=[True, False])
     found = {source.name: counts.filter(pl.col("source") == source.name) for source in candidate.run.recipe.sources}
     return SourceLosses(
         sources={

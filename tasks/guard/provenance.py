@@ -9,7 +9,8 @@ from cuvee.schemas.base import Frozen
 from cuvee.schemas.report import Figures, Finding
 from cuvee.tasks.guard import Candidate
 from cuvee.tasks.measure.signals import provenance_model
-from cuvee.tasks.provenance.prevalence import Estimate, SourceFigures, by_source, overall
+from cuvee.tasks.provenance.prevalence import Estimate
+from cuvee.tasks.provenance.sources import LOOKED_AT, SourceFigures, by_source, overall
 
 _TREATED = {"relabel": "they count as synthetic", "drop": "they are dropped", "keep": "they count as human"}
 _UNSURE = "those that only the classifier found count as human, as declared"
@@ -35,9 +36,10 @@ def figures(candidate: Candidate) -> Provenance:
     """Return what the evidence says of each source, of all, and by which model."""
     model = provenance_model(candidate.run)
     # What ingest or a filter drops may be in no language, or no text at all: the classifier was not made for it.
-    reached = candidate.rows.filter(pl.col("step").is_null() | ~pl.col("step").is_in(["ingest", "filter"]))
+    reached = pl.col("step").is_null() | ~pl.col("step").is_in(["ingest", "filter"])
+    parts = candidate.parts(["step", "generated", *(name for name in LOOKED_AT if name != "own_draft")])
     rate = candidate.run.recipe.provenance.max_false_positive_rate
-    sources = by_source(reached.with_columns(own_draft="generated"), model, rate)
+    sources = by_source((rows.filter(reached).with_columns(own_draft="generated") for rows in parts), model, rate)
     classifier = Classifier(name=model.name, version=model.version, sha256=model.sha256)
     return Provenance(model=classifier, share=overall(sources), sources=sources)
 

@@ -1,4 +1,4 @@
-"""Prevalence: which share of a collection, and of each of its sources, machines wrote, and how sure that is.
+"""Prevalence: which share of a collection machines wrote, and how sure that is.
 
 Counting labels is no answer: a classifier's errors add up. Three estimators correct them.
 - Adjusted classify and count (Forman, DMKD 2008): (called synthetic - false-positive rate) ÷ (true-positive rate -
@@ -12,8 +12,6 @@ be human (dated before machines wrote) take the place of those as far as there a
 Pure and deterministic: the bootstrap draws from a fixed seed.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -21,7 +19,6 @@ from pydantic import Field
 
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import RecipeError
-from cuvee.tasks.provenance.conclude import dated_human
 from cuvee.tasks.provenance.kernel import Floats
 from cuvee.tasks.provenance.model import BINS, binned
 from cuvee.tasks.provenance.protocol import ProvenanceModel
@@ -72,29 +69,6 @@ class Prevalence(Frozen):
     warning: str | None
 
 
-class SourceFigures(Frozen):
-    """What the evidence says of one source's documents.
-
-    documents: those that came as far as the classifier, copies once; judged: with a probability. known_human: judged
-    ones with a trusted date before 2022-11-30. declared, concluded: documents by origin and by provenance; moved:
-    documents by "declared > concluded" where these differ. expected_wrong: human documents that are called synthetic
-    by the model at the target rate, were the source like the texts behind its threshold. prevalence: of the documents
-    that are neither drafts nor declared synthetic.
-    """
-
-    documents: int
-    judged: int
-    known_human: int
-    calibrated: bool
-    threshold: float
-    declared: dict[str, int]
-    concluded: dict[str, int]
-    moved: dict[str, int]
-    suspects: int
-    expected_wrong: float = Field(ge=0)
-    prevalence: Prevalence
-
-
 def prevalence(
     p_model: pl.Series,
     model: ProvenanceModel,
@@ -109,19 +83,35 @@ def prevalence(
     Raises RecipeError for another label.
     """
     p = p_model.cast(pl.Float64).fill_nan(None)
-    known = known_human.fill_null(value=False) if known_human is not None else pl.repeat(False, len(p), eager=True)
-    judged = p.is_not_null()
-    anchors = binned(p.filter(judged & known).to_numpy())
-    observed = binned(p.filter(judged & ~known).to_numpy())
+    known = known_human if known_human is not None else pl.repeat(False, len(p), eager=True)
     audited, sample = difference(p, label) if label is not None else (None, 0)
+    return estimated(len(p), *bins_of(p, known), model, audited, sample)
+
+
+def bins_of(p: pl.Series, known_human: pl.Series) -> tuple[Floats, Floats]:
+    """Count probabilities, null where there is none, by bin: of documents known to be human, and of the others."""
+    known, judged = known_human.fill_null(value=False), p.is_not_null()
+    return binned(p.filter(judged & known).to_numpy()), binned(p.filter(judged & ~known).to_numpy())
+
+
+def estimated(
+    documents: int,
+    anchors: Floats,
+    observed: Floats,
+    model: ProvenanceModel,
+    audited: Estimate | None = None,
+    sample: int = 0,
+) -> Prevalence:
+    """Estimate the share from counts by bin, of texts known to be human and of others; audited, sample: of labels."""
     counted = emq_share = None
     distance = None
-    if int(judged.sum()) >= FEWEST_DOCUMENTS:
+    judged = int(anchors.sum() + observed.sum())
+    if judged >= FEWEST_DOCUMENTS:
         counted, emq_share, distance = _modelled(observed, anchors, model)
     best = audited or emq_share
     return Prevalence(
-        documents=len(p),
-        judged=int(judged.sum()),
+        documents=documents,
+        judged=judged,
         known_human=int(anchors.sum()),
         adjusted_count=counted,
         emq=emq_share,
@@ -132,33 +122,6 @@ def prevalence(
         distance=distance,
         warning=_warning(distance, int(observed.sum()), counted, emq_share),
     )
-
-
-def by_source(rows: pl.DataFrame, model: ProvenanceModel, max_false_positive_rate: float) -> dict[str, SourceFigures]:
-    """Return the figures of each source and generator, by name.
-
-    rows: one a document and source, with source, doc_id, origin, provenance, suspect, p_model, p_synthetic,
-    threshold, calibrated, and the columns of `dated_human`.
-    """
-    return {
-        str(name): _source(part, model, max_false_positive_rate)
-        for (name,), part in sorted(rows.group_by("source"), key=lambda pair: str(pair[0][0]))
-    }
-
-
-def overall(sources: Mapping[str, SourceFigures]) -> Estimate | None:
-    """Return the share over all sources: their best estimates by judged documents, lows and highs added likewise.
-
-    The interval is cautious: it holds even where the sources' errors go the same way.
-    """
-    parts = [(f.prevalence.judged, f.prevalence.best) for f in sources.values() if f.prevalence.best]
-    total = sum(count for count, _ in parts)
-    if not total:
-        return None
-    share, low, high = (
-        round(sum(count * getattr(best, name) for count, best in parts) / total, 6) for name in ("share", "low", "high")
-    )
-    return Estimate(share=share, low=low, high=high)
 
 
 def adjusted_count(observed: Floats, human: Floats, synthetic: Floats) -> float:
@@ -253,33 +216,3 @@ def _warning(
 def _estimate(share: float, low: float, high: float) -> Estimate:
     bounded: npt.NDArray[np.float64] = np.round(np.clip([share, low, high], 0.0, 1.0), 6)
     return Estimate(share=float(bounded[0]), low=float(bounded[1]), high=float(bounded[2]))
-
-
-def _source(rows: pl.DataFrame, model: ProvenanceModel, rate: float) -> SourceFigures:
-    rows = rows.sort("doc_id").unique("doc_id", keep="first", maintain_order=True)
-    own = (pl.col("own_draft") | pl.col("own_copy")).fill_null(value=False)
-    asked = rows.filter(pl.col("origin") != "synthetic", ~own)
-    known = asked.select(known=dated_human())["known"]
-    p = asked.select(p=pl.when(pl.col("p_synthetic").is_not_null()).then("p_model"))["p"]
-    found = prevalence(p, model, known)
-    share = found.best.share if found.best else 0.0
-    differs = rows.filter(pl.col("origin") != pl.col("provenance"))
-    return SourceFigures(
-        documents=rows.height,
-        judged=int(rows["p_synthetic"].count()),
-        known_human=found.known_human,
-        calibrated=bool(rows["calibrated"].all()),
-        threshold=float(rows["threshold"].max() or 1.0),  # type: ignore[arg-type]
-        declared=_counts(rows["origin"]),
-        concluded=_counts(rows["provenance"]),
-        moved=_counts(differs.select(pl.concat_str("origin", pl.lit(" > "), "provenance").alias("way"))["way"]),
-        suspects=int(rows["suspect"].sum()),
-        # Known-human texts are never called synthetic; of the others, the human ones are at risk.
-        expected_wrong=round(max(0.0, found.judged * (1 - share) - found.known_human) * rate, 1),
-        prevalence=found,
-    )
-
-
-def _counts(column: pl.Series) -> dict[str, int]:
-    counted = column.alias("name").to_frame().group_by("name").len().sort("name")
-    return {str(name): int(count) for name, count in counted.iter_rows()}

@@ -21,7 +21,7 @@ from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
 from cuvee.tasks.ingest.reading import MB
 from cuvee.tasks.pool import Pool, Texts, frame_of
-from cuvee.tasks.steps import load_decided, load_planned, look_up, progress
+from cuvee.tasks.steps import load_decided, load_published, look_up, progress
 
 STEP = "assemble"
 VERSION = 3
@@ -46,7 +46,7 @@ def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: Planne
     decided: every current row (their sizes fix how many files a night has); planned: the survivors with their split.
     """
     rows = load_decided(store, decided, _SIZES)
-    plan = load_planned(store, planned, decided, _PUBLISHED).filter(pl.col("split").is_not_null())
+    plan = load_published(store, planned, decided, _PUBLISHED)
     chosen = parts(run.recipe, rows, plan)
     groups = sorted(chosen.group_by(_FILE), key=lambda group: tuple(map(str, group[0])))
     shards = {number: shard.file.sha256 for number, shard in enumerate(pool.shards)}

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import polars as pl
-
 from cuvee.schemas.amounts import WHOLE, human_part
 from cuvee.schemas.records import Run
 from cuvee.schemas.report import Accounts, RunReport
 from cuvee.schemas.tables import DecidedRef, PlannedRef
 from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import Generated
-from cuvee.tasks.steps import load_planned
+from cuvee.tasks.steps import load_published
 
 
 def run(
@@ -26,8 +24,7 @@ def run(
 
     The arguments are those of `publish.run`.
     """
-    plan = load_planned(store, planned, decided, ["provenance", "p_synthetic"])
-    kept = plan.filter(pl.col("split").is_not_null())
+    kept = load_published(store, planned, decided, ["provenance", "p_synthetic"])
     amount = int((kept["amount"] * kept["epochs"]).sum())
     human = kept["amount"] * kept["epochs"] * kept.select(part=human_part(run.recipe.provenance.unknown_as))["part"]
     return RunReport(
