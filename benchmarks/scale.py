@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--rows 1000000 …] [--step decide]
 
 Thin tables are made (a fifth near-duplicates, in pairs, three per cent exact copies, four sources, of which one is
-dated), no text; each number of rows is a pool of its own, in a process of its own, on one core.
+dated), and a word of text in each row; each number of rows is a pool of its own, in a process of its own, on one core.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import polars as pl
 from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
-from cuvee.schemas.document import SHARD, THIN
+from cuvee.schemas.document import SHARD
 from cuvee.schemas.records import (
     Estimate,
     IngestRecord,
@@ -46,6 +46,7 @@ from cuvee.tasks.begin import begin
 from cuvee.tasks.measure.signals import kinds
 from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool
+from cuvee.tasks.publish import assemble
 
 RECIPE = """
 corpus: scale
@@ -101,9 +102,9 @@ def shard(run: Run, store: Store, number: int, rows: int, draw: np.random.Genera
             "bytes": words * 6,
         }
     ).with_columns(created=pl.date(2015, 1, 1) + pl.duration(days=pl.col("words") * 8))
-    missing = [name for name in THIN if name not in frame.columns]
-    thin = SHARD.empty_table().select(THIN).schema
-    table = frame.with_columns(pl.lit(None).alias(name) for name in missing).select(THIN).to_arrow().cast(thin)
+    missing = [name for name in SHARD.names if name not in frame.columns]
+    whole = frame.with_columns(pl.lit("text" if name == "text" else None).alias(name) for name in missing)
+    table = whole.select(SHARD.names).to_arrow().cast(SHARD)
     ref = write_table(store, "corpora/scale/pool/shards", table)
     told = tuple(
         ReadFile(
@@ -188,7 +189,7 @@ class Sampled:
 
 
 def measure(folder: Path, rows: int) -> dict[str, Any]:
-    """Make a pool, then decide, plan and account, and count what it took."""
+    """Make a pool, then decide, plan, account and write files, and count what it took."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
     for source in SOURCES:  # a run looks whether its sources are there before it begins
@@ -202,13 +203,15 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     of_decisions = sampled.anonymous, sampled.resident
     planned = hands.one("mixture", selection.run, run, store, decided)
     account(run, store, pool, files, decided, planned, [], hands)
+    of_accounts = sampled.anonymous, sampled.resident
+    hands.one("assemble", assemble.run, run, store, pool, decided, planned)
     sampled.stop()
     return {
         "rows": rows,
         "partitions": len(decided.partitions),
         "us_a_row": {step: round(seconds * 1e6 / rows, 2) for step, seconds in hands.seconds.items()},
-        "anonymous_mb": {"decide": of_decisions[0], "all": sampled.anonymous},
-        "resident_mb": {"decide": of_decisions[1], "all": sampled.resident},
+        "anonymous_mb": {"decide": of_decisions[0], "account": of_accounts[0], "all": sampled.anonymous},
+        "resident_mb": {"decide": of_decisions[1], "account": of_accounts[1], "all": sampled.resident},
     }
 
 

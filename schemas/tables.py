@@ -237,7 +237,7 @@ class PlannedRef(FileRef):
     """Where PLANNED lies. strata: name of a stratum of the plan → amount with copies, empty where the human share is
     all that is asked; guaranteed: human share of the train split, 0 to 1, with all that is suspected or unknown counted
     against it; why: what the plan runs into and what more text would allow, a sentence each; marked: as of `Proof`;
-    kept: ADDRESSES of the rows that are published, a file a partition of the decided table.
+    kept: its rows that are published, a file a partition of the decided table.
     """
 
     kept: tuple[KeptRef, ...]

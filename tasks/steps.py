@@ -11,7 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from cuvee.schemas.records import FileRef, PoolState, Run, StepRecord
-from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedPart, DecidedRef, PlannedRef
+from cuvee.schemas.tables import AMOUNTS, CONCLUDED, DECLARED, VERDICTS, DecidedPart, DecidedRef, KeptRef, PlannedRef
 from cuvee.storage.corpus import corpus_folder, read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
@@ -77,11 +77,15 @@ def load_published(store: Store, planned: PlannedRef, decided: DecidedRef, colum
 
     Memory: the rows that are published, and those of one partition.
     """
-    where = ["shard", "position"]
-    wanted = [*where, *columns]
     parts = zip(decided.partitions, planned.kept, strict=True)
-    rows = [load_part(store, part, wanted).join(load(store, kept), on=where, how="semi") for part, kept in parts]
-    return look_up(load(store, planned).drop_nulls("split"), where, pl.concat(rows))
+    # Partitions are in the order of doc_ids, and so are documents of one priority.
+    return pl.concat(part_published(store, *one, columns) for one in parts).sort("priority", maintain_order=True)
+
+
+def part_published(store: Store, part: DecidedPart, kept: KeptRef, columns: Iterable[str]) -> pl.DataFrame:
+    """Read what is published of a partition, in sampling order: PLANNED, with columns of the decided table."""
+    where = ["shard", "position"]
+    return look_up(load(store, kept), where, load_part(store, part, [*where, *columns]))
 
 
 def clear(run: Run, store: Store) -> None:

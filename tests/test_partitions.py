@@ -21,6 +21,7 @@ from cuvee.flows.accounting import account
 from cuvee.flows.hands import PlainHands
 from cuvee.flows.pipeline import describe
 from cuvee.schemas.errors import GateError, IntegrityError
+from cuvee.schemas.manifest import DataFile
 from cuvee.schemas.records import DraftRecord, DraftReport
 from cuvee.schemas.report import Guarded, RunReport
 from cuvee.storage.corpus import pool_folder
@@ -32,7 +33,7 @@ from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.reading import draft_shards
 from cuvee.tasks.mixture import selection
-from cuvee.tasks.publish import foresee
+from cuvee.tasks.publish import assemble, foresee
 
 _numbers = itertools.count()
 RECIPE = """
@@ -148,9 +149,9 @@ def assert_same(begun: Described, drafts: list[tuple[str, str]], counts: tuple[i
 
 def accounts_of(
     begun: Described, drafts: list[tuple[str, str]], count: int
-) -> tuple[pl.DataFrame, tuple[Guarded, RunReport] | None]:
-    """Return the ledger by source, file and row, each file of which holds its part of the doc_ids in order; and what
-    the guard and `--plan` say where something can be published.
+) -> tuple[pl.DataFrame, tuple[list[DataFile], Guarded, RunReport] | None]:
+    """Return the ledger by source, file and row, each file of which holds its part of the doc_ids in order; and the
+    files, the guard's and the plan's words where something can be published.
     """
     run, store, _, pool, files, _ = begun
     decided = begun.decided(drafts, count)
@@ -172,8 +173,9 @@ def accounts_of(
     assert rows.height == sum(source.rows for source in told.sources.values()) + len(drafts)
     if planned is None:
         return rows, None
+    files = assemble.run(run, store, pool, decided, planned)
     said = guard.run(run, store, pool, decided, planned), foresee.run(run, store, decided, planned, told, (), ())
-    return rows, said
+    return rows, (files, *said)
 
 
 @settings(max_examples=4)
@@ -217,4 +219,5 @@ def decide_each_way(draw: random.Random, folder: Path, counts: tuple[int, ...]) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partitions, "ROWS_A_BATCH", draw.choice([1, 20, 1 << 20]))
         patch.setattr(gather, "KEYS_AT_A_TIME", draw.choice([50, 1 << 24]))
+        patch.setattr(assemble, "ROWS_A_BATCH", draw.choice([1, 5, 1 << 18]))
         assert_same(begun, drafts, counts)

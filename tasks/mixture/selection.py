@@ -18,7 +18,7 @@ from cuvee.schemas.errors import GateError
 from cuvee.schemas.marks import Marked
 from cuvee.schemas.recipe import Mixture, Recipe
 from cuvee.schemas.records import Run
-from cuvee.schemas.tables import ADDRESSES, PLANNED, DecidedRef, KeptRef, PlannedRef
+from cuvee.schemas.tables import PLANNED, DecidedRef, KeptRef, PlannedRef
 from cuvee.storage.corpus import load_manifest
 from cuvee.storage.marks import read_marks
 from cuvee.storage.store import Store
@@ -123,10 +123,10 @@ def guaranteed(chosen: pl.DataFrame, recipe: Recipe) -> tuple[float | None, tupl
 
 
 def _kept(run: Run, store: Store, chosen: pl.DataFrame, partitions: int) -> tuple[KeptRef, ...]:
-    """Save the addresses of what is published, a file a partition."""
+    """Save what is published, a file a partition."""
     kept = chosen.drop_nulls("split")
     where = pl.Series(by_doc_id(kept["doc_id"], partitions))
-    return tuple(KeptRef(save(run, store, kept.filter(where == part), ADDRESSES)) for part in range(partitions))
+    return tuple(KeptRef(save(run, store, kept.filter(where == part), PLANNED)) for part in range(partitions))
 
 
 def last_plan(run: Run, store: Store) -> dict[str, int]:

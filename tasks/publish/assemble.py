@@ -2,6 +2,7 @@
 
 A file holds one stratum, one night and one split, its rows by sampling priority. The priorities of a stratum's night
 are cut into equal ranges, one a file, so that a moved threshold or a new night leaves the other files as they are.
+Each partition deals its documents to batches of files, and a batch is written after the other: no more is held.
 """
 
 import hashlib
@@ -19,13 +20,17 @@ from cuvee.schemas.tables import CONCLUDED, DECLARED, DecidedRef, PlannedRef
 from cuvee.storage.corpus import corpus_folder, data_folder, read_record, write_record
 from cuvee.storage.store import Store
 from cuvee.storage.tables import read_table, write_table
+from cuvee.tasks.exchange import again, collect, deal, groups
 from cuvee.tasks.ingest.reading import MB
 from cuvee.tasks.pool import Pool, Texts, frame_of
-from cuvee.tasks.steps import load_decided, load_published, look_up, progress
+from cuvee.tasks.steps import folder_of, load_part, look_up, part_published, progress
 
 STEP = "assemble"
 VERSION = 3
+# A row takes about 1 KB while it is written.
+ROWS_A_BATCH = 1 << 18
 _FILE = [*STRATUM, "accepted", "split", "part"]
+_NIGHT = ["source", "domain", "language", "accepted"]
 _READ_AGAIN = ["text", "url", "title", "messages", "extra"]
 _MESSAGES = pl.Series(pa.array([], MESSAGES)).dtype
 # What fixes how many files a night has, and what is published of a row beside its text and its place in the sample.
@@ -45,34 +50,66 @@ def run(run: Run, store: Store, pool: Pool, decided: DecidedRef, planned: Planne
 
     decided: every current row (their sizes fix how many files a night has); planned: the survivors with their split.
     """
-    rows = load_decided(store, decided, _SIZES)
-    plan = load_published(store, planned, decided, _PUBLISHED)
-    chosen = parts(run.recipe, rows, plan)
-    groups = sorted(chosen.group_by(_FILE), key=lambda group: tuple(map(str, group[0])))
+    ranges = _ranges(run.recipe, store, decided)
+    places = _places(store, decided, planned, ranges)
+    batches = 1 << (int(places["batch"].max() or 0)).bit_length()  # type: ignore[arg-type]
+    dealt, schema = [], pl.Schema()
+    for part, kept in zip(decided.partitions, planned.kept, strict=True):
+        rows = look_up(_parted(part_published(store, part, kept, _PUBLISHED), ranges), _FILE, places)
+        dealt.append(deal(store, folder_of(run), rows, rows["batch"].to_numpy(), batches))
+        schema = rows.schema
+    if second := groups(dealt):
+        dealt = [again(store, folder_of(run), dealt, first) for first in second]
     shards = {number: shard.file.sha256 for number, shard in enumerate(pool.shards)}
-    files = []
+    files: list[DataFile] = []
     with Texts(store, pool.shards, _READ_AGAIN) as texts:
-        for done, (_, documents) in enumerate(groups, 1):
-            files.append(_file(run, store, texts, documents.with_columns(place=pl.col("shard").replace_strict(shards))))
-            progress("files", done, len(groups))
+        for batch in range(batches):
+            rows = collect(store, dealt, batch, schema).with_columns(place=pl.col("shard").replace_strict(shards))
+            for _, documents in sorted(rows.group_by("number"), key=lambda one: one[0]):
+                files.append(_file(run, store, texts, documents))
+                progress("files", len(files), places.height)
     return files
 
 
-def parts(recipe: Recipe, rows: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFrame:
+def _ranges(recipe: Recipe, store: Store, decided: DecidedRef) -> pl.DataFrame:
+    """Return into how many ranges of priority the files of a night are cut: columns of _NIGHT, and ranges (uint64).
+
+    The number follows from all text of the source, domain, language and night, chosen or not, so it stays when a
+    threshold moves.
+    """
+    sizes = []
+    for part in decided.partitions:
+        rows = load_part(store, part, _SIZES).sort("row_accepted", "source", "file", "row")
+        # Copies of a document count where it came in first, so that later copies change nothing.
+        distinct = rows.unique("doc_id", keep="first", maintain_order=True)
+        sizes.append(distinct.group_by(_NIGHT).agg(pl.col("bytes").sum()))
+    size = pl.col("bytes").sum() / (recipe.publish.shard_mb * MB)
+    return pl.concat(sizes).group_by(_NIGHT).agg(ranges=size.ceil().clip(1).cast(pl.UInt64))
+
+
+def _parted(chosen: pl.DataFrame, ranges: pl.DataFrame) -> pl.DataFrame:
     """Give each chosen document the number of its file within its stratum and night (column part, int64).
 
-    The number of ranges follows from all text of the source, domain, language and night, chosen or not, so it stays
-    when a threshold moves. A priority of 64 bits is cut by its upper 32.
+    ranges: of `_ranges`. A priority of 64 bits is cut by its upper 32.
     """
-    night = ["source", "domain", "language", "accepted"]
-    size = pl.col("bytes").sum() / (recipe.publish.shard_mb * MB)
-    # Copies of a document count where it came in first, so that later copies change nothing.
-    distinct = rows.sort("row_accepted", "source", "file", "row").unique("doc_id", keep="first", maintain_order=True)
-    ranges = distinct.group_by(night).agg(ranges=size.ceil().clip(1).cast(pl.UInt64))
     part = ((pl.col("priority") // 2**32) * pl.col("ranges") // 2**32).cast(pl.Int64)
-    chosen = look_up(chosen, night, ranges)
+    chosen = look_up(chosen, _NIGHT, ranges)
     # A night may hold a document that came in first elsewhere, as text of another source.
-    return chosen.with_columns(pl.col("ranges").fill_null(1)).with_columns(part=part)
+    return chosen.with_columns(pl.col("ranges").fill_null(1)).with_columns(part=part).drop("ranges")
+
+
+def _places(store: Store, decided: DecidedRef, planned: PlannedRef, ranges: pl.DataFrame) -> pl.DataFrame:
+    """List the files of the candidate, columns of _FILE, with the number of each and the batch in which it is written:
+    neighbouring files of about ROWS_A_BATCH rows.
+    """
+    counts = []
+    for part, kept in zip(decided.partitions, planned.kept, strict=True):
+        rows = _parted(part_published(store, part, kept, [*STRATUM, "accepted"]), ranges)
+        counts.append(rows.group_by(_FILE).agg(rows=pl.len()))
+    files = pl.concat(counts).group_by(_FILE).agg(pl.col("rows").cast(pl.Int64).sum())
+    order = sorted(range(files.height), key=lambda place: tuple(map(str, files.row(place)[:-1])))
+    before = pl.col("rows").cum_sum() - pl.col("rows")
+    return files[order].with_row_index("number").with_columns(batch=before // ROWS_A_BATCH).drop("rows")
 
 
 def _file(run: Run, store: Store, texts: Texts, documents: pl.DataFrame) -> DataFile:

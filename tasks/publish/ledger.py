@@ -64,11 +64,11 @@ def of_partition(
 ) -> Ended:
     """Write down the end of each row of a partition.
 
-    kept: addresses of the rows that are published, null where nothing can be: then all survivors are pooled. names:
+    kept: the rows that are published (PLANNED), null where nothing can be: then all survivors are pooled. names:
     PATHS. is_kept: whether the file is written, or the rows are only counted.
     """
     rows = load_part(store, part, ["shard", "position", "verdict", *_READ])
-    published = load(store, kept) if kept else ADDRESSES.to_frame()
+    published = load(store, kept, ADDRESSES.names()) if kept else ADDRESSES.to_frame()
     rows = look_up(rows, ADDRESSES.names(), published.with_columns(kept=pl.lit(value=True)))
     outcome = (
         pl.when(pl.col("verdict").is_not_null())
