@@ -16,6 +16,7 @@ from cuvee.storage.store import Access
 # What file systems without hard links, such as exFAT, and those that forbid them answer.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 _NO_SUCH_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HERE = -100  # AT_FDCWD of Linux
 _NO_REPLACE, _EXCLUSIVE = 1, 4  # RENAME_NOREPLACE of Linux, RENAME_EXCL of macOS
 
@@ -123,7 +124,7 @@ class LocalStore:
         handle, name = tempfile.mkstemp(dir=self.scratch())
         path = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with naming(path), os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -180,6 +181,17 @@ def _rename(path: Path, target: Path) -> None:
             "place (--store, or store in the recipe), on a disk of this machine, on NFS, or s3://bucket/prefix"
         )
     raise OSError(fault, os.strerror(fault), str(target))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let the error of a full disk, or of a user's quota, name the folder of the file that was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            error.filename = error.filename or str(path.parent)
+        raise
 
 
 def readable(path: Path) -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import FileRef
 from cuvee.schemas.tables import LEDGER
-from cuvee.storage.local import readable
+from cuvee.storage.local import naming, readable
 from cuvee.storage.store import Store
 from cuvee.storage.trust import MOST_LEDGER_BYTES, read_whole
 
@@ -108,11 +108,12 @@ def table_file(
     os.close(handle)
     path = Path(name)
     try:
-        writer = TableWriter(path, schema, level, small_pages)
-        try:
-            yield writer
-        finally:
-            writer.close()
+        with naming(path):
+            writer = TableWriter(path, schema, level, small_pages)
+            try:
+                yield writer
+            finally:
+                writer.close()
         writer.ref = _keep(store, folder, path)
     finally:
         path.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ import pyarrow as pa
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.records import FileRef
+from cuvee.storage.local import naming
 from cuvee.storage.store import Store
 
 # Segments of a file: an open and a read a segment, 8 ms from a bucket, are a third of what its rows cost to read.
@@ -184,7 +185,7 @@ def _put(store: Store, folder: str, pieces: Sequence[bytes], rows: int) -> FileR
     handle, name = tempfile.mkstemp(dir=store.scratch(), suffix=".segments")
     path = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             for piece in pieces:
                 digest.update(piece)
                 size += file.write(piece)

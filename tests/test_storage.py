@@ -1,5 +1,6 @@
 """Stored bytes: all stores through one set of tests, Parquet files, and the commit of a version."""
 
+import errno
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from cuvee.schemas.errors import ConflictError, IntegrityError, RecipeError
 from cuvee.schemas.manifest import Manifest, TagEntry, Totals, parse_ref, parse_version, version_name
 from cuvee.schemas.records import FileRef, PoolState, StepRecord
 from cuvee.storage import corpus
-from cuvee.storage.local import LocalStore
+from cuvee.storage.local import LocalStore, naming
 from cuvee.storage.memory import MemoryStore
 from cuvee.storage.s3_store import S3Store
 from cuvee.storage.store import Store, open_store, store_uri
@@ -617,3 +618,15 @@ def test_publishing_moves_its_tag_forward_only(published: Published) -> None:
     moved = corpus.read_tag(published.store, "library", "slow")
     assert moved is not None
     assert moved.version == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_named_by_the_folder_of_the_file() -> None:
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '/store/work/tmp'$") as full,
+        naming(Path("/store/work/tmp/a.parquet")),
+    ):
+        Path("/dev/full").write_bytes(b"text")
+    assert full.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match=r"^elsewhere$"), naming(Path("/store/work/tmp/a.parquet")):
+        raise OSError("elsewhere")
