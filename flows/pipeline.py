@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
+from cuvee.flows import lineage
 from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import Hands
@@ -56,10 +57,33 @@ def carry_out(
     Raises ConflictError when MOST_ATTEMPTS runs in turn were faster, and what `begin` and the steps raise.
     """
     started = time.monotonic()
+    told = lineage.Told()
+    try:
+        run, place, report = _settled(recipe, overrides, store, plan, run_id, hands, limit, channels, told)
+    except BaseException as error:
+        told.failed(error)
+        raise
+    told.ended(run, place, report)
+    return report.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+
+
+def _settled(
+    recipe: str,
+    overrides: Sequence[str],
+    store: str | None,
+    plan: bool,
+    run_id: str,
+    hands: Hands,
+    limit: int | None,
+    channels: Sequence[Channel],
+    told: lineage.Told,
+) -> tuple[Run, Store, RunReport]:
+    """Follow a run until it is not overtaken by another."""
     lost: list[str] = []
     owed: list[str] = []
     while True:
         run, place, state = begin(recipe, overrides, store, run_id, limit)
+        told.begun(run)
         if not plan:
             owed = events.run(run, place, channels)
         try:
@@ -77,8 +101,7 @@ def carry_out(
         clear(run, place)
         if report.published:
             owed = events.run(run, place, channels)
-        seconds = round(time.monotonic() - started, 1)
-        return report.model_copy(update={"seconds": seconds, "warnings": (*lost, *report.warnings, *owed)})
+        return run, place, report.model_copy(update={"warnings": (*lost, *report.warnings, *owed)})
 
 
 def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Hands) -> RunReport:
