@@ -1,7 +1,9 @@
 """Curate: the pipeline as a Prefect flow, whose hands are the flow's task runner."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar, TypeVarTuple
 
 from prefect import Task, flow, task
@@ -9,15 +11,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run, task_run
 from pydantic import Field
 
-from cuvee.flows import deployed, endpoint, events, outcome, pipeline
-from cuvee.flows.artifacts import mixture_markdown, step_table
+from cuvee.flows import artifacts, deployed, endpoint, events, outcome, patience, pipeline, watched
 from cuvee.flows.hands import PlainHands
-from cuvee.flows.names import run_name
+from cuvee.flows.names import corpus_of, run_name
 from cuvee.flows.runner import chosen, gather, is_plain
+from cuvee.schemas.errors import CuveeError
+from cuvee.schemas.parse import parse_recipe
 from cuvee.schemas.report import RunReport
 from cuvee.storage import secrets
+from cuvee.storage.store import Store
 from cuvee.tasks.begin import new_run_id
 from cuvee.tasks.generate import rounds
+from cuvee.tasks.look import place_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +48,7 @@ def curate(
 
     def work() -> RunReport:
         deployed.check(deployed.parameters(), recipe, store, overrides)
-        return carry_out(recipe, overrides, store, plan, limit)
+        return patience.of_a_night(lambda: carry_out(recipe, overrides, store, plan, limit))
 
     return outcome.told(work, outcome.of_report)
 
@@ -55,11 +60,19 @@ def carry_out(
     run_id = new_run_id(str(flow_run.get_id() or ""))
     hands = PlainHands() if is_plain() else TaskHands()
     secrets.guard_logs()
-    report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit, events.configured())
-    steps = [{"step": name, **figures.model_dump(by_alias=True)} for name, figures in report.steps.items()]
-    step_table(report.corpus, steps)
-    mixture_markdown(report.corpus, report.as_markdown())
+    try:
+        with watched.shown(corpus_of(recipe)):
+            report = pipeline.carry_out(recipe, overrides, store, plan, run_id, hands, limit, events.configured())
+    except CuveeError as error:
+        artifacts.of_error(corpus_of(recipe), error, run_id, lambda: _store_of(recipe, overrides, store))
+        raise
+    artifacts.of_report(report)
     return report
+
+
+def _store_of(recipe: str, overrides: Sequence[str], store: str | None) -> Store:
+    text = Path(recipe).read_text(encoding="utf-8")
+    return place_of(parse_recipe(text, recipe, os.environ, overrides), recipe, store)
 
 
 class TaskHands:

@@ -7,12 +7,13 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import deployment
 
 from cuvee.flows.names import TIMEZONE
+from cuvee.flows.patience import RETRY_UNTIL
 from cuvee.flows.runner import RUNNER, WORKERS
 from cuvee.schemas.errors import RecipeError
 
 # Parameters that have the deployed value and no other.
 FIXED = ("recipe", "store", "corpus")
-_VARIABLES = {"timezone": TIMEZONE, "runner": RUNNER, "workers": WORKERS}
+_VARIABLES = {"timezone": TIMEZONE, "runner": RUNNER, "workers": WORKERS, "retry-until": RETRY_UNTIL}
 
 
 def parameters() -> dict[str, Any]:
@@ -71,9 +72,11 @@ def _plain(field: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, **kinds[0]}
 
 
-def tags(timezone: str, runner: str | None = None, workers: int | None = None) -> list[str]:
+def tags(
+    timezone: str, runner: str | None = None, workers: int | None = None, retry_until: str | None = None
+) -> list[str]:
     """Return the tags by which a deployment says how its runs are carried out; None leaves a choice out."""
-    chosen = {"timezone": timezone, "runner": runner, "workers": workers}
+    chosen = {"timezone": timezone, "runner": runner, "workers": workers, "retry-until": retry_until}
     return [f"{name}:{value}" for name, value in chosen.items() if value is not None]
 
 

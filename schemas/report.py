@@ -7,7 +7,6 @@ from pydantic import ConfigDict, Field, SerializeAsAny
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.generation import Outlook
 from cuvee.schemas.records import FileRef
-from cuvee.schemas.visible import markdown
 
 # The steps that look at a row, in their order; the first that objects names the reason.
 STEPS = ("ingest", "filter", "dedup_exact", "classify", "dedup_near", "decontaminate", "mixture")
@@ -128,19 +127,3 @@ class RunReport(Frozen):
     outlooks: dict[str, Outlook] = Field({})
     example: str | None = None
     seconds: float = 0.0
-
-    def as_markdown(self) -> str:
-        """Tell the outcome in a few lines, for the page of the run."""
-        share = "none counted" if self.human_share is None else f"{self.human_share:.4f}"
-        state = "published" if self.published else "nothing new, the standing version"
-        lines = [
-            f"**{self.corpus}**: a plan; nothing was sent or published"
-            if self.plan
-            else f"**{self.corpus}@v{self.version:04d}**: {state}",
-            f"{self.documents:,} documents, {self.amount:,} {self.unit}, human share {share} (floor {self.floor:g})",
-            *(f"- {line}" for name, seen in self.outlooks.items() for line in seen.as_lines(name, samples=False)),
-            *(f"- mixture: {markdown(sentence)}" for sentence in self.mixture),
-            *(f"- finding: {markdown(finding.message)}" for finding in self.findings),
-            *(f"- warning: {markdown(warning)}" for warning in self.warnings),
-        ]
-        return "\n\n".join(lines)

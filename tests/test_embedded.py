@@ -19,7 +19,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from cuvee.commands.progress import display
 from cuvee.flows import deployed, embedded, history
-from cuvee.flows.artifacts import artifact_key, mixture_markdown, step_table
+from cuvee.flows.artifacts import artifact_key, chart, table
 from cuvee.flows.curate import curate
 from cuvee.flows.runner import chosen, gather, task_runner
 from cuvee.schemas.errors import CuveeError, InputError, RecipeError
@@ -245,8 +245,8 @@ def test_artifacts_have_valid_keys_and_never_fail_a_run(
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
-        step_table("library", [{"step": "filter", "in": 2, "out": 1}])
-        mixture_markdown("library", "# Mixture")
+        table("library", "steps", [{"step": "filter", "in": 2, "out": 1}], "Steps")
+        chart("library", "mixture", "<svg/>", "Mixture")
     assert [r.message.split(" in ")[0] for r in caplog.records if r.name.startswith("cuvee")] == [
         "no artifact cuvee-library-steps",
         "no artifact cuvee-library-mixture",

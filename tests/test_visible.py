@@ -10,10 +10,10 @@ from texts import documents
 
 from cuvee.commands import main
 from cuvee.commands.shared import say, table
-from cuvee.flows import pipeline
-from cuvee.flows.artifacts import step_table
+from cuvee.flows import page, pipeline
+from cuvee.flows.artifacts import table as table_artifact
 from cuvee.flows.hands import PlainHands
-from cuvee.schemas.report import RunReport
+from cuvee.schemas.report import RunReport, StepReport
 from cuvee.schemas.visible import markdown, on_line, visible
 from cuvee.storage import secrets
 from cuvee.tasks.begin import new_run_id
@@ -115,16 +115,17 @@ def test_a_run_s_page_shows_findings_as_texts():
         corpus="words", version=1, published=True, documents=1, amount=1, unit="words", human_share=1.0, floor=0.0,
         steps={}, warnings=("<b>a</b>\n\n# b [c](d)",),
     )  # fmt: skip
-    assert "- warning: &lt;b&gt;a&lt;/b&gt; # b \\[c\\](d)" in report.as_markdown()
+    assert "warning: &lt;b&gt;a&lt;/b&gt; # b \\[c\\](d)" in page.of_report(report, None, None)
 
 
 def test_the_table_of_a_run_s_steps_shows_names_as_texts(monkeypatch: pytest.MonkeyPatch):
     shown = []
     monkeypatch.setattr("prefect.artifacts.create_table_artifact", lambda table, **_: shown.extend(table))
-    step_table("words", [{"step": "read", "in": 2, "dropped": {"[a](http://b.example)\x1b": 1, "<img src=x>": 2}}])
-    assert shown == [
-        {"step": "read", "in": 2, "dropped": {"\\[a\\](http://b.example)\\\\u001b": 1, "&lt;img src=x&gt;": 2}}
-    ]
+    dropped = {"[a](http://b.example)\x1b": 1, "<img src=x>": 2}
+    rows = page.steps({"read": StepReport(into=5, out=2, dropped=dropped)})
+    table_artifact("words", "steps", rows, "Steps")
+    why = "&lt;img src=x&gt; 2, \\[a\\](http://b.example)\\\\u001b 1"
+    assert shown == [{"step": "read", "in": 5, "out": 2, "dropped": 3, "why": why}]
 
 
 class _Opened:
