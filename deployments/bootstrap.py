@@ -1,23 +1,17 @@
 """Bootstrap: server, work pool, worker and deployments on this machine, in one call, and stopped by another."""
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from cuvee.deployments import daemons, environment, programs
 from cuvee.deployments import login as logins
-from cuvee.deployments.daemons import Standing
+from cuvee.deployments.daemons import LAST_S, Standing
+from cuvee.deployments.programs import KEEPER
 from cuvee.deployments.wishes import Wish
-from cuvee.flows import door
 from cuvee.schemas.base import Frozen
 from cuvee.schemas.errors import CuveeError
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
 
 GRACE_S = 30.0  # for the run in hand; it keeps its finished steps, and the next run goes on from there
 DAEMON_S = 20.0  # a worker without runs ends in 3 s, a server in 2 s
@@ -29,6 +23,7 @@ class Deployed(Frozen):
     login: what the UI asks for, only where this call has made it; login_file: where it is kept, None on a server of
     others. warnings: what cannot be vouched for there.
     names, ids: of the deployments, nightly first; next_run: when the next nightly run is due, with its timezone.
+    told: the blocks by which somebody is told of runs that need it.
     """
 
     ui: str
@@ -37,10 +32,19 @@ class Deployed(Frozen):
     names: tuple[str, ...]
     ids: tuple[str, ...]
     next_run: datetime | None
+    told: tuple[str, ...]
     logs: str
     login: str | None
     login_file: str | None
     warnings: tuple[str, ...]
+
+
+def check(wish: Wish) -> None:
+    """Check a wish, and start nothing; raises RecipeError."""
+    os.environ.update(programs.settings())
+    from cuvee.deployments.plans import planned
+
+    planned(wish)
 
 
 def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
@@ -55,21 +59,23 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
 
     plan = planned(wish)
     named = environment.named_by(plan.recipe)
-    with _one_at_a_time():
+    with daemons.one_at_a_time():
         known_login = logins.path().exists()
         before = _running()
         standing = before
         try:
             programs.check_given(before, named, plan.recipe)
             standing = programs.with_server(before, wish.port, tell)
-            with _client(standing) as client:
-                from cuvee.deployments import definitions, register
+            with programs.client(standing) as client:
+                from cuvee.deployments import definitions, register, telling
 
                 made = register.register(client, plan, standing.has_server)
+                told = telling.apply(client, made.pool)
                 if made.pool.type == "process":
                     others = register.recipes(client, definitions.POOL) if standing.has_server else []
                     named = named.union(*map(environment.named_by, others))
                     standing = programs.with_worker(standing, client, named, tell)
+                    standing = programs.with_keeper(standing)
         except BaseException:
             _stop_since(before, standing)
             raise
@@ -81,6 +87,7 @@ def deploy(wish: Wish, tell: Callable[[str], None]) -> Deployed:
         names=tuple(definition.name for definition in plan.wanted),
         ids=made.ids,
         next_run=_local(made.next_run, plan.timezone),
+        told=told,
         logs=str(daemons.home()),
         login=None if known_login or not standing.has_server else logins.held(),
         login_file=str(logins.path()) if standing.has_server else None,
@@ -105,16 +112,17 @@ def _doubts(api: str, is_fixed: bool) -> tuple[str, ...]:
 
 
 def stop(grace_s: float = GRACE_S) -> list[str]:
-    """Stop the worker, then the server; return the names of what was alive.
+    """Stop the keeper, the worker, then the server; return the names of what was alive.
 
     The runs in hand have `grace_s` seconds to end; those that do not are shown as crashed, with the reason. Nothing to
     stop is no error.
     """
-    with _one_at_a_time():
+    with daemons.one_at_a_time():
         standing = daemons.recall()
         if standing is None:
             return []
-        stopped = _stop_runs(standing, grace_s)
+        stopped = [daemon.name for daemon in standing.daemons if daemon.name == KEEPER and daemons.stop(daemon, LAST_S)]
+        stopped += _stop_runs(standing, grace_s)
         stopped += [daemon.name for daemon in reversed(standing.daemons) if daemons.stop(daemon, DAEMON_S)]
         daemons.forget()
         return stopped
@@ -129,7 +137,7 @@ def _stop_runs(standing: Standing, grace_s: float) -> list[str]:
     from cuvee.deployments import runs
     from cuvee.deployments.definitions import POOL
 
-    with _client(standing) as client, runs.paused(client, POOL):
+    with programs.client(standing) as client, runs.paused(client, POOL):
         runs.await_end(client, POOL, grace_s)
         daemons.stop(alive["worker"], DAEMON_S)
         runs.mark_stopped(client, POOL)
@@ -139,31 +147,26 @@ def _stop_runs(standing: Standing, grace_s: float) -> list[str]:
 def follow() -> None:
     """Return when what was started has been stopped by another command.
 
-    Raises CuveeError when one of the programs ends by itself; the others are stopped then.
+    Raises CuveeError when the keeper has given up a program that died again and again; all else is stopped then.
     """
     while (standing := daemons.recall()) is not None:
-        for daemon in standing.daemons:
-            if not daemon.is_alive and daemons.recall() == standing:
-                time.sleep(1)  # another command may be stopping it, and forgets it last
-                if _is_locked():
-                    break
-                stop(0.0)
-                raise CuveeError(
-                    f"the {daemon.name} has ended ({programs.last_words(daemon)}); its log is {daemon.log}"
-                )
+        daemons.reap()
+        keeper = next((daemon for daemon in standing.daemons if daemon.name == KEEPER), None)
+        if keeper and not keeper.is_alive and not daemons.is_locked() and daemons.recall() == standing:
+            stop(0.0)
+            raise CuveeError(f"{programs.last_words(keeper)}; the logs are in {daemons.home()}")
         time.sleep(0.5)
 
 
 def _running() -> Standing:
-    """Return what runs by our own start; the rest of an earlier deployment that died in part is stopped."""
+    """Return what runs by our own start; what is of no use without a part that died is stopped."""
     standing = daemons.recall() or Standing(api="", daemons=())
-    if len(standing.alive) == len(standing.daemons) > 0:
-        return standing
-    server = [daemon for daemon in standing.alive if daemon.name == "server"]
-    for daemon in standing.alive:
-        if daemon not in server:
-            daemons.stop(daemon, GRACE_S)
-    return Standing(api=standing.api if server else "", daemons=tuple(server))
+    alive = {daemon.name: daemon for daemon in standing.alive}
+    if ("server" if standing.has_server else "worker") in alive:
+        return standing.model_copy(update={"daemons": standing.alive})
+    for daemon in reversed(standing.alive):
+        daemons.stop(daemon, GRACE_S)
+    return Standing(api="", daemons=())
 
 
 def _stop_since(before: Standing, now: Standing) -> None:
@@ -177,17 +180,6 @@ def _stop_since(before: Standing, now: Standing) -> None:
         daemons.forget()
 
 
-@contextmanager
-def _client(standing: Standing) -> "Iterator[SyncPrefectClient]":
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-
-    login = {PREFECT_API_AUTH_STRING: logins.held()} if standing.has_server else {}
-    settings = {PREFECT_API_URL: standing.api, **login}
-    with temporary_settings(settings), door.with_login(), get_client(sync_client=True) as client:
-        yield client
-
-
 def _ui(api: str) -> str:
     return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/").removesuffix("/api")
 
@@ -196,21 +188,3 @@ def _local(moment: datetime | None, timezone: str) -> datetime | None:
     from zoneinfo import ZoneInfo
 
     return moment.astimezone(ZoneInfo(timezone)) if moment else None
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Hold the lock on starting and stopping; wait for it."""
-    daemons.home().mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (daemons.home() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _is_locked() -> bool:
-    with (daemons.home() / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -3,13 +3,14 @@
 A process id alone is used again some day; with the moment of its birth it names one process for ever.
 """
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cuvee.flows import history
@@ -92,6 +93,25 @@ def stop(daemon: Daemon, grace_s: float) -> bool:
     return True
 
 
+def end_rest(daemon: Daemon) -> None:
+    """End what a daemon that died has left of its process group.
+
+    While any of it lives, the system gives the group's number to nobody else.
+    """
+    reap()
+    if birth(daemon.pid) is None and _group_exists(daemon.pid):
+        with suppress(ProcessLookupError):
+            os.killpg(daemon.pid, signal.SIGKILL)
+        _await_end(daemon, LAST_S)
+
+
+def reap() -> None:
+    """Take notice of own children that have ended; until then they seem to be there."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+
+
 def birth(pid: int) -> str | None:
     """Return when a process was started, as text to compare; None if there is none, or only its remains."""
     try:
@@ -157,3 +177,22 @@ def remember(standing: Standing) -> None:
 def forget() -> None:
     """Remove the record."""
     (home() / "deploy.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold the lock on starting and stopping; wait for it."""
+    home().mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_locked() -> bool:
+    """Tell whether somebody starts or stops just now."""
+    with (home() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

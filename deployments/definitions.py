@@ -79,20 +79,23 @@ def definitions(
     name: str | None,
     runner: str = "threads",
     workers: int | None = None,
+    retry_until: str | None = None,
 ) -> list[Definition]:
     """Fill in the deployments for the recipe at `path`.
 
     path: absolute. store: None, or an absolute path or URL that wins over the recipe's. name: makes a pair of its own,
     `nightly-NAME` and `ad-hoc-NAME`, beside that of another recipe. workers: None for the CPUs of the worker's machine.
+    retry_until: HH:MM, up to which a night waits out an outage.
     """
-    choices = deployed.tags(timezone, runner, workers)
+    choices = deployed.tags(timezone, runner, workers, retry_until)
     common = {"recipe": path} | ({"store": store} if store else {})
     about = f"Corpus {recipe.corpus}, recipe {path}"
     found = []
     for entry in _deployments():
-        form = {} if entry["schedules"] else defaults(recipe)
+        form = defaults(recipe) if entry["name"] == "ad-hoc" else {}
         filled = _definition(entry, name, recipe.corpus, about, choices, timezone)
-        schedules = tuple({**schedule, "cron": cron, "timezone": timezone} for schedule in entry["schedules"])
+        hour = {"cron": cron} if entry["name"] == "nightly" else {}
+        schedules = tuple({**schedule, **hour, "timezone": timezone} for schedule in entry["schedules"])
         found.append(filled.model_copy(update={"parameters": common | form, "schedules": schedules}))
     return found
 
@@ -117,16 +120,45 @@ def training_automation(definition: Definition, deployment: str) -> dict[str, An
     }
 
 
+def block_types() -> list[str]:
+    """List the types of Prefect's blocks by which somebody can be told of a run."""
+    return list(_load("notify.yaml")["types"])
+
+
+def notification(block_type: str, block: str) -> dict[str, Any]:
+    """Fill in the automation that tells by such a block, by its id."""
+    tree = dict(_load("notify.yaml")["automation"])
+    (action,) = tree["actions"]
+    return {**tree, "name": f"{tree['name']}-{block_type}", "actions": [{**action, "block_document_id": block}]}
+
+
+def mail_block_type() -> str:
+    """Return the type of the block by which mail is sent."""
+    return str(_load("notify.yaml")["mail"])
+
+
+def mail() -> Definition:
+    """Return the deployment that sends mail."""
+    return _definition(_load("notify.yaml")["deployment"], None, None, "", (), "UTC")
+
+
+def mail_automation(deployment: str) -> dict[str, Any]:
+    """Fill in the automation that starts the deployment that sends mail, by its id."""
+    tree = _load("notify.yaml")
+    action = {**tree["mail_action"], "deployment_id": deployment}
+    return {**tree["automation"], "name": f"{tree['automation']['name']}-mail", "actions": [action]}
+
+
 def _definition(
-    entry: Mapping[str, Any], name: str | None, corpus: str, about: str, choices: Sequence[str], timezone: str
+    entry: Mapping[str, Any], name: str | None, corpus: str | None, about: str, choices: Sequence[str], timezone: str
 ) -> Definition:
-    """Fill in all of a deployment but its parameters and schedules."""
+    """Fill in all of a deployment but its parameters and schedules. corpus: None for one that is for all."""
     pool, limit = entry["work_pool"], entry["concurrency_limit"]
     return Definition(
         name=f"{entry['name']}-{name}" if name else entry["name"],
         entrypoint=entry["entrypoint"],
-        description=f"{entry['description']}\n\n{about}",
-        tags=(*entry["tags"], corpus_tag(corpus), *choices),
+        description=f"{entry['description']}\n\n{about}".strip(),
+        tags=(*entry["tags"], *([corpus_tag(corpus)] if corpus else []), *choices),
         parameters={},
         schedules=(),
         limit=limit["limit"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from cuvee.deployments import definitions
 from cuvee.deployments.definitions import Definition
 from cuvee.deployments.wishes import Wish
+from cuvee.flows import patience
 from cuvee.flows.runner import task_runner
 from cuvee.flows.training_order import Order
 from cuvee.schemas.base import Frozen
@@ -32,12 +33,14 @@ def planned(wish: Wish) -> Plan:
     task_runner(wish.runner, wish.workers)  # type: ignore[arg-type]
     cron, timezone = wish.cron or definitions.default_cron(), wish.timezone or definitions.local_timezone()
     definitions.check_schedule(cron, timezone)
+    if wish.retry_until is not None:
+        patience.parsed(wish.retry_until)
     command = training_command(wish.train_command) if wish.train_command is not None else ()
     run, _, _ = check(wish.recipe, (), wish.store, "check")
     path = str(Path(wish.recipe).absolute())
     # A worker runs in a folder of its own: a store named on the command line or by default is fixed here.
     store = run.store if wish.store or not run.recipe.store else None
-    size = (wish.runner, wish.workers)
+    size = (wish.runner, wish.workers, wish.retry_until)
     wanted = definitions.definitions(run.recipe, path, store, cron, timezone, wish.name, *size)
     order = None
     if command:

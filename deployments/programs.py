@@ -6,7 +6,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ HOST = "127.0.0.1"
 PORT = 4200  # where Prefect's own server and its documentation expect the UI
 START_S = 180.0  # a first start migrates a new database: 25 s on a busy machine
 WORKER = "cuvee-worker"
+KEEPER = "keeper"
 
 Tell = Callable[[str], None]
 
@@ -50,29 +52,42 @@ def with_server(standing: Standing, port: int | None, tell: Tell) -> Standing:
         tell(f"Using the Prefect server at {api}, as PREFECT_API_URL says.")
         return Standing(api=api, daemons=())
     chosen = _free_port(port)
-    history.check(embedded.settings_text())
     tell("Starting the Prefect server …")
-    log = _log("server")
+    server = start_server(chosen)
+    _remember_port(chosen)
+    return Standing(api=f"http://{HOST}:{chosen}/api", daemons=(server,))
+
+
+def start_server(port: int) -> Daemon:
+    """Start the Prefect server on a port, wait until it answers, and write it down as all that stands, unless something
+    stands there already. Raises CuveeError where it does not start or its database is held.
+    """
+    history.check(embedded.settings_text())
     settings = {
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_SERVER_API_HOST": HOST,
-        "PREFECT_SERVER_API_PORT": str(chosen),
+        "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_UI_ENABLED": "true",
+        "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", f"http://{HOST}:{port}"),  # in what it tells
     }
-    settings |= door.server_settings(login.held() or login.make(), chosen)
+    settings |= door.server_settings(login.held() or login.make(), port)
     # What `prefect server start` runs, behind our door and without its own process around it.
-    command = ["uvicorn", "--factory", "cuvee.flows.door:app", "--host", HOST, "--port", str(chosen)]
+    command = ["uvicorn", "--factory", "cuvee.flows.door:app", "--host", HOST, "--port", str(port)]
     limits = ["--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "1", "--log-level", "warning"]
-    server = daemons.start("server", [sys.executable, "-m", *command, *limits], log, environment.handed_on() | settings)
-    standing = Standing(api=f"http://{HOST}:{chosen}/api", daemons=(server,))
-    daemons.remember(standing)
+    has = environment.handed_on() | settings
+    server = daemons.start("server", [sys.executable, "-m", *command, *limits], _log("server"), has)
+    api = f"http://{HOST}:{port}/api"
+    before = daemons.recall()
+    rest = tuple(daemon for daemon in before.daemons if daemon.name != "server") if before else ()
+    daemons.remember(Standing(api=api, daemons=(server, *rest), given=before.given if before else ()))
     try:
-        _await(lambda: is_healthy(standing.api), server)
+        _await(lambda: is_healthy(api), server)
     except BaseException:
         daemons.stop(server, 0.0)
-        daemons.forget()
+        if not rest:
+            daemons.forget()
         raise
-    return standing
+    return server
 
 
 def with_worker(standing: Standing, client: "SyncPrefectClient", named: Iterable[str], tell: Tell) -> Standing:
@@ -85,8 +100,8 @@ def with_worker(standing: Standing, client: "SyncPrefectClient", named: Iterable
 
     if any(daemon.name == "worker" for daemon in standing.daemons):
         return standing
-    if standing.daemons:
-        runs.recover(client, POOL)  # the server is ours, and no worker runs: nothing can be in hand
+    if standing.has_server:
+        runs.recover(client, POOL)  # no worker runs: nothing can be in hand
     tell("Starting the worker …")
     name = f"{WORKER}-{socket.gethostname()}"
     # One run at a time: it uses all CPUs, and two of one corpus would compete for the next version. On our own server
@@ -107,6 +122,29 @@ def with_worker(standing: Standing, client: "SyncPrefectClient", named: Iterable
     daemons.remember(standing)
     _await(lambda: register.worker_is_online(client, POOL, name), worker)
     return standing
+
+
+def with_keeper(standing: Standing) -> Standing:
+    """Return what stands with a keeper, which starts again what dies; it has the environment of the worker."""
+    if any(daemon.name == KEEPER for daemon in standing.daemons):
+        return standing
+    has = environment.handed_on(standing.given)
+    keeper = daemons.start(KEEPER, [sys.executable, "-m", "cuvee.deployments.keeper"], _log(KEEPER), has)
+    standing = standing.model_copy(update={"daemons": (*standing.daemons, keeper)})
+    daemons.remember(standing)
+    return standing
+
+
+@contextmanager
+def client(standing: Standing) -> "Iterator[SyncPrefectClient]":
+    """Give a client of the server that stands."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    key = {PREFECT_API_AUTH_STRING: login.held()} if standing.has_server else {}
+    address = temporary_settings({PREFECT_API_URL: standing.api, **key})
+    with address, door.with_login(), get_client(sync_client=True) as found:
+        yield found
 
 
 def settings() -> dict[str, str]:
@@ -158,14 +196,33 @@ def _configured() -> str:
 
 
 def _free_port(wanted: int | None) -> int:
-    """Take the wanted port, or Prefect's own, or, where nobody wants one and that is taken, any free one."""
-    for port in [wanted] if wanted is not None else [PORT, 0]:
+    """Take the wanted port, or that of the last server, or at the first start Prefect's own, or a free one.
+
+    The port stays over restarts: addresses of the UI are kept in bookmarks, scripts and messages.
+    """
+    last = _last_port()
+    for port in [wanted or last] if wanted or last else [PORT, 0]:
         try:
             with socket.create_server((HOST, port)) as listening:
                 return int(listening.getsockname()[1])
         except OSError:
             continue
-    raise RecipeError(f"--port {wanted}: something else listens there; give another, or none for a free one")
+    if wanted:
+        raise RecipeError(f"--port {wanted}: something else listens there; give another, or none for a free one")
+    raise RecipeError(
+        f"something else listens on port {last}, where the server was before; end that, or choose another: --port N"
+    )
+
+
+def _last_port() -> int | None:
+    try:
+        return int((daemons.home() / "port").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _remember_port(port: int) -> None:
+    (daemons.home() / "port").write_text(f"{port}\n")
 
 
 def _await(is_ready: Callable[[], bool], daemon: Daemon) -> None:

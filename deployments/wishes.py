@@ -14,5 +14,6 @@ class Wish(Frozen):
     port: int | None = None
     runner: str = "threads"
     workers: int | None = None
+    retry_until: str | None = None
     train_command: str | None = None
     train_folder: str | None = None

@@ -254,7 +254,7 @@ def test_server_and_worker_have_a_short_environment(place: Place) -> None:
         has = Path(f"/proc/{daemon.pid}/environ").read_text().split("\0")
         assert not any("canary-of" in variable for variable in has), daemon.name
         assert "OMP_NUM_THREADS=2" in has
-        assert ("LIBRARY_TEXTS=texts" in has) == (daemon.name == "worker")
+        assert ("LIBRARY_TEXTS=texts" in has) == (daemon.name != "server")
 
 
 def test_the_login_is_shown_once_and_kept_where_its_owner_alone_reads_it(place: Place) -> None:
@@ -292,7 +292,7 @@ def test_of_a_server_that_somebody_else_started_is_said_what_is_not_known(place:
         done = command(place.folder, environment, "deploy", "library.yaml", "--name", "far", "--detach", "--json")
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
-        assert (told["login"], told["login_file"], told["started"]) == (None, None, ["worker"])
+        assert (told["login"], told["login_file"], told["started"]) == (None, None, ["worker", "keeper"])
         (doubt,) = told["warnings"]
         assert f"did not start the server at {place.api} and cannot vouch for it" in doubt
         assert f"warning: {doubt}" in done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from servers import free_port
 from texts import documents, write_jsonl
 
 import cuvee
-from cuvee.deployments import daemons, definitions
+from cuvee.deployments import daemons, definitions, programs
 from cuvee.flows import names
 from cuvee.flows.ad_hoc import checked, defaults
 from cuvee.flows.deployed import check
@@ -236,9 +237,9 @@ def test_prefect_deploy_takes_the_file_as_it_stands(place: Place) -> None:
 def test_stop_ends_every_program_and_may_be_repeated(place: Place) -> None:
     record = place.folder / "home" / ".prefect" / "cuvee" / "deploy.json"
     standing = daemons.Standing.model_validate(json.loads(record.read_text()))
-    assert [daemon.name for daemon in standing.alive] == ["server", "worker"]
+    assert [daemon.name for daemon in standing.alive] == ["server", "worker", "keeper"]
     stopped = place.run("deploy", "--stop")
-    assert (stopped.returncode, stopped.stdout) == (0, "stopped: worker, server\n"), stopped.stderr
+    assert (stopped.returncode, stopped.stdout) == (0, "stopped: keeper, worker, server\n"), stopped.stderr
     assert standing.alive == ()
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", int(place.api.split(":")[2].split("/")[0]))) != 0
@@ -260,12 +261,12 @@ def test_in_the_foreground_an_interrupt_stops_it_all(place: Place) -> None:
         eventually(lambda: "cuvee deploy --stop" in (place.folder / "log").read_text(), "the address")
         record = place.folder / "home" / ".prefect" / "cuvee" / "deploy.json"
         standing = daemons.Standing.model_validate(json.loads(record.read_text()))
-        assert len(standing.alive) == 2
+        assert len(standing.alive) == 3
         front.send_signal(signal.SIGINT)
         assert front.wait(PATIENCE_S) == 0
     finally:
         front.kill()
-    assert "stopped: worker, server" in (place.folder / "log").read_text()
+    assert "stopped: keeper, worker, server" in (place.folder / "log").read_text()
     assert standing.alive == ()
     assert not record.exists()
 
@@ -315,6 +316,27 @@ def test_a_wrong_schedule_or_name_starts_nothing(
     assert not (tmp_path / "home" / "cuvee" / "deploy.json").exists()
 
 
+def test_a_unit_for_systemd_says_what_the_command_line_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, _ = recipe_in(tmp_path)
+    write_jsonl(tmp_path / "texts" / "a.jsonl", documents(3))
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ((), ("--name", "news")):
+        options = ("--retry-until", "07:00", "--train-command", "echo '$HOME' 5%", *name)
+        done = command(tmp_path, dict(os.environ), "deploy", recipe, "--systemd", *options)
+        assert done.returncode == 0, done.stderr
+    folder = tmp_path / "config" / "systemd" / "user"
+    first, further = folder / "cuvee.service", folder / "cuvee-news.service"
+    assert f'"{recipe}" "--retry-until=07:00" "--train-command=echo \'$$HOME\' 5%%"' in first.read_text()
+    assert "Requires=cuvee.service" in further.read_text()
+    assert not (tmp_path / "home" / "cuvee" / "deploy.json").exists()
+    if shutil.which("systemd-analyze"):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        verify = ["systemd-analyze", "--user", "verify", first, further]
+        verified = subprocess.run(verify, capture_output=True, text=True, timeout=60)
+        assert (verified.returncode, verified.stderr) == (0, "")
+
+
 def test_a_port_in_use_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, _ = recipe_in(tmp_path)
     write_jsonl(tmp_path / "texts" / "a.jsonl", documents(3))
@@ -324,6 +346,17 @@ def test_a_port_in_use_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         done = command(tmp_path, dict(os.environ), "deploy", recipe, "--port", port)
     assert done.returncode == 2
     assert f"--port {port}: something else listens there" in done.stderr
+
+
+def test_the_server_keeps_its_port_and_says_who_has_taken_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    daemons.home().mkdir()
+    port = free_port()
+    programs._remember_port(port)
+    assert programs._free_port(None) == port
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(RecipeError, match=f"port {port}, where the server"):
+        programs._free_port(None)
+    assert programs._free_port(None) == port
 
 
 def recipe_in(folder: Path, text: str = RECIPE) -> tuple[str, dict[str, Any]]:

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from plain import publish_plainly, recipe_file
+from receiving import Receiver, receiving
 from texts import documents, write_jsonl
 
 from cuvee.commands import cli
@@ -26,43 +25,11 @@ provenance: {unknown_as: human, suspects: keep}
 """
 
 
-class Receiver(ThreadingHTTPServer):
-    """A web server that keeps what it is sent. answers: statuses, one a request, then 204."""
-
-    def __init__(self) -> None:
-        self.got: list[Any] = []
-        self.answers: list[int] = []
-        super().__init__(("127.0.0.1", 0), _Taking)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hook"
-
-
-class _Taking(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status = self.server.answers.pop(0) if self.server.answers else 204
-        if status == 204:
-            self.server.got.append(body)
-        self.send_response(status)
-        self.send_header("Location", "/elsewhere")
-        self.end_headers()
-
-
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     monkeypatch.setattr(notify, "PAUSES_S", (0.0, 0.0))
-    server = Receiver()
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 @pytest.fixture

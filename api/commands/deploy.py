@@ -15,6 +15,7 @@ from cuvee.schemas.errors import RecipeError
 
 if TYPE_CHECKING:
     from cuvee.deployments.bootstrap import Deployed
+    from cuvee.deployments.wishes import Wish
 
 
 @click.command()
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 @click.option("--cron", metavar="TEXT", help="When: minute, hour, day, month, weekday. Default '0 4 * * *'.")
 @click.option("--timezone", metavar="NAME", help="Of the schedule, as Europe/Berlin. Default this machine's.")
 @click.option("--name", metavar="TEXT", help="A pair of its own, nightly-TEXT and ad-hoc-TEXT, for a second corpus.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the server. Default 4200, or a free one.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the server. Default that of the last start, or 4200.")
 @runner_option("What carries each run out; plain: the run's own process.")
 @workers_option
+@click.option("--retry-until", metavar="HH:MM", help="A night waits out an outage until then. Default three hours.")
 @click.option("--train-command", metavar="CMD", help="Run CMD FOLDER on each new version, once, without a shell.")
 @click.option("--train-folder", metavar="DIR", help="Where it finds the versions. Default ./cuvee-training.")
+@click.option(
+    "--systemd", is_flag=True, help="Write a unit that does this with the machine's start, and start nothing."
+)
 @click.option("--detach", is_flag=True, help="Leave it running, until --stop.")
 @click.option("--stop", is_flag=True, help="Stop the server and the worker.")
 @store_option
@@ -39,8 +44,10 @@ def deploy(
     port: int | None,
     runner: str,
     workers: int | None,
+    retry_until: str | None,
     train_command: str | None,
     train_folder: str | None,
+    systemd: bool,
     detach: bool,
     stop: bool,
     store: str | None,
@@ -66,9 +73,13 @@ def deploy(
         port=port,
         runner=runner,
         workers=workers,
+        retry_until=retry_until,
         train_command=train_command,
         train_folder=train_folder,
     )
+    if systemd:
+        _write_unit(wish)
+        return
     deployed = bootstrap.deploy(wish, lambda line: say(line, err=True))
     for warning in deployed.warnings:
         say(f"warning: {warning}", err=True)
@@ -78,6 +89,19 @@ def deploy(
         _tell(deployed, detach)
     if deployed.started and not detach:
         _stay()
+
+
+def _write_unit(wish: "Wish") -> None:
+    from cuvee.deployments import bootstrap, units
+
+    bootstrap.check(wish)
+    given = wish.model_dump(exclude={"recipe"}, exclude_defaults=True)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    path = units.write(wish.recipe, options, wish.name)
+    say(f"  unit       {path}")
+    say(f"  secrets    {units.secrets()}    (NAME=value lines for its environment, if you write one: chmod 600)")
+    say(f"  start      systemctl --user daemon-reload && systemctl --user enable --now {path.name}")
+    say("  at boot    loginctl enable-linger")
 
 
 def _checked(name: str | None) -> str | None:
@@ -98,6 +122,7 @@ def _tell(deployed: "Deployed", detach: bool) -> None:
         login = f"{deployed.login}    (shown this once; kept in {deployed.login_file})"
         say(f"  login              {login if deployed.login else deployed.login_file}")
     say(f"  next nightly run   {due} ({deployed.names[0]})")
+    say(f"  told of faults     {', '.join(deployed.told) or 'nobody: make a block, docs/nightly.md'}")
     say(f"  ad-hoc form        {form}    (Run, Custom run)")
     say(
         f"  from here          PREFECT_API_URL={deployed.api} {key}"
