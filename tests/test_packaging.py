@@ -26,7 +26,9 @@ DISTRIBUTIONS = {
     "fasttext": "fasttext-wheel",
     "fasttext_pybind": "fasttext-wheel",
     "huggingface_hub": "huggingface-hub",
+    "openlineage": "openlineage-python",
     "prefect_dask": "prefect-dask",
+    "prefect_email": "prefect-email",
     "prefect_ray": "prefect-ray",
     "ruamel": "ruamel-yaml",
 }
@@ -130,7 +132,7 @@ def test_the_installed_package_holds_the_files_of_the_folders_and_nothing_else()
 
 def test_every_import_is_the_standard_library_cuvee_or_a_declared_dependency() -> None:
     requirements = [*PROJECT["project"]["dependencies"]]
-    for extra in ("dask", "ray", "delta"):
+    for extra in ("dask", "ray", "delta", "lineage", "mail"):
         requirements += PROJECT["project"]["optional-dependencies"][extra]
     declared = {_name(requirement) for requirement in requirements}
     undeclared = set()
