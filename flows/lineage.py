@@ -21,7 +21,7 @@ from cuvee.storage import secrets
 from cuvee.storage.corpus import load_manifest
 from cuvee.storage.store import Store
 
-PRODUCER = "https://pypi.org/project/cuvee"
+PRODUCER = "urn:cuvee"
 _SWITCHES = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT")
 _logger = logging.getLogger("cuvee.flows")
 
