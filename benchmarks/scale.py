@@ -25,6 +25,7 @@ import polars as pl
 from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
+from cuvee.flows.mixing import mix
 from cuvee.schemas.document import SHARD
 from cuvee.schemas.records import (
     Estimate,
@@ -44,7 +45,6 @@ from cuvee.storage.store import Store
 from cuvee.storage.tables import write_table
 from cuvee.tasks.begin import begin
 from cuvee.tasks.measure.signals import kinds
-from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool
 from cuvee.tasks.publish import assemble
 
@@ -201,7 +201,7 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
     sampled, hands = Sampled(), Timed()
     decided = decide(run, store, pool, files, (), {}, hands)
     of_decisions = sampled.anonymous, sampled.resident
-    planned = hands.one("mixture", selection.run, run, store, decided)
+    planned = mix(run, store, decided, hands)
     account(run, store, pool, files, decided, planned, [], hands)
     of_accounts = sampled.anonymous, sampled.resident
     hands.one("assemble", assemble.run, run, store, pool, decided, planned)

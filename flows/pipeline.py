@@ -14,6 +14,7 @@ from cuvee.flows import lineage
 from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import Hands
+from cuvee.flows.mixing import mix
 from cuvee.schemas.errors import ConflictError, GateError
 from cuvee.schemas.manifest import version_name
 from cuvee.schemas.records import PairsRecord, PoolState, Run, SourceFile
@@ -26,7 +27,6 @@ from cuvee.tasks.dedup import pairs
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.ingest import bad_rows, fetch, reading, sources
 from cuvee.tasks.measure import signals
-from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.publish import assemble, commit, events, foresee, unchanged
 from cuvee.tasks.steps import clear
@@ -123,7 +123,7 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
         decided = decide(run, store, pool, files, planned, state.dates, hands)
 
     try:
-        plan = hands.one("mixture", selection.run, run, store, decided)
+        plan = mix(run, store, decided, hands)
         if plan_only:
             counted = account(run, store, pool, files, decided, plan, drafts, hands, is_kept=False)
             return foresee.run(run, store, decided, plan, counted, drafts, warnings)
@@ -136,7 +136,7 @@ def follow(run: Run, store: Store, state: PoolState, plan_only: bool, hands: Han
         raise GateError(message) from None
     written = hands.one("assemble", assemble.run, run, store, pool, decided, plan)
     accounts = account(run, store, pool, files, decided, plan, drafts, hands)
-    told = (drafts, guarded, written, accounts, warnings, unchanged.inputs(run, pool, state.dates, files))
+    told = (drafts, guarded, written, accounts, warnings, unchanged.inputs(run, store, pool, state.dates, files))
     return hands.one("publish", commit.run, run, store, pool, state.dates, decided, plan, *told)
 
 

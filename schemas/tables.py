@@ -96,12 +96,45 @@ AMOUNTS = pl.Schema(
     }
 )
 
-# The mixture's choice: one row a survivor, in sampling order.
+# What a partition has for the mixture: sums of a bin of priority of a stratum of the plan, by label and bin.
+BINS = pl.Schema(
+    {
+        "label": pl.String(),  # of the stratum
+        "bin": pl.Int64(),
+        "documents": pl.Int64(),
+        "amount": pl.Int64(),  # of one copy of each
+        "human": pl.Int64(),  # millionths of it that count as human
+        "largest": pl.Int64(),  # amount of a document
+        "smallest": pl.Int64(),
+    }
+)
+# Its survivors as the mixture sees them, dealt by bin; and with their addresses, by doc_id.
+_WEIGHED = {
+    "lane": pl.Int32(),  # place of the stratum among the partition's
+    "amount": pl.Int64(),
+    "human": pl.Int64(),
+    "priority": pl.UInt64(),
+    "rest": pl.UInt64(),  # second half of the doc_id, which breaks ties
+}
+RANKED = pl.Schema({"part": pl.Int32(), **_WEIGHED})
+SURVIVING = pl.Schema({"shard": pl.Int32(), "position": pl.Int64(), **_WEIGHED, "doubtful": pl.Boolean()})
+# Up to which document, and how often, each stratum is taken; null: no document, or no further copies.
+BORDERS = pl.Schema(
+    {
+        "label": pl.String(),
+        **dict.fromkeys(["priority", "rest"], pl.UInt64()),  # of the last document that is taken
+        "most": pl.Int64(),  # amount of a document that is taken, at most
+        "epochs": pl.Int64(),  # copies of each
+        **dict.fromkeys(["more_priority", "more_rest"], pl.UInt64()),  # of the last document that is taken once more
+    }
+)
+
+# The mixture's choice: one row a published document, a file a partition, in sampling order.
 PLANNED = pl.Schema(
     {
         "shard": pl.Int32(),
         "position": pl.Int64(),
-        "split": pl.String(),  # train | validation; null: pooled
+        "split": pl.String(),  # train | validation
         "amount": pl.Int64(),  # of one copy, in the recipe's unit
         "priority": pl.UInt64(),  # hash that orders the sample, the smallest first
         "epochs": pl.Int8(),  # copies that training sees
@@ -231,13 +264,16 @@ ChosenRef = NewType("ChosenRef", FileRef)
 EndsRef = NewType("EndsRef", FileRef)
 PathsRef = NewType("PathsRef", FileRef)
 KeptRef = NewType("KeptRef", FileRef)
+BinsRef = NewType("BinsRef", FileRef)
+SurvivingRef = NewType("SurvivingRef", FileRef)
+BordersRef = NewType("BordersRef", FileRef)
 
 
-class PlannedRef(FileRef):
-    """Where PLANNED lies. strata: name of a stratum of the plan → amount with copies, empty where the human share is
-    all that is asked; guaranteed: human share of the train split, 0 to 1, with all that is suspected or unknown counted
-    against it; why: what the plan runs into and what more text would allow, a sentence each; marked: as of `Proof`;
-    kept: its rows that are published, a file a partition of the decided table.
+class PlannedRef(Frozen):
+    """What the mixture publishes. kept: PLANNED, a file a partition of the decided table; strata: name of a stratum of
+    the plan → amount with copies, empty where the human share is all that is asked; guaranteed: human share of the
+    train split, 0 to 1, with all that is suspected or unknown counted against it; why: what the plan runs into and what
+    more text would allow, a sentence each; marked: as of `Proof`.
     """
 
     kept: tuple[KeptRef, ...]

@@ -23,16 +23,20 @@ def write_marks(store: Store, corpus: str, marks: Marks) -> str:
 def read_marks(store: Store, corpus: str) -> dict[str, tuple[Mark, ...]]:
     """Return the marks of each file, by its SHA-256, in the order of these; raises IntegrityError for a changed one."""
     found = {}
-    folder = marks_folder(corpus)
-    for key in store.keys(folder):
-        named = _NAME.fullmatch(key.removeprefix(folder))
-        if named is None:
-            continue
+    for name in marks_files(store, corpus):
+        key = f"{marks_folder(corpus)}{name}.json"
         content = read_bounded(store, key)
-        if hashlib.sha256(content).hexdigest() != named[1]:
+        if hashlib.sha256(content).hexdigest() != name:
             raise IntegrityError(f"{store.location(key)} has changed: its name is its SHA-256; {RESTORE}")
-        found[named[1]] = parse_json(content, Marks, store.location(key)).marks
+        found[name] = parse_json(content, Marks, store.location(key)).marks
     return found
+
+
+def marks_files(store: Store, corpus: str) -> list[str]:
+    """List the SHA-256 of the files of marks, unread, in their order."""
+    folder = marks_folder(corpus)
+    named = (_NAME.fullmatch(key.removeprefix(folder)) for key in store.keys(folder))
+    return [found[1] for found in named if found]
 
 
 def marks_folder(corpus: str) -> str:

@@ -10,6 +10,7 @@ from cuvee.flows import pipeline
 from cuvee.flows.accounting import account
 from cuvee.flows.deciding import decide
 from cuvee.flows.hands import PlainHands
+from cuvee.flows.mixing import mix
 from cuvee.schemas.records import PoolState, Run, SourceFile
 from cuvee.schemas.report import RunReport
 from cuvee.schemas.tables import (
@@ -33,7 +34,6 @@ from cuvee.tasks.decide.current import Drafts
 from cuvee.tasks.dedup import pairs
 from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
-from cuvee.tasks.mixture import selection
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.publish import assemble, commit, unchanged
 from cuvee.tasks.steps import load, load_decided, look_up, save
@@ -144,7 +144,7 @@ class Candidate(NamedTuple):
         written = assemble.run(run, store, pool, self.decided, self.planned)
         accounts = account(run, store, pool, files, self.decided, self.planned, self.drafts, PlainHands())
         told = (self.drafts, guarded, written, accounts, warnings)
-        inputs = unchanged.inputs(run, pool, state.dates, files)
+        inputs = unchanged.inputs(run, store, pool, state.dates, files)
         return commit.run(run, store, pool, state.dates, self.decided, self.planned, *told, inputs)
 
     def ledger(self) -> pl.DataFrame:
@@ -165,7 +165,7 @@ def candidate(recipe: str, store: str, *overrides: str) -> Candidate:
         drafted = begun.pool.plus([entry.record for entry in drafts if entry.record], run.version)
         begun = begun._replace(pool=pipeline.describe(run, place, drafted, begun.pool.pairs, PlainHands()))
         decided = begun.decided([(entry.name, key) for entry in drafts for key in entry.planned])
-    return Candidate(begun, decided, selection.run(run, place, decided), drafts)
+    return Candidate(begun, decided, mix(run, place, decided, PlainHands()), drafts)
 
 
 def publish_plainly(recipe: str, store: str, *overrides: str) -> RunReport:

@@ -13,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain import candidate, publish_plainly, recipe_file
+from plain import candidate, ingested, publish_plainly, recipe_file
 from texts import documents, write_jsonl
 
 import cuvee
 from cuvee.commands import cli
+from cuvee.flows.hands import PlainHands
+from cuvee.flows.mixing import mix
 from cuvee.schemas.errors import GateError, IntegrityError, RecipeError
 from cuvee.schemas.licenses import licence_class
 from cuvee.schemas.marks import Mark, Marks
@@ -28,8 +30,9 @@ from cuvee.storage.marks import read_marks, write_marks
 from cuvee.storage.store import open_store
 from cuvee.tasks.mixture import recount
 from cuvee.tasks.mixture.bounds import bounds_of, count_sums, sum_names, traits
-from cuvee.tasks.mixture.marks import heard, lower_bound, raised
-from cuvee.tasks.mixture.selection import choose_of, guaranteed
+from cuvee.tasks.mixture.marks import heard, lower_bound, raised, seen
+from cuvee.tasks.mixture.selection import choose_of, doubt_of, guaranteed
+from cuvee.tasks.steps import load_published
 
 DOMAINS = ("news", "blog", "law")
 # Of the texts with seed 5, one of which the classifier is not sure.
@@ -107,6 +110,18 @@ def test_the_order_of_the_rows_changes_nothing() -> None:
     frame = rows(9, 300)
     shuffled = choose_of(frame.sample(fraction=1.0, shuffle=True, seed=1), asked, {})
     assert shuffled.rows.equals(choose_of(frame, asked, {}).rows)
+
+
+@pytest.mark.parametrize("keys", [{}, {"groups": [group("news", max=0.3)], "shortage": "repeat", "max_epochs": 3}])
+@pytest.mark.parametrize("total", [None, 2_000, 60_000])
+def test_the_bins_of_priority_change_nothing(keys: dict[str, Any], total: int | None) -> None:
+    asked, frame = recipe(min=0.45, max=0.8, total=total, **keys), rows(9, 300)
+    asked = asked.model_copy(update={"holdout": asked.holdout.model_copy(update={"share": 0.1})})
+    whole = choose_of(frame, asked, {})
+    for bins in (4, 256):
+        found = choose_of(frame, asked, {}, bins)
+        assert found.rows.equals(whole.rows)
+        assert found[1:] == whole[1:]
 
 
 def test_what_is_taken_is_the_plan_to_a_document_a_stratum() -> None:
@@ -258,6 +273,20 @@ def test_a_stranger_counts_groups_and_epochs_in_what_is_published(folder: Path) 
     assert sum(kept.values()) == report.documents  # once, whatever the epochs
 
 
+def test_many_partitions_choose_the_same(folder: Path) -> None:
+    begun = ingested(str(folder / "recipe.yaml"), "memory://groups-partitions")
+    found = []
+    for count in (1, 8):
+        decided = begun.decided(partitions=count)
+        planned = mix(begun.run, begun.store, decided, PlainHands())
+        assert len(planned.kept) == count
+        chosen = load_published(begun.store, planned, decided, ["doc_id"])
+        found.append((chosen, planned.strata, planned.why, planned.guaranteed))
+    assert found[0][0].equals(found[1][0])
+    assert found[0][0]["epochs"].max() > 1
+    assert found[0][1:] == found[1][1:]
+
+
 def test_a_plan_tells_what_it_runs_into(folder: Path) -> None:
     arguments = ["run", str(folder / "recipe.yaml"), "--plan", "--store", str(folder / "planned"), "--runner", "plain"]
     told = CliRunner().invoke(cli, [*arguments, "--set", "mixture.total=null"])
@@ -282,11 +311,11 @@ def test_the_guaranteed_share_counts_all_doubt_against_it() -> None:
     frame = rows(8, 40).with_columns(words=pl.lit(10), suspect=pl.int_range(40) % 4 == 0)
     human = frame.filter(provenance="human")
     sure = human.filter(~pl.col("suspect")).height / 40
-    share, told = guaranteed(choose_of(frame, recipe(), {}).rows, recipe())
+    share, told = guaranteed([doubt_of(choose_of(frame, recipe(), {}).rows)])
     assert share == round(sure, 6)
     assert told[0].startswith(f"the human share of what is trained on is {human.height / 40:.4f}; {sure:.4f} is sure")
     without = choose_of(frame.with_columns(suspect=pl.lit(value=False)), recipe(), {})
-    assert guaranteed(without.rows, recipe()) == (round(human.height / 40, 6), ())
+    assert guaranteed([doubt_of(without.rows)]) == (round(human.height / 40, 6), ())
 
 
 def weighed(frame: pl.DataFrame) -> Fraction:
@@ -320,9 +349,9 @@ def test_unknown_documents_count_by_their_probability(seed: int, least: float, m
     assert Fraction(str(least)) <= weighed(trained) <= Fraction(str(most))
     assert weighed(trained.with_columns(epochs=pl.lit(1))) >= Fraction(str(least))
     assert trained.filter(provenance="unknown").height > 0
-    share, _ = guaranteed(chosen.rows.with_columns(suspect=pl.lit(value=False)), asked)
-    seen = trained["amount"] * trained["epochs"].cast(pl.Int64)
-    assert share == round(int(seen.filter(trained["provenance"] == "human").sum()) / int(seen.sum()), 6)
+    share, _ = guaranteed([doubt_of(chosen.rows)])
+    amounts = trained["amount"] * trained["epochs"].cast(pl.Int64)
+    assert share == round(int(amounts.filter(trained["provenance"] == "human").sum()) / int(amounts.sum()), 6)
 
 
 def test_a_stranger_weighs_published_unknown_text_by_its_probability(tmp_path: Path) -> None:
@@ -360,9 +389,9 @@ def test_the_lower_bound_is_that_of_clopper_and_pearson() -> None:
 def test_marks_that_say_nothing_of_human_text_change_nothing() -> None:
     ids = rows(1, 4)["doc_id"].to_list()
     marks = {"0" * 64: [Mark(doc_id=ids[0], verdict="keep"), Mark(doc_id=ids[3], verdict="human")]}
-    assert heard(pl.Series(ids[:3]), marks) is None
+    assert heard([seen(pl.Series(ids[:3]), marks)], list(marks)) is None
     both = {"0" * 64: [Mark(doc_id=ids[0], verdict=verdict) for verdict in ("human", "synthetic")]}
-    told = heard(pl.Series(ids), both)
+    told = heard([seen(pl.Series(ids[:2]), both), seen(pl.Series(ids[2:]), both)], list(both))
     assert told
     assert (told.documents, told.human, told.low) == (1, 0, 0.0)
     asked = recipe(min=0.5)

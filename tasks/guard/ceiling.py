@@ -7,7 +7,7 @@ import polars as pl
 from cuvee.schemas.amounts import human_provenances
 from cuvee.schemas.report import Figures, Finding
 from cuvee.tasks.guard import Candidate
-from cuvee.tasks.mixture.selection import no_human_text
+from cuvee.tasks.mixture.share import no_human_text
 from cuvee.tasks.priority import held_out
 
 

@@ -152,6 +152,16 @@ def label(found: pl.DataFrame) -> pl.Series:
     return found.select(label=pl.concat_str(parts))["label"]
 
 
+def traits_of(labels: Sequence[str], mixture: Mixture) -> pl.DataFrame:
+    """Return what the bounds look at of strata by their labels: label, deep, groups.0, … (boolean), epochs (int64)."""
+    words = [name.split(" ") for name in labels]
+    groups = [f"groups.{number}" for number in range(len(mixture.groups))]
+    held = [set(one) for one in words]
+    columns = {name: pl.Series([name in own for own in held], dtype=pl.Boolean) for name in ("deep", *groups)}
+    epochs = pl.Series([int(one[-1].removeprefix("x")) for one in words], dtype=pl.Int64)
+    return pl.DataFrame({"label": pl.Series(labels, dtype=pl.String), **columns, "epochs": epochs})
+
+
 def count_sums(rows: pl.DataFrame, found: pl.DataFrame, names: Sequence[str]) -> dict[str, int | Fraction]:
     """Add up a mixture, exactly: rows with amount (of one copy) and epochs, traits beside them."""
     each, seen = rows["amount"], rows["amount"] * rows["epochs"]

@@ -31,19 +31,28 @@ def lower_bound(human: int, documents: int) -> float:
     return math.floor(found * _DECIMALS) / _DECIMALS
 
 
-def heard(counted: pl.Series, marks: Mapping[str, Sequence[Mark]]) -> Marked | None:
-    """Say what marks say of the documents that count as human; None without marks of such ones.
+def seen(counted: pl.Series, marks: Mapping[str, Sequence[Mark]]) -> tuple[int, int]:
+    """Count the documents that are marked human or synthetic, and of them those marked human.
 
-    counted: their doc_ids. marks: SHA-256 of a file → its marks. A document that is marked both ways is not human.
+    counted: doc_ids of documents that count as human. marks: SHA-256 of a file → its marks. A document that is marked
+    both ways is not human.
     """
     verdicts = [(mark.doc_id, mark.verdict == "human") for file in marks.values() for mark in file if _tells(mark)]
     table = pl.DataFrame(verdicts, schema={"doc_id": pl.String, "human": pl.Boolean}, orient="row")
     each = table.group_by("doc_id").agg(pl.col("human").all())
-    seen = each.filter(pl.col("doc_id").is_in(counted.implode()))["human"]
-    if seen.is_empty():
+    found = each.filter(pl.col("doc_id").is_in(counted.implode()))["human"]
+    return len(found), int(found.sum())
+
+
+def heard(counts: Sequence[tuple[int, int]], files: Sequence[str]) -> Marked | None:
+    """Add up what was `seen` of marks, and say what it means; None without marks of documents that count as human.
+
+    files: the SHA-256 of the files of marks.
+    """
+    documents, human = (sum(one[place] for one in counts) for place in (0, 1))
+    if not documents:
         return None
-    human = int(seen.sum())
-    return Marked(documents=len(seen), human=human, low=lower_bound(human, len(seen)), files=tuple(marks))
+    return Marked(documents=documents, human=human, low=lower_bound(human, documents), files=tuple(files))
 
 
 def raised(recipe: Recipe, marked: Marked | None) -> Recipe:

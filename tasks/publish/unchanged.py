@@ -14,6 +14,7 @@ from cuvee.schemas.recipe import canonical_sha256
 from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import RunEnd, RunReport
 from cuvee.storage.corpus import corpus_folder, ledger_folder, load_manifest, newest_run, write_run
+from cuvee.storage.marks import marks_files
 from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import FAILED, NOT_SENT
 from cuvee.tasks.ingest import captures
@@ -22,9 +23,9 @@ from cuvee.tasks.pool import Pool
 from cuvee.tasks.publish.commit import move_publishing_tag, report_of
 
 
-def inputs(run: Run, pool: Pool, dates: Mapping[int, str], files: Sequence[SourceFile]) -> str:
+def inputs(run: Run, store: Store, pool: Pool, dates: Mapping[int, str], files: Sequence[SourceFile]) -> str:
     """Hash all that a run's version follows from: the recipe and the files that it names, cuvee's own code, the rows of
-    the pool in their order with what was measured of them, and the source files that exist.
+    the pool in their order with what was measured of them, reviewers' marks, and the source files that exist.
 
     pool: with signals and pairs. dates: the day on which each pool state was committed.
     """
@@ -36,6 +37,7 @@ def inputs(run: Run, pool: Pool, dates: Mapping[int, str], files: Sequence[Sourc
             *(run.recipe.sha256(), _named_files(run), code_sha256(), dict(run.readings)),
             *(shards, known, pool.known_pairs.key, signals.provenance_model(run).sha256),
             sorted([file.source, file.id, file.sha256] for file in files),
+            marks_files(store, run.corpus),
         ]
     )
 
@@ -49,7 +51,7 @@ def run(
     The arguments are those of `inputs`; warnings: of this run's sources. Raises IntegrityError for a damaged manifest.
     """
     end = None if run.limit is not None else _last(run, store)
-    if end is None or end.inputs != inputs(run, pool, dates, files):
+    if end is None or end.inputs != inputs(run, store, pool, dates, files):
         return None
     manifest = load_manifest(store, run.corpus, run.parent)
     there = store.sizes(f"{corpus_folder(run.corpus)}data/") | store.sizes(f"{ledger_folder(run.corpus)}/")
