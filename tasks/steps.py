@@ -66,10 +66,15 @@ def load_part(store: Store, part: DecidedPart, columns: Iterable[str]) -> pl.Dat
     return pl.concat([load(store, ref, names) for ref, names in found if names], how="horizontal").select(wanted)
 
 
-def load_decided(store: Store, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:
-    """Read columns of the whole decided table; raises ValueError as `load_part`."""
+def load_decided(
+    store: Store, decided: DecidedRef, columns: Iterable[str], where: pl.Expr | bool = True
+) -> pl.DataFrame:
+    """Read columns of the rows of the decided table of which an expression over these columns holds, by default of all.
+
+    Memory: these rows, and all rows of one partition. Raises ValueError as `load_part`.
+    """
     wanted = list(columns)
-    return pl.concat(load_part(store, part, wanted) for part in decided.partitions)
+    return pl.concat([load_part(store, part, wanted).filter(where) for part in decided.partitions])
 
 
 def load_published(store: Store, planned: PlannedRef, decided: DecidedRef, columns: Iterable[str]) -> pl.DataFrame:

@@ -41,19 +41,34 @@ def build(
 
     decided: every current row with its verdict, drafts included.
     """
-    rows = load_decided(store, decided, _READ)
+    of_entries = [
+        (entry, made, _rounds(run, store, pool, entry, made))
+        for entry, made in zip(run.recipe.generate, generated, strict=True)
+    ]
+    seed_ids = pl.concat(rounds["seed_ids"].explode().drop_nulls() for _, _, rounds in of_entries).unique()
+    is_draft = pl.col("source").is_in([entry.name for entry in run.recipe.generate])
+    rows = load_decided(store, decided, _READ, is_draft | pl.col("doc_id").is_in(seed_ids.implode()))
     tree: dict[str, Any] = {}
     with Texts(store, pool.shards) as texts:
-        for entry, made in zip(run.recipe.generate, generated, strict=True):
-            tree[entry.name] = _entry(run, store, pool, entry, made, rows, texts)
+        for entry, made, rounds in of_entries:
+            tree[entry.name] = _entry(run, store, entry, made, rounds, rows, texts)
     return tree, "\n\n".join(["# Generation", *(_markdown(name, found) for name, found in tree.items())]) + "\n"
 
 
-def _entry(
-    run: Run, store: Store, pool: Pool, entry: Generate, made: Generated, rows: pl.DataFrame, texts: Texts
-) -> dict[str, Any]:
+def _rounds(run: Run, store: Store, pool: Pool, entry: Generate, made: Generated) -> pl.DataFrame:
     rounds = drafting.rounds_of(store, pool, run, entry)
-    rounds = rounds.filter(pl.col("request_key").is_in(list(made.planned)))
+    return rounds.filter(pl.col("request_key").is_in(list(made.planned)))
+
+
+def _entry(
+    run: Run,
+    store: Store,
+    entry: Generate,
+    made: Generated,
+    rounds: pl.DataFrame,
+    rows: pl.DataFrame,
+    texts: Texts,
+) -> dict[str, Any]:
     drafts = rows.filter(pl.col("source") == entry.name)
     answers, sent, received = budget.totals(paid(store, drafting.payer(run, entry)))
     shown = rounds.filter("chosen").drop_nulls("text")

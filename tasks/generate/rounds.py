@@ -92,10 +92,9 @@ def run(
     Where the endpoint of one entry fails, its requests do with the reason UNANSWERED, and the others go on; raises what
     the first one raised when no other entry planned anything.
     """
-    everything = load_decided(store, decided, _READ)
-    rows = everything.filter(pl.col("verdict").is_null())
-    names = [entry.name for entry in run.recipe.generate]
-    sources = rows.filter(~pl.col("source").is_in(names))
+    is_draft = pl.col("source").is_in([entry.name for entry in run.recipe.generate])
+    read = load_decided(store, decided, _READ, is_draft | pl.col("verdict").is_null())
+    drafts, sources = read.filter(is_draft), read.filter(~is_draft)
     windows = windows_of(store, pool)
     found: list[Generated] = []
     faults: dict[str, CuveeError] = {}
@@ -107,10 +106,11 @@ def run(
         else:
             wanted = budget.wanted_words(run.recipe, entry, sources)
             before = Generated(name=entry.name, planned=(), failed={}, record=None, wanted=wanted)
-        survived = int(rows.filter(pl.col("source") == entry.name)["words"].sum())
+        own = drafts.filter(pl.col("source") == entry.name)
+        survived = int(own.filter(pl.col("verdict").is_null())["words"].sum())
         now = _round(run, store, pool, entry, seeds, before, survived, send, faults)
         if before.planned and not survived and send:
-            now = now.model_copy(update={"warning": _nothing_survived(entry, everything, now)})
+            now = now.model_copy(update={"warning": _nothing_survived(entry, own, now)})
         found.append(now)
     if faults and not any(entry.planned for entry in found if not entry.fault):
         raise next(iter(faults.values()))
@@ -234,9 +234,9 @@ def _warning(entry: Generate, seeds: pl.DataFrame, wanted: int, planned: pl.Data
     return f"generator {entry.name}: {'; '.join(found)}" if found else None
 
 
-def _nothing_survived(entry: Generate, rows: pl.DataFrame, made: Generated) -> str:
-    """Say that nothing of a generator is left, and why. rows: all current ones."""
-    reasons = rejected(rows.filter(pl.col("source") == entry.name), made.failed)
+def _nothing_survived(entry: Generate, drafts: pl.DataFrame, made: Generated) -> str:
+    """Say that nothing of a generator is left, and why. drafts: all current ones of it."""
+    reasons = rejected(drafts, made.failed)
     told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
     before = f"{made.warning}; " if made.warning else f"generator {entry.name}: "
     return f"{before}nothing of {len(made.planned):,} drafts survived ({told}); {_NEXT}"
