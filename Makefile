@@ -31,7 +31,7 @@ ifneq ($(shell $(PYTHON) -V 2>/dev/null),$(shell .venv/bin/python -V 2>/dev/null
 endif
 endif
 
-.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers test-deploy lint-deployments
+.PHONY: help demo setup setup-dev test test-slow bombs fuzz kills lock clean test-readers test-deploy test-ui lint-deployments
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ test-slow: setup-dev ## set up, then run the tests that `make test` leaves out: 
 
 test-deploy: setup-dev ## set up, then deploy in an empty home, on a real server: nights, a training job, faults (minutes)
 	DO_NOT_TRACK=1 .venv/bin/pytest tests/test_nights.py tests/test_deploy.py tests/test_access.py
+
+test-ui: setup-dev ## set up, then use the Prefect UI in Chromium (CUVEE_SCREENSHOTS=folder keeps pictures)
+	DO_NOT_TRACK=1 .venv/bin/pytest tests/test_ui.py
 
 lint-deployments: $(LINT) ## check Dockerfile, compose file and Kubernetes manifest, in an environment of its own
 	$(dir $(LINT))bin/hadolint deployments/Dockerfile
