@@ -19,6 +19,7 @@ from cuvee.commands.story import ledger_of, rows_of
 from cuvee.dataset import open_dataset
 from cuvee.flows.accounting import account
 from cuvee.flows.hands import PlainHands
+from cuvee.flows.mixing import mix
 from cuvee.flows.pipeline import describe
 from cuvee.schemas.errors import GateError, IntegrityError
 from cuvee.schemas.manifest import DataFile
@@ -32,7 +33,6 @@ from cuvee.tasks.decide import gather, partitions
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.ingest import normalise
 from cuvee.tasks.ingest.reading import draft_shards
-from cuvee.tasks.mixture import selection
 from cuvee.tasks.publish import assemble, foresee
 
 _numbers = itertools.count()
@@ -157,7 +157,7 @@ def accounts_of(
     decided = begun.decided(drafts, count)
     planned = None
     with suppress(GateError):  # where nothing can be trained on
-        planned = selection.run(run, store, decided)
+        planned = mix(run, store, decided, PlainHands())
     generated = Generated(name="writer", planned=tuple(key for _, key in drafts), failed={}, record=None)
     told = account(run, store, pool, files, decided, planned, [generated], PlainHands())
     assert told.partitions == count
