@@ -12,9 +12,11 @@ from texts import documents, write_jsonl
 import cuvee
 from cuvee.flows import pipeline
 from cuvee.flows.hands import PlainHands
+from cuvee.schemas.marks import Mark, Marks
 from cuvee.schemas.report import RunReport
 from cuvee.storage.corpus import newest_run
 from cuvee.storage.local import LocalStore
+from cuvee.storage.marks import write_marks
 from cuvee.tasks.begin import new_run_id
 from cuvee.tasks.publish import unchanged
 
@@ -97,11 +99,16 @@ def damaged_end(folder: Path) -> Sequence[str]:
     return ()
 
 
+def marked(folder: Path) -> Sequence[str]:
+    write_marks(LocalStore(folder / "store"), "c", Marks(marks=(Mark(doc_id="0" * 32, verdict="human"),)))
+    return ()
+
+
 def other_bounds(folder: Path) -> Sequence[str]:
     return ("mixture.total=500",)
 
 
-@pytest.mark.parametrize("change", [removed, added, recoded, damaged, damaged_end, other_bounds])
+@pytest.mark.parametrize("change", [removed, added, recoded, damaged, damaged_end, marked, other_bounds])
 def test_whatever_changes_is_decided_on(
     folder: Path, change: Callable[[Path], Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
