@@ -36,7 +36,7 @@ from cuvee.tasks.generate import rounds
 from cuvee.tasks.generate.rounds import Generated
 from cuvee.tasks.pool import Pool, pool_of
 from cuvee.tasks.publish import assemble, commit, unchanged
-from cuvee.tasks.steps import load, load_decided, look_up, save
+from cuvee.tasks.steps import load_decided, load_published, save
 
 _runs = itertools.count()
 # All columns of the decided table.
@@ -121,10 +121,8 @@ class Candidate(NamedTuple):
     @property
     def plan(self) -> pl.DataFrame:
         """The mixture's choice, with columns of the decided table beside it."""
-        where = ["shard", "position"]
-        columns = [*where, "doc_id", "source", "provenance", "words"]
-        rows = load_decided(self.begun.store, self.decided, columns)
-        return look_up(load(self.begun.store, self.planned), where, rows)
+        columns = ["doc_id", "source", "provenance", "words"]
+        return load_published(self.begun.store, self.planned, self.decided, columns)
 
     def with_rows(self, rows: pl.DataFrame) -> "Candidate":
         """Put other rows in the place of the decided ones."""

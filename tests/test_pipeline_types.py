@@ -70,7 +70,7 @@ def test_the_pipeline_as_it_stands_is_accepted(complaints: dict[str, list[str]])
 
 
 def test_every_swapped_pair_of_arguments_is_refused(complaints: dict[str, list[str]]) -> None:
-    assert len(COPIES) > 30
+    assert len(COPIES) > 25
     assert [name for name in COPIES if not any("[arg-type]" in told for told in complaints[name])] == []
 
 

@@ -12,6 +12,8 @@ from cuvee.schemas.manifest import TagEntry
 from cuvee.storage.corpus import move_tag
 from cuvee.storage.store import open_store
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """corpus: c
 holdout: {share: 0}
 sources: [{name: a, uri: a/*.jsonl}]

@@ -13,7 +13,14 @@ from cuvee.schemas.errors import IntegrityError
 from cuvee.schemas.recipe import canonical_sha256
 from cuvee.schemas.records import Run, SourceFile
 from cuvee.schemas.report import RunEnd, RunReport
-from cuvee.storage.corpus import corpus_folder, ledger_folder, load_manifest, newest_run, write_run
+from cuvee.storage.corpus import (
+    corpus_folder,
+    ledger_folder,
+    load_manifest,
+    newest_run,
+    reports_folder,
+    write_run,
+)
 from cuvee.storage.marks import marks_files
 from cuvee.storage.store import Store
 from cuvee.tasks.generate.rounds import FAILED, NOT_SENT
@@ -54,8 +61,10 @@ def run(
     if end is None or end.inputs != inputs(run, store, pool, dates, files):
         return None
     manifest = load_manifest(store, run.corpus, run.parent)
-    there = store.sizes(f"{corpus_folder(run.corpus)}data/") | store.sizes(f"{ledger_folder(run.corpus)}/")
-    if any(there.get(file.path) != file.bytes for file in (*manifest.files, *end.ledger)):
+    reports, ledger = reports_folder(run.corpus, run.parent), ledger_folder(run.corpus)
+    folders = [f"{corpus_folder(run.corpus)}data/", f"{ledger}/", f"{reports}/"]
+    there = {path: size for folder in folders for path, size in store.sizes(folder).items()}
+    if any(there.get(file.path) != file.bytes for file in (*manifest.files, *manifest.reports, *end.ledger)):
         return None
     held = move_publishing_tag(store, run, manifest.version)
     findings = tuple(finding for finding in end.findings if not finding.note)
